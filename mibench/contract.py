@@ -1,0 +1,305 @@
+"""What a plug-in must be: the types that every run passes through. Imports nothing of ours.
+
+An `Explainer` turns samples of a network opened by a `Probe` into named maps; a `Metric` turns maps into
+one score a sample. Everything that the harness must know about either (unit, direction, range, what is
+needed) is data on the class, so no code elsewhere ever asks for a plug-in by its name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+Kind = Literal["grid", "tokens", "columns"]
+Unit = Literal["none", "nats", "bits"]
+Role = Literal["decision", "total", "redundant", "mask"]
+Family = Literal[
+    "faithfulness", "localisation", "randomisation", "robustness", "complexity", "information", "completeness"
+]
+Direction = Literal["higher", "lower"]
+VARIANTS = ("other-class", "random-weights", "repeat")  # the maps that the sanity gates compare with the plain one
+
+
+class Unsupported(Exception):
+    """Raised by a plug-in that cannot treat this network or these data; the harness writes a `skipped` row."""
+
+
+class Parameters(BaseModel):
+    """Typed parameters of a plug-in, written `name[key=value,…]`; the paper's values are the defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known about each sample because we made it.
+
+    `cells` says which grid cells hold what; `information` gives the pointwise information of each cell in nats
+    for the quantities total, decision and redundant, where it is known in closed form.
+    """
+
+    grid: tuple[int, int]
+    cells: Mapping[str, Tensor]  # role of a cell ("signal", "redundant", …) -> (N, h, w) bool
+    information: Mapping[str, Tensor]  # "total" | "decision" | "redundant" -> (N, h, w) nats
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs in the model's normalised space, with what is known of them."""
+
+    x: Tensor  # (N, C, H, W), or (N, F) for tables
+    label: Tensor  # (N,) int64
+    ids: tuple[str, ...]  # one stable name a sample
+    mask: Tensor | None = None  # (N, H, W) bool: where the explained class is, if known
+    truth: Truth | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: slice) -> Samples:
+        truth = self.truth and Truth(
+            self.truth.grid,
+            {name: cells[index] for name, cells in self.truth.cells.items()},
+            {name: nats[index] for name, nats in self.truth.information.items()},
+        )
+        mask = None if self.mask is None else self.mask[index]
+        return Samples(self.x[index], self.label[index], self.ids[index], mask, truth)
+
+
+@dataclass(frozen=True)
+class Features:
+    """One forward pass, opened at the two cut points."""
+
+    local: Tensor  # as the layer gives it: (B, C, h, w), (B, T, C) or (B, F)
+    representation: Tensor  # (B, D)
+    logits: Tensor  # (B, classes)
+
+
+class Probe(Protocol):
+    """A network in eval mode, its parameters frozen, opened at a local layer and at a representation."""
+
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def local(self) -> str: ...  # the local layer's name; "input" for the input itself
+    @property
+    def depths(self) -> tuple[str, ...]: ...  # clean cut points from shallow to deep, `local` among them
+    @property
+    def grid(self) -> tuple[int, int]: ...  # (h, w) of the local features; tables are (1, F)
+    @property
+    def pixels(self) -> tuple[int, int]: ...  # (H, W) of the input; tables are (1, F)
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def device(self) -> torch.device: ...
+
+    def logits(self, x: Tensor) -> Tensor: ...
+    def features(self, x: Tensor) -> Features: ...
+    def resume(self, local: Tensor) -> Features: ...  # the layers after the cut only
+    def cells(self, local: Tensor) -> Tensor: ...  # (B, K, C), K = h * w in row-major order
+    def replace(self, local: Tensor, cells: Tensor) -> Tensor: ...  # the inverse: local with other cells
+    def upsample(self, grid: Tensor) -> Tensor: ...  # (B, h, w) -> (B, H, W), bilinear
+    def at(self, layer: str) -> Probe: ...  # the same network, cut elsewhere
+
+
+@dataclass(frozen=True)
+class MapSpec:
+    """What one named map claims to be."""
+
+    name: str
+    role: Role = "decision"
+    unit: Unit = "none"
+    signed: bool = False  # negative values speak against the class; False: the map is never negative
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Maps of a batch by name, (B, H, W) at input resolution, and what else was measured of each sample."""
+
+    maps: Mapping[str, Tensor]
+    facts: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (B,) figures: total bits, convergence …
+    signals: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (B, …) in input space: a source signal …
+
+
+@dataclass(frozen=True)
+class State:
+    """What fitting learned: tensors (saved as safetensors) and facts (saved as JSON)."""
+
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Explainer(ABC):
+    """One way of explaining. `maps[0]` is the map that the authors use to explain decisions.
+
+    A concrete explainer is final, sets the class data, and writes `explain`; one that learns first derives
+    from `FittedExplainer`. Randomness comes only from `seeds` (one a sample), so that a sample's map does not
+    depend on its batch. The network must be left as it was found, even after an error.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str] = ""
+    maps: ClassVar[tuple[MapSpec, ...]] = (MapSpec("map"),)
+    control: ClassVar[bool] = False  # controls are shown but never ranked
+
+    class Parameters(Parameters):
+        pass
+
+    def __init__(self, parameters: Any = None) -> None:
+        self.parameters: Any = self.Parameters() if parameters is None else parameters
+
+    @abstractmethod
+    def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
+        """Explain why the network gives `target` (B,) on `x`."""
+
+
+class FittedExplainer(Explainer):
+    """An explainer that learns from calibration data before it explains."""
+
+    @abstractmethod
+    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+        """Learn from the calibration samples; return all that `explain` needs."""
+
+    @abstractmethod
+    def restore(self, probe: Probe, state: State) -> None:
+        """Make ready to explain with what `fit` returned, in this process or another."""
+
+
+class Wrapper(ABC):
+    """A row made from another explainer's maps, written `wrapper:inner` (for example an inverted control)."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    control: ClassVar[bool] = True
+
+    @abstractmethod
+    def wrap(self, explanation: Explanation, spec: MapSpec) -> Explanation:
+        """Change the inner explainer's map named `spec.name` (the only one in `explanation.maps`)."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a metric may see of one row of the board: saved maps, never the explainer."""
+
+    map: Tensor  # (B, H, W) float32, finite, divided by its own largest magnitude (per image)
+    raw: Tensor  # (B, H, W) as explained, in `spec.unit`
+    spec: MapSpec
+    siblings: Mapping[str, Tensor] = field(default_factory=dict)  # every map of the same explainer, raw
+    facts: Mapping[str, Tensor] = field(default_factory=dict)
+    signals: Mapping[str, Tensor] = field(default_factory=dict)
+    variants: Mapping[str, Tensor] = field(default_factory=dict)  # VARIANTS -> raw maps of the first V samples
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The samples on which all explainers are scored, with the network as a function.
+
+    `predict` takes any number of inputs in the model's normalised space and returns logits (n, classes) on the
+    CPU; it batches, counts and never tracks gradients. `baselines` are named full-size replacements for x.
+    """
+
+    x: Tensor  # (B, C, H, W) or (B, F), CPU float32
+    label: Tensor  # (B,)
+    target: Tensor  # (B,) the explained class
+    predict: Callable[[Tensor], Tensor]
+    probe: Probe
+    baselines: Mapping[str, Tensor]  # "mean" (the default) | "blur" | "black" | "uniform" -> like x
+    seeds: tuple[int, ...]  # one a sample
+    mask: Tensor | None = None
+    truth: Truth | None = None
+
+
+Split = Literal["training", "calibration", "scoring"]
+
+
+class Data(ABC):
+    """A source of samples with fixed, disjoint splits, written `name`, `name[key=value]` or `name:argument`.
+
+    Samples come raw (images in [0, 1], tables in their own units); the model that looks at them normalises.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    targets: ClassVar[Literal["prediction", "label"]] = "prediction"  # the class that is explained
+
+    class Parameters(Parameters):
+        pass
+
+    def __init__(self, parameters: Any = None, argument: str = "") -> None:
+        self.parameters: Any = self.Parameters() if parameters is None else parameters
+        self.argument = argument
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]: ...
+
+    @abstractmethod
+    def load(self, split: Split, count: int | None, shape: tuple[int, ...]) -> Samples:
+        """The first `count` samples of a split (None: all), at the model's input shape (C, H, W) or (F,)."""
+
+
+class Model(ABC):
+    """A network of the zoo with its cut points, its preprocessing and the way to get its weights."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    kind: ClassVar[Kind] = "grid"
+    floor: ClassVar[float] = 0.0  # the accuracy under which a trained network is refused
+
+    class Parameters(Parameters):
+        pass
+
+    def __init__(self, parameters: Any = None, argument: str = "") -> None:
+        self.parameters: Any = self.Parameters() if parameters is None else parameters
+        self.argument = argument
+
+    shape: tuple[int, ...]  # (C, H, W) or (F,)
+    local: str  # the layer whose output is cut into local features ("input" for tables)
+    representation: str  # the layer whose (flattened) output is z
+    depths: tuple[str, ...]  # clean cut points, shallow to deep
+    data: str  # the data it learned from, and is explained on unless told otherwise
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    @abstractmethod
+    def load(self) -> nn.Module:
+        """The trained network (trained and cached on first use, or from weights), in eval mode, parameters frozen."""
+
+
+class Metric(ABC):
+    """One score a sample for each row of the board. Direction, range and unit are data, and tested."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    family: ClassVar[Family]
+    direction: ClassVar[Direction]
+    range: ClassVar[tuple[float, float]]
+    unit: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    paper: ClassVar[str] = ""
+    default: ClassVar[bool] = True  # in the default set of METRICS; False: offered
+    needs: ClassVar[frozenset[str]] = frozenset()  # of: mask, truth, image, signals:NAME, map:NAME, VARIANTS
+    no_score: ClassVar[str] = "the metric gives no number for this sample"  # said where a score is NaN
+    gate: ClassVar[bool] = False  # a sanity gate: shown, not ranked
+
+    class Parameters(Parameters):
+        pass
+
+    def __init__(self, parameters: Any = None) -> None:
+        self.parameters: Any = self.Parameters() if parameters is None else parameters
+
+    @abstractmethod
+    def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:
+        """Score every row on the same samples: (B,) each, NaN where no score can be given (`no_score` says why).
+
+        Rows come together so that perturbed inputs can be shared; a row's scores must not depend on the others.
+        """
