@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -153,7 +154,8 @@ def _grid(kind: Kind, local: tuple[int, ...], layer: str) -> tuple[int, tuple[in
 def _watch(model: nn.Module, layers: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of some layers while the network runs; no hook stays behind, even after an error."""
     seen: dict[str, Tensor] = {}
-    modules, handles = dict(model.named_modules()), []
+    modules = dict(model.named_modules())
+    handles: list[Any] = []
 
     def keep(layer: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -256,13 +258,13 @@ def _is_batch_size(node: fx.Node) -> bool:
     """Whether a node is x.size(0) or x.shape[0]."""
     if node.op == "call_method" and node.target == "size":
         return tuple(node.args[1:]) == (0,)
-    if node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem" and node.args[1] == 0:
-        source = node.args[0]
-        return isinstance(source, fx.Node) and (
-            (source.op == "call_function" and source.target is getattr and source.args[1] == "shape")
-            or (source.op == "call_method" and source.target == "size" and len(source.args) == 1)
-        )
-    return False
+    if node.op != "call_function" or node.target is not operator.getitem or node.args[1] != 0:
+        return False
+    source = node.args[0]
+    if not isinstance(source, fx.Node):
+        return False
+    is_shape = source.op == "call_function" and source.target is getattr and source.args[1] == "shape"
+    return is_shape or (source.op == "call_method" and source.target == "size" and len(source.args) == 1)
 
 
 class _Replay:

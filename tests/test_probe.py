@@ -138,7 +138,7 @@ def test_the_network_is_left_as_it_was_found_even_after_an_error() -> None:
 
 
 def test_a_layer_that_is_not_there_gets_the_nearest_names() -> None:
-    with pytest.raises(ModelError, match="'stm'.*stem"):
+    with pytest.raises(ModelError, match=r"'stm'.*stem"):
         opened(frozen(Traceable()), "stm")
 
 
