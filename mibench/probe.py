@@ -264,7 +264,7 @@ def _is_batch_size(node: fx.Node) -> bool:
     if not isinstance(source, fx.Node):
         return False
     is_shape = source.op == "call_function" and source.target is getattr and source.args[1] == "shape"
-    return is_shape or (source.op == "call_method" and source.target == "size" and len(source.args) == 1)
+    return bool(is_shape or (source.op == "call_method" and source.target == "size" and len(source.args) == 1))
 
 
 class _Replay:
