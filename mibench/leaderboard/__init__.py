@@ -1,1 +1,1 @@
-
+"""Leaderboards: per-sample scores in; a table, a page and an index out."""

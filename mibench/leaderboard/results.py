@@ -1,0 +1,120 @@
+"""What a board is made from: per-sample scores and what became of each cell, typed, with no live object in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mibench.contract import Direction, Family
+
+Status = Literal["ok", "failed", "timeout", "crash", "oom", "nan", "skipped"]  # what a run can say of a cell
+SCORES = ("data", "model", "method", "metric", "seed", "sample", "value", "reason")
+CELLS = ("data", "model", "method", "metric", "status", "reason")
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    """What a metric says of itself; `name` is its column on the board, parameters included."""
+
+    name: str
+    title: str
+    family: Family
+    direction: Direction
+    range: tuple[float, float]
+    unit: str = ""
+    gate: bool = False
+    paper: str = ""
+    about: str = ""  # one plain sentence: what the number means
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """What a row says of itself; `name` is its label on the board: `mire`, `mire.total`, `iba[steps=50]`."""
+
+    name: str
+    title: str
+    control: bool = False
+    unit: str = "none"
+    signed: bool = False
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """One network on one data set."""
+
+    data: str
+    model: str
+    title: str = ""
+    samples: int = 0  # scored, whether or not a score came of it; 0: as many as the scores name
+    facts: Mapping[str, str] = field(default_factory=dict)  # accuracy, classes, layer …, shown as they are
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The outcome of one sanity gate for one row on one task."""
+
+    data: str
+    model: str
+    method: str
+    gate: str
+    passed: bool
+    reason: str = ""  # the figures, whether or not it passed
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample to look at: its picture and the map of every row that has one."""
+
+    data: str
+    model: str
+    sample: str  # as in the scores
+    image: npt.NDArray[np.float32]  # (H, W) or (H, W, 3) in [0, 1]
+    maps: Mapping[str, npt.NDArray[np.float32]]  # method -> (H, W)
+    label: str = ""
+    target: str = ""  # the class that was explained
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that one board shows. A metric "" in `cells` stands for all metrics (the explanation itself failed)."""
+
+    suite: str
+    scores: pd.DataFrame  # SCORES; value is NaN, and reason says why, where a sample has no score
+    cells: pd.DataFrame  # CELLS; status as in Status
+    metrics: tuple[MetricCard, ...]
+    methods: tuple[MethodCard, ...]
+    tasks: tuple[TaskCard, ...] = ()
+    costs: Mapping[tuple[str, str, str], Mapping[str, float]] = field(default_factory=dict)  # (data, model, method)
+    gates: tuple[Gate, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)  # commit, date, command, versions, hardware …
+    chance: str = ""  # the control row whose maps are random
+    known_good: tuple[str, ...] = ()  # control rows known to be good, best first; the first that a task has counts
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One cost: its name in `Results.costs` and in the CSV, and how it is shown."""
+
+    name: str
+    title: str
+    unit: str
+    exact: bool  # a count, which no noise can touch: ranked; times and memory are not
+
+
+COSTS = (
+    Cost("fit_seconds", "fit, once", "s", False),
+    Cost("seconds", "explain, median", "s/sample", False),
+    Cost("seconds_p95", "explain, 95th percentile", "s/sample", False),
+    Cost("forwards", "multiples of a forward", "x forward", False),
+    Cost("flops", "floating-point operations", "FLOP/sample", True),
+    Cost("forward_passes", "forward passes", "passes/sample", True),
+    Cost("backward_passes", "backward passes", "passes/sample", True),
+    Cost("peak_memory", "peak memory", "MiB", False),
+)
