@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
+
+from mibench import registry
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,3 +25,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package of somebody else's plug-ins, installed for one test."""
+    folder = Path(__file__).parent / "thirdparty"
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=":")
+    registry.refresh()
+    yield
+    monkeypatch.undo()
+    registry.refresh()

@@ -1,0 +1,317 @@
+"""Plug-ins, found by listing the rooms and the entry points; there is no second list anywhere.
+
+A plug-in is a concrete subclass of one of the contract's classes, defined in a module of its room or named by an
+installed package's entry point, and is asked for by a spec: `name`, `name[key=value,key=value]`, `name:argument`.
+A plug-in that cannot be imported is set aside with its reason and does not take the others down.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.metadata
+import inspect
+import pkgutil
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from mibench.contract import Data, Explainer, MapSpec, Metric, Model, Parameters, Wrapper
+from mibench.environment import mend
+from mibench.errors import UsageError
+
+Room = Literal["methods", "metrics", "models", "data"]
+ROOMS: Mapping[Room, tuple[type, ...]] = {
+    "methods": (Explainer, Wrapper),
+    "metrics": (Metric,),
+    "models": (Model,),
+    "data": (Data,),
+}
+SINGULAR: Mapping[Room, str] = {"methods": "method", "metrics": "metric", "models": "model", "data": "data set"}
+Plugin = TypeVar("Plugin")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A plug-in as written by a person."""
+
+    name: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    argument: str = ""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plug-in that was found but cannot be used."""
+
+    origin: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """What gives rows to a board: an explainer, perhaps seen through a wrapper."""
+
+    explainer: Explainer
+    wrapper: Wrapper | None = None
+
+    @property
+    def label(self) -> str:
+        """The name on the board."""
+        inner = label(self.explainer)
+        return inner if self.wrapper is None else f"{self.wrapper.name}:{inner}"
+
+    @property
+    def control(self) -> bool:
+        """Whether the rows are shown but never ranked."""
+        return self.explainer.control if self.wrapper is None else self.wrapper.control
+
+    @property
+    def rows(self) -> dict[str, MapSpec]:
+        """The board's rows and the map that each shows; a wrapper shows the first map only."""
+        first, *others = self.explainer.maps
+        rows = {self.label: first}
+        return rows if self.wrapper else rows | {f"{self.label}.{spec.name}": spec for spec in others}
+
+
+def parse(text: str) -> Spec:
+    """Read `name[key=value,…]`, `name:argument` or both, in this order."""
+    head, bracket, tail = text.partition("[")
+    if ":" in head:  # everything after the first colon is the argument's, brackets too
+        name, _, argument = text.partition(":")
+        return Spec(name.strip(), {}, argument)
+    if not bracket:
+        return Spec(text.strip())
+    inside, closing, rest = tail.partition("]")
+    if not closing or (rest and not rest.startswith(":")):
+        raise UsageError(f"{text!r} is not understood: write name, name[key=value,key=value] or name:argument")
+    parameters: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in inside.split(","))):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not key or key in parameters:
+            raise UsageError(f"{text!r}: {part!r} is not one key=value")
+        parameters[key] = value
+    return Spec(head.strip(), parameters, rest[1:])
+
+
+def split(text: str) -> list[str]:
+    """Several specs written with commas between them; the commas inside of brackets are the specs' own."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def method(text: str) -> Method:
+    """The explainer of a spec, with the wrapper that `wrapper:inner` names."""
+    spec = parse(text)
+    cls = _find("methods", spec.name)
+    if not issubclass(cls, Wrapper):
+        return Method(explainer(text))
+    if not spec.argument:
+        raise UsageError(f"{spec.name} changes another method's maps: write {spec.name}:METHOD")
+    return Method(explainer(spec.argument), cls())
+
+
+def explainer(text: str) -> Explainer:
+    """The explainer of a spec such as `iba[beta=10]`."""
+    spec = parse(text)
+    cls: type[Explainer] = _find("methods", spec.name)
+    if not issubclass(cls, Explainer):
+        raise UsageError(f"{text!r}: {spec.name} changes another method's maps and cannot stand here alone")
+    _no_argument(spec)
+    return cls(_parameters(cls, spec))
+
+
+def metric(text: str) -> Metric:
+    """The metric of a spec."""
+    spec = parse(text)
+    cls: type[Metric] = _find("metrics", spec.name)
+    _no_argument(spec)
+    return cls(_parameters(cls, spec))
+
+
+def model(text: str) -> Model:
+    """The zoo's network of a spec."""
+    spec = parse(text)
+    cls: type[Model] = _find("models", spec.name)
+    return cls(_parameters(cls, spec), spec.argument)
+
+
+def data(text: str) -> Data:
+    """The source of samples of a spec such as `folder:PATH`."""
+    spec = parse(text)
+    cls: type[Data] = _find("data", spec.name)
+    return cls(_parameters(cls, spec), spec.argument)
+
+
+def names(room: Room) -> tuple[str, ...]:
+    """The names of everything usable in a room."""
+    return tuple(sorted(plugins(room)))
+
+
+def plugins(room: Room) -> Mapping[str, type[Any]]:
+    """Every usable plug-in class of a room by its name."""
+    return _survey(room)[0]
+
+
+def broken() -> tuple[Broken, ...]:
+    """Every plug-in that was found but cannot be used."""
+    return tuple(found for room in ROOMS for found in _survey(room)[1])
+
+
+def refresh() -> None:
+    """Forget what was found; the next question looks again."""
+    importlib.invalidate_caches()
+    _survey.cache_clear()
+
+
+def label(plugin: Explainer | Metric | Model | Data) -> str:
+    """The shortest spec that means this plug-in: parameters that differ from their defaults are shown."""
+    default = type(plugin).Parameters()
+    shown = [
+        f"{key}={_written(value)}"
+        for key, value in sorted(plugin.parameters.model_dump().items())
+        if value != getattr(default, key)
+    ]
+    argument = getattr(plugin, "argument", "")
+    return plugin.name + (f"[{','.join(shown)}]" if shown else "") + (f":{argument}" if argument else "")
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that does not exist, with the nearest that do."""
+    every = sorted(known)
+    near = difflib.get_close_matches(name, every, n=3, cutoff=0.5)
+    mend = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(every) or 'none'}"
+    return UsageError(f"there is no {kind} {name!r}; {mend}")
+
+
+def _find(room: Room, name: str) -> type[Any]:
+    """The class of a name, or the error that says what is nearest, or why the plug-in of that name is set aside."""
+    found, failed = _survey(room)
+    if name in found:
+        return found[name]
+    for each in failed:
+        if name.replace("-", "_") in each.origin.replace("-", "_"):
+            raise UsageError(f"{SINGULAR[room]} {name!r} cannot be used: {each.reason} (in {each.origin})")
+    raise unknown(SINGULAR[room], name, found)
+
+
+def _no_argument(spec: Spec) -> None:
+    if spec.argument:
+        raise UsageError(f"{spec.name!r} takes no argument after a colon, but was given {spec.argument!r}")
+
+
+@functools.cache
+def _survey(room: Room) -> tuple[dict[str, type[Any]], list[Broken]]:
+    """List a room's modules, then the entry points of its name; ours keep their names against later ones."""
+    found: dict[str, type[Any]] = {}
+    failed: list[Broken] = []
+    for origin, load in [*_modules(room), *_entry_points(room)]:
+        try:
+            for cls in _classes(load(), ROOMS[room]):
+                fault = _fault(cls, found)
+                if fault:
+                    failed.append(Broken(origin, f"{cls.__name__} {fault}"))
+                else:
+                    found[cls.name] = cls
+        except (Exception, SystemExit) as error:  # somebody else's module may do anything when it is imported
+            failed.append(Broken(origin, mend(error)))
+    return found, failed
+
+
+def _modules(room: Room) -> Iterator[tuple[str, Any]]:
+    """Every module of a room with the function that imports it."""
+    package = importlib.import_module(f"mibench.{room}")
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
+        if not module.name.startswith("_"):
+            name = f"mibench.{room}.{module.name}"
+            yield name, functools.partial(importlib.import_module, name)
+
+
+def _entry_points(room: Room) -> Iterator[tuple[str, Any]]:
+    """Every installed package's plug-in for a room with the function that imports it."""
+    points = importlib.metadata.entry_points(group=f"mibench.{room}")
+    for point in sorted(points, key=lambda point: (point.name, point.value)):
+        package = point.dist.name if point.dist else "an installed package"
+        yield f"{package} ({point.value})", point.load
+
+
+def _classes(loaded: Any, bases: tuple[type, ...]) -> Iterator[type[Any]]:
+    """The concrete plug-ins that a module defines, or the class itself if an entry point names one."""
+    if inspect.isclass(loaded):
+        if not issubclass(loaded, bases) or inspect.isabstract(loaded):
+            raise TypeError(f"{loaded.__name__} is not a concrete {' or '.join(base.__name__ for base in bases)}")
+        yield loaded
+    elif inspect.ismodule(loaded):
+        for _, cls in sorted(vars(loaded).items()):
+            own = inspect.isclass(cls) and cls.__module__ == loaded.__name__ and not cls.__name__.startswith("_")
+            if own and issubclass(cls, bases) and not inspect.isabstract(cls):
+                yield cls
+    else:
+        raise TypeError(f"an entry point must name a class or a module, not {type(loaded).__name__}")
+
+
+def _fault(cls: type[Any], taken: Mapping[str, type[Any]]) -> str:
+    """Why a class cannot be a plug-in, or an empty string."""
+    base = next(base for bases in ROOMS.values() for base in bases if issubclass(cls, base))
+    wanted = [key for key, kind in inspect.get_annotations(base).items() if str(kind).startswith("ClassVar")]
+    missing = [key for key in wanted if not hasattr(cls, key)]
+    if missing:
+        return f"does not say its {', '.join(missing)}"
+    if not isinstance(cls.name, str) or not cls.name or set(cls.name) & set(":[],= ./"):
+        return f"has the unusable name {cls.name!r}"
+    if cls.name in taken and taken[cls.name] is not cls:
+        return f"wants the name {cls.name!r}, which {taken[cls.name].__module__} has"
+    if not issubclass(getattr(cls, "Parameters", Parameters), Parameters):
+        return "has parameters that do not derive from the contract's"
+    return ""
+
+
+def _parameters(cls: type[Any], spec: Spec) -> Parameters:
+    """Typed parameters from a spec's text."""
+    fields = cls.Parameters.model_fields
+    values: dict[str, Any] = {}
+    for key, text in spec.parameters.items():
+        if key not in fields:
+            raise unknown(f"parameter of {spec.name}", key, fields)
+        values[key] = _read(text, fields[key].annotation)
+    try:
+        return typing.cast(Parameters, cls.Parameters(**values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "parameters"
+        given = f"={spec.parameters[key]}" if key in spec.parameters else ""
+        raise UsageError(f"{spec.name}[{key}{given}] is not possible: {first['msg']}") from error
+
+
+def _read(text: str, annotation: Any) -> Any:
+    """The text of a parameter as pydantic can take it: `none` where nothing is allowed, `a+b` where several are."""
+    options = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if text.lower() == "none" and type(None) in options:
+        return None
+    if any(typing.get_origin(option) in (tuple, list) for option in options):
+        return text.split("+")
+    return text
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _written(value: Any) -> str:
+    """A parameter's value as a spec writes it."""
+    if isinstance(value, tuple | list):
+        return "+".join(_written(each) for each in value)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

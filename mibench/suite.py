@@ -1,0 +1,176 @@
+"""What to run: a TOML file of tasks, methods, controls and metrics, and the ways to narrow it.
+
+Everything that is written is checked before anything runs: keys when the file is read; names and parameters, which
+flags may still change, by `check`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mibench import registry
+from mibench.contract import Explainer
+from mibench.errors import UsageError
+
+
+class Task(BaseModel):
+    """A network and the samples on which it is explained; `samples` and `calibration` fall back to the suite's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    data: str = ""  # empty: the data that the network learned from
+    samples: int | None = Field(default=None, ge=1)
+    calibration: int | None = Field(default=None, ge=1)
+
+
+class Suite(BaseModel):
+    """A declared benchmark. Lists of specs, or one word: "all" for methods, "default" or "all" for metrics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    description: str = ""
+    tasks: tuple[Task, ...] = Field(min_length=1)
+    methods: tuple[str, ...] | str = "all"
+    controls: tuple[str, ...] = ()
+    reference: str = ""  # a method known to be good: a metric that cannot tell it from random is blind there
+    metrics: tuple[str, ...] | str = "default"
+    seeds: int = Field(default=1, ge=1)
+    samples: int = Field(default=64, ge=1)
+    calibration: int = Field(default=512, ge=1)
+    gate_samples: int = Field(default=16, ge=0)  # the samples of which the sanity gates' variants are made
+    timed_samples: int = Field(default=8, ge=1)  # the samples on which costs are measured, one at a time
+
+    def chosen_methods(self) -> tuple[registry.Method, ...]:
+        """Methods, then controls, each once, in the order of the suite."""
+        written = self.methods if not isinstance(self.methods, str) else tuple(every_method())
+        methods = [registry.method(spec) for spec in (*written, *self.controls)]
+        return tuple({method.label: method for method in methods}.values())
+
+    def chosen_metrics(self) -> tuple[Any, ...]:
+        """Metrics, each once, in the order of the suite."""
+        if not isinstance(self.metrics, str):
+            written: Iterable[str] = self.metrics
+        else:
+            plugins = registry.plugins("metrics")
+            written = [name for name in sorted(plugins) if self.metrics == "all" or plugins[name].default]
+        metrics = [registry.metric(spec) for spec in written]
+        return tuple({registry.label(metric): metric for metric in metrics}.values())
+
+
+def every_method() -> list[str]:
+    """The names of all explainers that are no controls."""
+    plugins = registry.plugins("methods")
+    return [name for name in sorted(plugins) if issubclass(plugins[name], Explainer) and not plugins[name].control]
+
+
+def names() -> tuple[str, ...]:
+    """The suites that come with the package."""
+    files = resources.files("mibench.suites").iterdir()
+    return tuple(sorted(Path(file.name).stem for file in files if file.name.endswith(".toml")))
+
+
+def load(name: str) -> Suite:
+    """A suite by its name, or by the path of a TOML file."""
+    if name in names():
+        return read((resources.files("mibench.suites") / f"{name}.toml").read_text("utf-8"), f"suite {name!r}")
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise registry.unknown("suite", name, names())
+    try:
+        return read(path.read_text("utf-8"), str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: the suite cannot be read: {error.strerror}") from error
+
+
+def read(text: str, origin: str) -> Suite:
+    """A suite from TOML, not yet checked beyond its keys and types; `origin` is named in errors."""
+    try:
+        return Suite(**tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{origin} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise UsageError(f"{origin}: {_explained(error)}") from error
+
+
+def check(suite: Suite) -> Suite:
+    """The suite itself, after every name and parameter in it was looked up."""
+    for key, words in (("methods", ("all",)), ("metrics", ("default", "all"))):
+        written = getattr(suite, key)
+        if isinstance(written, str) and written not in words:
+            raise UsageError(f"suite {suite.name!r}: {key} must be a list or {' or '.join(words)}, not {written!r}")
+    suite.chosen_methods()
+    suite.chosen_metrics()
+    if suite.reference:
+        registry.method(suite.reference)
+    for task in suite.tasks:
+        model = registry.model(task.model)
+        registry.data(task.data or model.data)
+    return suite
+
+
+def narrow(
+    suite: Suite,
+    *,
+    methods: Sequence[str] = (),
+    models: Sequence[str] = (),
+    data: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    samples: int | None = None,
+    seeds: int | None = None,
+    quick: bool = False,
+) -> Suite:
+    """The checked suite with other methods, metrics, models or data, fewer samples or seeds; controls stay."""
+    changes: dict[str, Any] = {}
+    if quick:
+        changes |= {"samples": 8, "gate_samples": 4, "timed_samples": 3, "seeds": 1}
+    if methods:
+        changes["methods"] = tuple(methods)
+    if metrics:
+        changes["metrics"] = tuple(metrics)
+    if seeds is not None:
+        changes["seeds"] = seeds
+    if samples is not None:
+        changes["samples"] = samples
+    tasks = _tasks(suite.tasks, models, data)
+    if "samples" in changes:
+        tasks = [task.model_copy(update={"samples": None}) for task in tasks]
+        changes["gate_samples"] = min(changes.get("gate_samples", suite.gate_samples), changes["samples"])
+    changes["tasks"] = tuple(tasks)
+    try:
+        return check(Suite(**(suite.model_dump() | changes)))
+    except ValidationError as error:
+        raise UsageError(_explained(error)) from error
+
+
+def _tasks(tasks: Sequence[Task], models: Sequence[str], data: Sequence[str]) -> list[Task]:
+    """The suite's own tasks with these models and data where it has them, new ones where it has not."""
+    if models and data:
+        return [Task(model=model, data=source) for model in models for source in data]
+    if models:
+        return [t for model in models for t in _with(tasks, "model", model) or [Task(model=model)]]
+    if data:
+        own = list(dict.fromkeys(task.model for task in tasks))
+        return [t for d in data for t in _with(tasks, "data", d) or [Task(model=model, data=d) for model in own]]
+    return list(tasks)
+
+
+def _with(tasks: Sequence[Task], key: str, spec: str) -> list[Task]:
+    return [task for task in tasks if getattr(task, key) == spec]
+
+
+def _explained(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, with the nearest right key."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        parent = Task if first["loc"][0] == "tasks" else Suite
+        return str(registry.unknown("key", str(first["loc"][-1]), parent.model_fields))
+    return f"{where}: {first['msg']}, not {first['input']!r}" if first["type"] != "missing" else f"{where} is missing"
