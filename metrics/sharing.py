@@ -1,0 +1,92 @@
+"""What several metrics need of one scene is computed once, and a metric that judges row by row says only how.
+
+Nothing here changes a number: a row's scores depend on the scene, the row and the parameters alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import weakref
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar, final
+
+import torch
+from torch import Tensor
+
+from mibench.contract import Evidence, Metric, Scene, Unsupported
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def once(make: Callable[P, T]) -> Callable[P, T]:
+    """Make once for the same arguments, by identity, for as long as they live; what is made must not hold them."""
+    kept: dict[tuple[object, ...], T] = {}
+
+    @functools.wraps(make)
+    def remembered(*subjects: P.args, **named: P.kwargs) -> T:
+        key = tuple(subject if isinstance(subject, int | str) else id(subject) for subject in subjects)
+        if key not in kept:
+            kept[key] = make(*subjects, **named)
+            for subject in subjects:
+                if not isinstance(subject, int | str):
+                    weakref.finalize(subject, kept.pop, key, None)
+        return kept[key]
+
+    return remembered
+
+
+def drawing(seed: int, purpose: str) -> torch.Generator:
+    """A generator of one sample's own for one purpose, so that no draw depends on the batch or on another metric."""
+    digest = hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=7).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+
+
+def image(scene: Scene) -> tuple[int, int]:
+    """(H, W) of the scene's images; a table has no neighbourhoods, patches or segments."""
+    if scene.x.dim() != 4:
+        raise Unsupported("needs images: the columns of a table have no neighbours")
+    height, width = scene.x.shape[2:]
+    return height, width
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation along the last dimension, NaN where either side is constant."""
+    a, b = a.double(), b.double()  # (..., n)
+    a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
+    size: Tensor = a.square().sum(-1) * b.square().sum(-1)
+    return ((a * b).sum(-1) / size.sqrt()).clamp(-1, 1)
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks along the last dimension from 0, equal values sharing their average rank (for Spearman's correlation)."""
+    ordered, order = values.double().sort(dim=-1)  # (B, n)
+    place = torch.arange(values.shape[-1], dtype=torch.float64).expand_as(ordered)
+    return torch.zeros_like(ordered).scatter(1, order, mean_of_equals(place, ordered))
+
+
+def mean_of_equals(values: Tensor, ordered: Tensor) -> Tensor:
+    """Each of the values (B, n) becomes the mean over the places where `ordered` (B, n), which is sorted, is equal."""
+    group = torch.zeros(ordered.shape, dtype=torch.int64)
+    group[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]).cumsum(1)
+    return mean_by(values, group).gather(1, group)
+
+
+def mean_by(values: Tensor, group: Tensor) -> Tensor:
+    """Mean of values (B, n) over each group (B, n); groups are numbered from 0, absent ones give 0."""
+    size = torch.zeros_like(values).scatter_add(1, group, torch.ones_like(values))
+    return torch.zeros_like(values).scatter_add(1, group, values) / size.clamp(min=1)
+
+
+class RowMetric(Metric):
+    """A metric that looks at one row at a time."""
+
+    @abstractmethod
+    def judge(self, scene: Scene, row: Evidence) -> Tensor:
+        """One row's scores (B,), NaN where there is none."""
+
+    @final
+    def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:
+        return {name: self.judge(scene, row) for name, row in rows.items()}
