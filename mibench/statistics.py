@@ -27,11 +27,13 @@ import networkx as nx
 import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.stats import friedmanchisquare, rankdata, wilcoxon
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Whole = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint8]
+Order = npt.NDArray[np.float32]
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -50,44 +52,54 @@ def resamples(samples: int, rng: np.random.Generator, draws: int = DRAWS) -> Cou
     """How often each sample is in each resample, (draws, samples); shared by all metrics of a task."""
     weights = np.empty((draws, samples), np.uint8)
     for row in weights:
-        row[:] = np.bincount(rng.integers(samples, size=samples), minlength=samples)
+        row[:] = np.bincount(rng.integers(max(samples, 1), size=samples), minlength=samples)
     return weights
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """The joint distribution of some methods' mean scores over the same samples."""
+    """The joint distribution of some methods' mean scores, over the same samples."""
 
-    scores: Array  # (M, n) of each sample, averaged over the seeds
+    mean: Array  # (M,)
+    error: Array  # (M, M) covariance of the means that comes from the samples
+    third: Array  # (M,) third central moment of the means
+    samples: int
+    seeded: Array  # (M,) variance v_m of the means that comes from the seeds
     seeds: Array  # (M,) how many
-    seeded: Array  # (M,) the seeds' share v_m of the mean's variance
     draws: Array  # (B, M)
 
-    @cached_property
-    def mean(self) -> Array:
-        """Mean score of each method, (M,)."""
-        return np.asarray(self.scores.mean(1))
-
-    @cached_property
-    def covariance(self) -> Array:
-        """Of the methods' scores over samples, (M, M)."""
-        centred = self.scores - self.mean[:, None]
-        return np.asarray(centred @ centred.T / max(self.scores.shape[1] - 1, 1))
-
     def __getitem__(self, methods: Sequence[int]) -> Bootstrap:
-        return Bootstrap(self.scores[methods], self.seeds[methods], self.seeded[methods], self.draws[:, methods])
+        parts = self.mean[methods], self.error[np.ix_(methods, methods)], self.third[methods]
+        return Bootstrap(*parts, self.samples, self.seeded[methods], self.seeds[methods], self.draws[:, methods])
 
 
 def bootstrap(scores: Array, weights: Counts, rng: np.random.Generator) -> Bootstrap:
     """Resample (M, S, n) scores by (B, n) weights (1); a method with fewer seeds has NaN in the place of the others."""
     averaged = np.nanmean(scores, axis=1)  # (M, n)
-    seeded = np.array([_seed_variance(one[np.isfinite(one).all(1)]) for one in scores])  # (M,)
+    mean, n = averaged.mean(1), averaged.shape[1]
+    centred = averaged - mean[:, None]
+    ran = np.asarray(np.isfinite(scores).all(2))  # (M, S)
+    seeded = np.array([_seed_variance(one[seeds]) for one, seeds in zip(scores, ran, strict=True)])  # (M,)
     totals = weights.sum(1, keepdims=True, dtype=float)  # (B, 1), zero where a small subset was never drawn
     blocks = np.array_split(weights, max(1, weights.size >> 22))
-    sums = np.concatenate([block.astype(float) @ averaged.T for block in blocks])  # (B, M)
-    means = np.where(totals > 0, sums / np.maximum(totals, 1), averaged.mean(1))
-    noise = rng.standard_normal(means.shape) * np.sqrt(seeded)  # (B, M)
-    return Bootstrap(averaged, np.isfinite(scores).all(2).sum(1).astype(float), seeded, means + noise)
+    moved = np.concatenate([block.astype(float) @ centred.T for block in blocks]) / np.maximum(totals, 1)  # (B, M)
+    noise = rng.standard_normal(moved.shape) * np.sqrt(seeded)
+    error, third = centred @ centred.T / max(n - 1, 1) / n, (centred**3).mean(1) / n**2
+    return Bootstrap(mean, error, third, n, seeded, ran.sum(1).astype(float), mean + moved + noise)
+
+
+def pool(boots: Sequence[Bootstrap]) -> Bootstrap:
+    """The mean over tasks, each with samples of its own and counted once."""
+    tasks = len(boots)
+    return Bootstrap(
+        np.mean([boot.mean for boot in boots], axis=0),
+        np.sum([boot.error for boot in boots], axis=0) / tasks**2,
+        np.sum([boot.third for boot in boots], axis=0) / tasks**3,
+        sum(boot.samples for boot in boots),
+        np.sum([boot.seeded for boot in boots], axis=0) / tasks**2,
+        np.sum([boot.seeds - 1 for boot in boots], axis=0) + 1,
+        np.mean([boot.draws for boot in boots], axis=0),
+    )
 
 
 def _seed_variance(scores: Array) -> float:
@@ -99,7 +111,7 @@ def _seed_variance(scores: Array) -> float:
     rest = scores - means - scores.mean(0) + scores.mean()  # (S, n)
     within = float((rest**2).sum()) / ((seeds - 1) * max(n - 1, 1))
     between = float(means.var(ddof=1))
-    return float(max(0.0, between - within / n)) / seeds
+    return max(0.0, float(between - within / n)) / int(seeds)
 
 
 def _freedom(*parts: tuple[Array, Array]) -> Array:
@@ -115,16 +127,15 @@ def _ratio(above: Array, below: Array, otherwise: float = 0.0) -> Array:
 
 def intervals(boot: Bootstrap, level: float = LEVEL) -> tuple[Array, Array]:
     """Lower and upper limits of the means (3); NaN where a single sample cannot tell."""
-    n = boot.scores.shape[1]
+    n, sampled = boot.samples, boot.error.diagonal()
     if n < 2:
         return np.full(len(boot.mean), np.nan), np.full(len(boot.mean), np.nan)
-    sampled = boot.covariance.diagonal() / n  # (M,)
-    share = _ratio(sampled, sampled + boot.seeded, 1.0)
-    skew = _ratio(((boot.scores - boot.mean[:, None]) ** 3).mean(1), boot.scores.std(1) ** 3)
-    a = skew * share**1.5 / (6 * np.sqrt(n))
+    variance = sampled + boot.seeded
+    a = _ratio(boot.third, variance**1.5) / 6
     tail = float(ndtri((1 + level) / 2))
     freedom = _freedom((sampled, np.full(len(sampled), n - 1.0)), (boot.seeded, boot.seeds - 1))
-    stretch = stdtrit(freedom, (1 + level) / 2) / tail / np.sqrt(share * (n - 1) / n + 1 - share)
+    narrowed = _ratio(sampled * (n - 1) / n + boot.seeded, variance, 1.0)  # what resampling n of n leaves
+    stretch = stdtrit(freedom, (1 + level) / 2) / tail / np.sqrt(narrowed)
     ordered = np.sort(boot.draws, axis=0)
     low, high = (_quantile(ordered, ndtr(a + (a + z) / (1 - a * (a + z)))) for z in (-tail, tail))
     return boot.mean + stretch * (low - boot.mean), boot.mean + stretch * (high - boot.mean)
@@ -163,7 +174,7 @@ class Pairs:
 
     @cached_property
     def letters(self) -> tuple[str, ...]:
-        """Tie groups in letters (a compact letter display): two methods that cannot be told apart share one, others none."""
+        """Tie groups (a compact letter display): two methods that cannot be told apart share a letter, others none."""
         place = np.argsort(np.argsort(self.rank, kind="stable")).tolist()  # 0 is the best
         ties: nx.Graph[int] = nx.Graph()
         ties.add_nodes_from(place)
@@ -178,30 +189,26 @@ def _letter(index: int) -> str:
 
 def pairs(boot: Bootstrap, level: float = LEVEL) -> Pairs:
     """Tell every two methods apart, or say that they tie (4)."""
-    methods, n = boot.scores.shape
+    methods, n = len(boot.mean), boot.samples
     i, j = np.triu_indices(methods, 1)  # (P,)
-    variance = boot.covariance.diagonal()
     difference = boot.mean[i] - boot.mean[j]
     difference[np.abs(difference) <= NIL * (np.abs(boot.mean[i]) + np.abs(boot.mean[j]))] = 0.0
-    spread = variance[i] + variance[j] - 2 * boot.covariance[i, j]  # of one sample's difference
-    spread[spread <= NIL * (variance[i] + variance[j])] = 0.0
+    alone = boot.error.diagonal()
+    sampled = alone[i] + alone[j] - 2 * boot.error[i, j]
+    sampled[sampled <= NIL * (alone[i] + alone[j])] = 0.0
     seeded = boot.seeded[i] + boot.seeded[j]
     z_drawn = np.abs(boot.draws[:, i] - boot.draws[:, j] - difference)  # (B, P)
-    z_drawn *= _ratio(np.ones(len(i)), np.sqrt(spread * (n - 1) / n**2 + seeded))
+    z_drawn *= _ratio(np.ones(len(i)), np.sqrt(sampled * (n - 1) / n + seeded))
     z = np.zeros(len(i))
     if n > 1:
-        student = np.where(difference == 0, 0.0, _ratio(np.abs(difference), np.sqrt(spread / n + seeded), np.inf))
-        samples, seeds = np.full(len(i), n - 1.0), boot.seeds - 1
-        freedom = _freedom((spread / n, samples), (boot.seeded[i], seeds[i]), (boot.seeded[j], seeds[j]))
-        z = -ndtri(stdtr(freedom, -student))
+        student = np.where(difference == 0, 0.0, _ratio(np.abs(difference), np.sqrt(sampled + seeded), np.inf))
+        seeds = boot.seeds - 1
+        own = (boot.seeded[i], seeds[i]), (boot.seeded[j], seeds[j])
+        z = -ndtri(stdtr(_freedom((sampled, np.full(len(i), n - 1.0)), *own), -student))
     p = step_down(z, z_drawn) if n >= FEW else holm(2 * ndtr(-z))
     strict = float(np.quantile(z_drawn.max(1), level)) if len(i) else 0.0
-    needed = samples_needed(np.abs(difference), spread, seeded, strict)
-    return Pairs(
-        _square(difference, methods, 0.0, -1),
-        _square(p, methods, 1.0),
-        _square(needed, methods, np.inf),
-    )
+    needed = samples_needed(np.abs(difference), sampled * n, seeded, strict)
+    return Pairs(_square(difference, methods, 0.0, -1), _square(p, methods, 1.0), _square(needed, methods, np.inf))
 
 
 def _square(values: Array, methods: int, diagonal: float, mirrored: int = 1) -> Array:
@@ -227,33 +234,33 @@ def samples_needed(difference: Array, spread: Array, seeded: Array, strict: floa
     return np.ceil(_ratio(spread, room, np.inf))
 
 
-def tau(left: Array, right: Array) -> Array:
-    """Kendall's tau-b between the orders that two (…, M) arrays of means give to the same methods."""
-    i, j = np.triu_indices(left.shape[-1], 1)
-    a, b = np.sign(left[..., i] - left[..., j]), np.sign(right[..., i] - right[..., j])
-    return np.asarray(_ratio((a * b).sum(-1), np.sqrt(np.abs(a).sum(-1) * np.abs(b).sum(-1)), np.nan))
+def orders(means: Array) -> Order:
+    """Which of every two methods is ahead, (…, M) -> (…, P) of -1, 0, 1."""
+    i, j = np.triu_indices(means.shape[-1], 1)
+    return np.asarray(np.sign(means[..., i] - means[..., j]), np.float32)
 
 
-def agreement(left: Bootstrap, right: Bootstrap, level: float = LEVEL) -> tuple[float, float, float]:
-    """Kendall's tau-b between two metrics over the same methods and resamples, with its percentile interval."""
-    drawn = tau(left.draws, right.draws)
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if np.isfinite(drawn).any() else (np.nan,) * 2
-    return float(tau(left.mean, right.mean)), float(low), float(high)
+def tau(left: Order, right: Order) -> Array:
+    """Kendall's tau-b of two (…, P) orders of the same methods; NaN where one of them is all ties."""
+    agree = np.einsum("...p,...p->...", left, right)
+    pairs = np.einsum("...p,...p->...", left, left) * np.einsum("...p,...p->...", right, right)
+    return _ratio(np.asarray(agree, float), np.sqrt(np.asarray(pairs, float)), np.nan)
 
 
-def mean_ranks(boots: Sequence[Bootstrap], level: float = LEVEL) -> tuple[Array, Array, Array]:
-    """Mean rank of the same methods over several metrics or tasks, with its percentile interval."""
-    drawn = np.mean([_ranks(boot.draws) for boot in boots], axis=0)  # (B, M)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    observed = np.mean([_ranks(boot.mean) for boot in boots], axis=0)
-    return observed, np.minimum(low, observed), np.maximum(high, observed)
+def around(observed: float, draws: Array, level: float = LEVEL) -> tuple[float, float]:
+    """An interval for a bent statistic: percentiles of the draws or their mirror image, whichever reaches further."""
+    if not np.isfinite(draws).any():
+        return np.nan, np.nan
+    low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(min(low, 2 * observed - high)), float(max(high, 2 * observed - low))
 
 
-def _ranks(means: Array) -> Array:
-    """Ranks along the last axis, 1 for the largest; equal means share the middle of their ranks."""
-    nil = NIL * np.abs(means).max(-1, keepdims=True)[..., None]
-    ahead = means[..., None, :] - means[..., :, None]  # (…, M, M)
-    return np.asarray(0.5 + (ahead > nil).sum(-1) + 0.5 * (np.abs(ahead) <= nil).sum(-1))
+def sample_ranks(scores: Array) -> Array:
+    """Ranks of (M, S, n) scores on every sample, 1 is best, ties share; methods with fewer seeds repeat theirs."""
+    ran = [np.flatnonzero(np.isfinite(one).any(1)) for one in scores]
+    count = max((len(seeds) for seeds in ran), default=0)
+    filled = np.stack([one[np.resize(seeds, count)] for one, seeds in zip(scores, ran, strict=True)])
+    return np.asarray(rankdata(-filled, axis=0, nan_policy="propagate"))
 
 
 @dataclass(frozen=True)
@@ -271,7 +278,6 @@ def across(means: Array) -> Across | None:
     if tasks < 6 or methods < 3:  # six signs: the least that reaches 0.05
         return None
     import scikit_posthocs  # slow to import, and seldom wanted
-    from scipy.stats import friedmanchisquare, wilcoxon
 
     i, j = np.triu_indices(methods, 1)
     single = np.array(

@@ -31,6 +31,16 @@ class MetricCard:
     paper: str = ""
     about: str = ""  # one plain sentence: what the number means
 
+    @property
+    def plain(self) -> str:
+        """The name without parameters."""
+        return self.name.partition("[")[0]
+
+    @property
+    def sign(self) -> int:
+        """What a value is multiplied by so that higher is better."""
+        return 1 if self.direction == "higher" else -1
+
 
 @dataclass(frozen=True)
 class MethodCard:
@@ -51,7 +61,6 @@ class TaskCard:
     data: str
     model: str
     title: str = ""
-    samples: int = 0  # scored, whether or not a score came of it; 0: as many as the scores name
     facts: Mapping[str, str] = field(default_factory=dict)  # accuracy, classes, layer …, shown as they are
 
 

@@ -1,17 +1,26 @@
-"""From per-sample scores to the long-form table: one row for each (data, model, method, metric), sorted."""
+"""From per-sample scores to the long-form table: one row for each (data, model, method, metric), sorted.
+
+A failure is a row: every method meets every metric of its task, and a cell that is not in the record says so. Costs are
+rows of the family `runtime`; of these only exact counts are ranked, for times and memory are noisy.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, fields, replace
+from itertools import product
 
+import numpy as np
 import pandas as pd
 
-from mibench.leaderboard.results import Results
+from mibench.leaderboard.panels import Panel, Referee, Row, judge, read
+from mibench.leaderboard.results import COSTS, Results
+from mibench.statistics import generator, resamples
 
-COLUMNS = tuple(
-    "suite data model method metric family direction unit value low high samples coverage "
-    "rank rank_low rank_high tie status reason".split()
-)
+COLUMNS = tuple(field.name for field in fields(Row))
+Task = tuple[str, str]  # data, model
 
 
 @dataclass(frozen=True)
@@ -19,14 +28,97 @@ class Board:
     """A run's results with the statistics that say how sure they are."""
 
     results: Results
-    rows: pd.DataFrame  # COLUMNS, sorted
+    rows: tuple[Row, ...]  # sorted by data, model, method, metric
+    panels: Mapping[Task, tuple[Panel, ...]]  # in the order of the metrics
+
+    def on(self, task: Task) -> Iterator[Row]:
+        """The rows of one task."""
+        return (row for row in self.rows if (row.data, row.model) == task)
 
 
 def board(results: Results) -> Board:
     """Work out values, intervals, ranks and ties of all results."""
-    raise NotImplementedError
+    tables = [results.scores[["data", "model"]], results.cells[["data", "model"]]]
+    tasks = sorted({(str(data), str(model)) for data, model in pd.concat(tables).itertuples(index=False)})
+    panels = {task: tuple(_panels(results, task)) for task in tasks}
+    rows = [row for judged in panels.values() for panel in judged for row in panel.rows]
+    rows += [row for task in tasks for row in _costs(results, task)]
+    return Board(results, tuple(sorted(rows, key=lambda row: (row.data, row.model, row.method, row.metric))), panels)
+
+
+def _at(table: pd.DataFrame, task: Task) -> pd.DataFrame:
+    return table[(table["data"] == task[0]) & (table["model"] == task[1])]
+
+
+def _panels(results: Results, task: Task) -> Iterator[Panel]:
+    """Every metric of the suite on one task."""
+    scores, cells = _at(results.scores, task), _at(results.cells, task)
+    methods = sorted({*scores["method"], *cells["method"]})
+    samples = pd.Index(sorted(set(scores["sample"])))
+    weights = resamples(len(samples), generator("samples", *task))
+    referee = _referee(results, task, methods, scores, cells)
+    for card in results.metrics:
+        blank = Row(results.suite, *task, "", card.name, card.family, card.direction, card.unit)
+        table = scores[scores["metric"] == card.name]
+        yield judge(
+            blank, card, read(table, methods, samples, 1 if card.direction == "higher" else -1), weights, referee
+        )
+
+
+def _referee(results: Results, task: Task, methods: list[str], scores: pd.DataFrame, cells: pd.DataFrame) -> Referee:
+    have = set(zip(scores["method"], scores["metric"], strict=True))
+    told = cells[["method", "metric", "status", "reason"]].fillna("").astype(str)
+    named = {(method, metric): (status, reason) for method, metric, status, reason in told.to_numpy().tolist()}
+    failed: dict[tuple[str, str], tuple[str, str]] = {}
+    for method, card in product(methods, results.metrics):
+        known = named.get((method, card.name)) or named.get((method, ""))
+        if known is None and (method, card.name) not in have:
+            known = "missing", "not in the record of the run"
+        if known is not None and known[0] != "ok":
+            failed[method, card.name] = known
+    gated: dict[str, str] = {}
+    for gate in results.gates:
+        if (gate.data, gate.model) == task and not gate.passed:
+            why = f"failed the gate {gate.gate}" + (f": {gate.reason}" if gate.reason else "")
+            gated[gate.method] = f"{gated[gate.method]}; {why}" if gate.method in gated else why
+    controls = frozenset(card.name for card in results.methods if card.control)
+    good = next((name for name in results.known_good if name in methods), "")
+    return Referee(controls, gated, failed, results.chance, good)
+
+
+def _costs(results: Results, task: Task) -> Iterator[Row]:
+    """What each row of a task costs; a cost that was not given has no row."""
+    controls = {card.name for card in results.methods if card.control}
+    costs = {method: given for (data, model, method), given in results.costs.items() if (data, model) == task}
+    for cost in COSTS:
+        known = {
+            method: given[cost.name] for method, given in costs.items() if np.isfinite(given.get(cost.name, np.nan))
+        }
+        others = [value for method, value in known.items() if method not in controls]
+        for method, value in known.items():
+            row = Row(results.suite, *task, method, cost.name, "runtime", "lower", cost.unit, float(value))
+            if method in controls:
+                yield replace(row, status="control", reason="a control is shown, not ranked")
+            elif cost.exact:
+                rank = 1 + sum(other < value for other in others)
+                yield replace(row, rank=rank, rank_low=rank, rank_high=rank)
+            else:
+                yield row
 
 
 def to_csv(board: Board) -> str:
     """The long-form table as text, the same to the byte for the same scores."""
-    raise NotImplementedError
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows([_cell(value) for value in astuple(row)] for row in board.rows)
+    return text.getvalue()
+
+
+def _cell(value: str | float | None) -> str:
+    """Six significant digits, whole numbers in full, nothing for no number."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return ""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else f"{value:.6g}"
+    return str(value)

@@ -1,0 +1,224 @@
+"""One metric on one task: who is ranked there, who is not and why, and how sure the ranks are.
+
+Ranked are rows that are no control, passed the gates, and have a score for COMPLETE of the samples that any row has
+one for; their values, intervals and ranks are over the samples that all of them have. Every other row is shown with
+its reason, and its value over as many of these samples as it has. A metric that cannot tell the known-good map from
+the random one, both on the same samples, is blind on the task: its values are shown, its ranks are not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from mibench.leaderboard.results import MetricCard
+from mibench.statistics import Array, Bootstrap, Counts, Mask, Pairs, bootstrap, generator, intervals, pairs
+
+COMPLETE = 0.9
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the long-form table."""
+
+    suite: str
+    data: str
+    model: str
+    method: str
+    metric: str
+    family: str
+    direction: str
+    unit: str
+    value: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    samples: int = 0
+    coverage: float = np.nan
+    rank: int | None = None
+    rank_low: int | None = None
+    rank_high: int | None = None
+    tie: str = ""
+    status: str = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All scores of one metric on one task; NaN for no score, and for a seed that a row did not run."""
+
+    methods: tuple[str, ...]
+    values: Array  # (M, S, N), oriented: higher is better
+    scored: Mask  # (M, N) a score in every seed that the row ran
+    reasons: Mapping[str, str]  # row -> the commonest reason for no score
+
+    def by(self, method: str) -> Mask:
+        """Which samples a row has a score for."""
+        return np.asarray(self.scored[self.methods.index(method)])
+
+    def bootstrap(self, methods: Sequence[str], keep: Mask, weights: Counts, *names: str) -> Bootstrap:
+        """Resample some rows on some samples, with random numbers of these names."""
+        places = [self.methods.index(method) for method in methods]
+        return bootstrap(self.values[places][:, :, keep], weights[:, keep], generator(*names))
+
+
+def read(table: pd.DataFrame, methods: Sequence[str], samples: pd.Index[str], sign: int) -> Scores:
+    """Arrange one metric's scores by method, seed and sample; the order of the table's rows does not matter."""
+    seed, seeds = pd.factorize(table["seed"], sort=True)
+    method = pd.Index(methods).get_indexer(pd.Index(table["method"]))
+    values = np.full((len(methods), len(seeds), len(samples)), np.nan)
+    values[method, seed, samples.get_indexer(pd.Index(table["sample"]))] = sign * table["value"].to_numpy(float)
+    values[~np.isfinite(values)] = np.nan
+    ran = np.zeros((len(methods), len(seeds), 1), bool)
+    ran[method, seed] = True
+    scored = (np.isfinite(values) | ~ran).all(1) & ran.any(1)
+    silent = table[table["value"].isna() & table["reason"].fillna("").ne("")]
+    reasons = {str(name): _commonest(group) for name, group in silent["reason"].groupby(silent["method"])}
+    return Scores(tuple(methods), values, scored, reasons)
+
+
+def _commonest(reasons: pd.Series[str]) -> str:
+    counted = Counter(reasons)
+    return min(counted, key=lambda reason: (-counted[reason], reason))
+
+
+@dataclass(frozen=True)
+class Referee:
+    """What decides on one task whether a row or a metric takes part."""
+
+    controls: frozenset[str]
+    gated: Mapping[str, str]  # row -> why it failed a gate
+    failed: Mapping[tuple[str, str], tuple[str, str]]  # (row, metric) -> (status, reason)
+    chance: str
+    known_good: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric on one task: a table row for every method, and the joint bootstrap of the ranked ones."""
+
+    card: MetricCard
+    rows: tuple[Row, ...]
+    ranked: tuple[str, ...]
+    scores: Array  # (ranked, S, N), oriented; NaN where a ranked row has no score
+    weights: Counts  # (B, N) the task's resamples
+    boot: Bootstrap | None  # of the ranked, oriented
+    pairs: Pairs | None
+    blind: str | None  # "" where the metric sees, else its figures; None where there was nothing to judge it by
+
+    @property
+    def counts(self) -> bool:
+        """Whether these ranks count in a mean rank."""
+        return self.boot is not None and not self.blind and not self.card.gate
+
+    def over(self, methods: Sequence[str]) -> Bootstrap:
+        """The joint bootstrap of some of the ranked rows."""
+        assert self.boot is not None
+        return self.boot[self.places(methods)]
+
+    def places(self, methods: Sequence[str]) -> list[int]:
+        """Where some rows are among the ranked."""
+        return [self.ranked.index(method) for method in methods]
+
+    def compare(self, first: str, second: str) -> tuple[float, bool]:
+        """How far one ranked row is ahead of another, and whether it surely is."""
+        assert self.pairs is not None
+        places = self.ranked.index(first), self.ranked.index(second)
+        return float(self.pairs.difference[places]), bool(self.pairs.above[places])
+
+
+def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee: Referee) -> Panel:
+    """Decide who is ranked by one metric on one task, and rank them."""
+    names = (blank.data, blank.model, card.name)
+    blind = _blind(card, scores, weights, referee, *names)
+    verdicts = {method: _verdict(card, scores, method, referee) for method in scores.methods}
+    ranked, common = _common(scores, [method for method, (status, _) in verdicts.items() if status == "ok"])
+
+    boot = scores.bootstrap(ranked, common, weights, *names) if ranked else None
+    compared = pairs(boot) if boot else None
+    rows = _filled(blank, card, ranked, boot) if boot else {}
+    if compared and not blind and not card.gate:
+        rows = _placed(rows, ranked, compared)
+    for method, (status, reason) in verdicts.items():
+        keep = scores.by(method) & common
+        keep = keep if keep.any() else scores.by(method)
+        if method not in rows and keep.any():
+            rows |= _filled(blank, card, [method], scores.bootstrap([method], keep, weights, *names, method))
+        if status == "ok" and method not in ranked:
+            status, reason = "incomplete", "no sample has a score in every row"
+        elif status == "ok" and card.gate:
+            status, reason = "gate", "a gate is passed or failed, not ranked"
+        elif status == "ok" and blind:
+            status, reason = "blind", blind
+        row = rows.get(method, replace(blank, method=method))
+        rows[method] = replace(row, status=status, reason=reason, coverage=float(scores.by(method).mean()))
+    values = np.where(common, scores.values[[scores.methods.index(method) for method in ranked]], np.nan)
+    ordered = tuple(rows[method] for method in scores.methods)
+    return Panel(card, ordered, tuple(ranked), values, weights, boot, compared, blind)
+
+
+def _common(scores: Scores, complete: list[str]) -> tuple[list[str], Mask]:
+    """The rows to rank and the samples to rank them on: those that all of them have."""
+    everything = np.asarray(scores.scored.any(0))
+    common = np.logical_and.reduce([scores.by(method) for method in complete]) & everything
+    return (complete, common) if common.any() else ([], everything)
+
+
+def _verdict(card: MetricCard, scores: Scores, method: str, referee: Referee) -> tuple[str, str]:
+    """Status and reason of one row before the metric itself is judged."""
+    scored, scoreable = int(scores.by(method).sum()), int(scores.scored.any(0).sum())
+    why = scores.reasons.get(method, "")
+    if (method, card.name) in referee.failed:
+        return referee.failed[method, card.name]
+    if scored == 0:
+        return "incomplete", f"no sample has a score: {why or 'none was given'}"
+    if method in referee.controls:
+        return "control", "a control is shown, not ranked"
+    if method in referee.gated:
+        return "gated", referee.gated[method]
+    if scored < COMPLETE * scoreable:
+        return "incomplete", f"a score for {scored} of {scoreable} samples that have one: {why or 'no reason given'}"
+    missing = scores.scored.shape[1] - scored
+    return (
+        "ok",
+        f"{missing} of {scores.scored.shape[1]} samples have no score: {why or 'no reason given'}" if missing else "",
+    )
+
+
+def _blind(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str | None:
+    """Whether the metric cannot tell the known-good row from the random one, and by what figures."""
+    if card.gate or not {referee.known_good, referee.chance} <= set(scores.methods):
+        return None
+    both = scores.by(referee.known_good) & scores.by(referee.chance)
+    if both.sum() < 2:
+        return None
+    boot = scores.bootstrap([referee.known_good, referee.chance], both, weights, *names, "blind")
+    compared = pairs(boot)
+    if compared.above[0, 1]:
+        return ""
+    good, chance = card.sign * boot.mean
+    figures = f"{referee.known_good} {good:.3g}, {referee.chance} {chance:.3g}, p = {compared.p[0, 1]:.2g}"
+    return f"blind here: the known-good map is not told from random ({figures})"
+
+
+def _filled(blank: Row, card: MetricCard, methods: Sequence[str], boot: Bootstrap) -> dict[str, Row]:
+    """Rows with values and intervals, back in the metric's own direction and inside its range."""
+    limits = np.sort(np.clip(card.sign * np.array(intervals(boot)), *card.range), axis=0).T  # (M, 2)
+    values = zip(methods, card.sign * boot.mean, *limits.T, strict=True)
+    return {
+        method: replace(
+            blank, method=method, value=float(value), low=float(low), high=float(high), samples=boot.samples
+        )
+        for method, value, low, high in values
+    }
+
+
+def _placed(rows: Mapping[str, Row], ranked: Sequence[str], compared: Pairs) -> dict[str, Row]:
+    places = zip(ranked, compared.rank, *compared.rank_interval, compared.letters, strict=True)
+    return {
+        method: replace(rows[method], rank=int(rank), rank_low=int(low), rank_high=int(high), tie=letters)
+        for method, rank, low, high, letters in places
+    }
