@@ -1,0 +1,28 @@
+"""Saliency: where the explained logit is steepest (Simonyan, Vedaldi & Zisserman 2014, section 3).
+
+    M = sum_channels |dS_c / dx|
+
+The paper takes the largest channel; we add the channels, as we do for every method. By captum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import captum.attr
+from torch import Tensor
+
+from mibench.contract import Explainer, Explanation, Probe
+from mibench.methods._gradients import channel_sum, tracked
+
+
+class Saliency(Explainer):
+    """Magnitude of the gradient; never negative."""
+
+    name = "saliency"
+    title = "Saliency"
+    paper = "Simonyan et al. 2014, arXiv:1312.6034"
+
+    def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
+        magnitude = captum.attr.Saliency(probe.logits).attribute(tracked(x), target=target)
+        return Explanation({"map": channel_sum(magnitude)})
