@@ -138,6 +138,7 @@ class Focus(Localisation):
     name = "focus"
     title = "Focus: share of the positive relevance in the mosaic's tiles of the class"
     paper = "Arias-Duart et al. 2022, arXiv:2109.15035"
+    needs = frozenset({"mask", "image"})
 
     def place(self, scene: Scene, row: Evidence) -> Tensor:
         if not mosaic(scene):

@@ -41,7 +41,7 @@ class Gate(RowMetric):
         finite = second.isfinite().all(1).nonzero()[:, 0]
         if len(finite):
             second = second[finite] / second[finite].abs().amax(1, keepdim=True).clamp(min=1e-30)
-            scores[finite] = self.similarity(row.map.flatten(1)[finite].double(), second)
+            scores[finite] = self.similarity(row.map.flatten(1)[finite].double(), second).double()
         return scores
 
 

@@ -1,0 +1,182 @@
+"""The network is asked once for each distinct input, and never for one baseline in place of another."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from metric_worlds import evidence, image_world, signed_maps
+
+from mibench.contract import Unsupported
+from mibench.metrics import sharing
+from mibench.metrics.faithfulness_agreement import (
+    FaithfulnessCorrelation,
+    FaithfulnessEstimate,
+    Infidelity,
+    MonotonicityCorrelation,
+)
+from mibench.metrics.faithfulness_curves import IROF, ROAD, PixelFlipping, RegionPerturbation
+from mibench.metrics.perturbation import descending, forwards, in_steps, parts, tiles
+
+DEFAULT = [PixelFlipping, RegionPerturbation, IROF, ROAD, FaithfulnessEstimate, FaithfulnessCorrelation]
+
+
+@pytest.fixture
+def rows() -> tuple[Any, dict[str, Any]]:
+    world = image_world()
+    maps = signed_maps(world)
+    return world, {"signed": evidence(maps), "positive": evidence(maps.abs()), "again": evidence(2 * maps)}
+
+
+def test_no_input_is_run_twice(rows: tuple[Any, dict[str, Any]]) -> None:
+    world, all_rows = rows
+    for metric in DEFAULT:
+        metric().score(world.scene, all_rows)
+    count = forwards(world.scene)
+    shown = torch.cat(world.shown)
+    distinct = len({image.numpy().tobytes() for image in shown})
+    assert count.run == world.forwards() <= 1.05 * distinct
+    assert count.run < 0.75 * count.asked
+
+
+def test_the_random_sets_of_all_rows_are_run_once(rows: tuple[Any, dict[str, Any]]) -> None:
+    world, all_rows = rows
+    metric = FaithfulnessCorrelation(FaithfulnessCorrelation.Parameters(runs=30))
+    metric.score(world.scene, all_rows)
+    assert world.forwards() <= 5 * 31
+
+
+def test_slices_perturbed_for_one_metric_serve_another(rows: tuple[Any, dict[str, Any]]) -> None:
+    world, all_rows = rows
+    FaithfulnessEstimate().score(world.scene, {"positive": all_rows["positive"]})
+    before = world.forwards()
+    MonotonicityCorrelation().score(world.scene, {"positive": all_rows["positive"]})
+    assert world.forwards() == before
+
+
+def test_infidelity_runs_the_same_inputs_for_every_row(rows: tuple[Any, dict[str, Any]]) -> None:
+    world, all_rows = rows
+    Infidelity().score(world.scene, all_rows)
+    assert world.forwards() <= 5 * (64 + 1)
+
+
+def test_two_baselines_never_share_an_answer(rows: tuple[Any, dict[str, Any]]) -> None:
+    world, all_rows = rows
+    for metric in (PixelFlipping, RegionPerturbation, IROF, FaithfulnessEstimate, FaithfulnessCorrelation, Infidelity):
+        scores = {}
+        for baseline in ("mean", "black"):
+            together = metric(metric.Parameters(baseline=baseline)).score(world.scene, all_rows)["signed"]
+            fresh = dataclasses.replace(world.scene)
+            alone = metric(metric.Parameters(baseline=baseline)).score(fresh, all_rows)["signed"]
+            assert torch.equal(together, alone)
+            scores[baseline] = alone
+        assert not torch.allclose(scores["mean"], scores["black"])
+
+
+def test_a_baseline_that_is_not_there_is_refused_by_name(rows: tuple[Any, dict[str, Any]]) -> None:
+    world, all_rows = rows
+    with pytest.raises(Unsupported, match="no baseline 'blur'"):
+        PixelFlipping(PixelFlipping.Parameters(baseline="blur")).score(world.scene, all_rows)
+
+
+def test_replacing_like_by_like_is_the_unperturbed_input() -> None:
+    world = image_world(count=2)
+    half = torch.arange(576) < 288
+    world.scene.baselines["mean"].flatten(2)[..., half] = world.scene.x.flatten(2)[..., half]
+    ask = forwards(world.scene)
+    answer = ask.replaced(slice(0, 2), half.expand(2, 1, -1), "mean")
+    assert torch.equal(answer.logit, ask.unperturbed().logit)
+    assert world.forwards() == 2
+
+
+def test_answers_are_what_the_network_says() -> None:
+    world = image_world(count=3, channels=3)
+    scene = world.scene
+    masks = torch.rand(3, 4, 576, generator=torch.Generator().manual_seed(0)) < 0.5
+    answers = forwards(scene).replaced(slice(0, 3), masks, "mean")
+    for sample in range(3):
+        for step in range(4):
+            x = scene.x[sample].clone()
+            x[:, masks[sample, step].view(24, 24)] = scene.baselines["mean"][sample][
+                :, masks[sample, step].view(24, 24)
+            ]
+            logits = world.model(x[None])[0]
+            assert answers.logit[sample, step] == pytest.approx(float(logits[scene.target[sample]]))
+            assert answers.probability[sample, step] == pytest.approx(float(logits.softmax(0)[scene.target[sample]]))
+            assert answers.kept[sample, step] == (logits.argmax() == scene.target[sample])
+
+
+def test_what_is_shared_goes_when_its_scene_goes(rows: tuple[Any, dict[str, Any]]) -> None:
+    made = []
+
+    @sharing.once
+    def thing(scene: Any, number: int) -> set[int]:
+        made.append(number)
+        return {number}
+
+    scene = dataclasses.replace(rows[0].scene)
+    first = weakref.ref(thing(scene, 1))
+    assert thing(scene, 1) is first()
+    assert thing(scene, 2) is not first()
+    assert made == [1, 2]
+    del scene
+    gc.collect()
+    assert first() is None
+
+
+def test_equal_values_are_ranked_in_an_order_that_favours_no_corner() -> None:
+    scene = image_world(count=5).scene
+    places = descending(scene, torch.zeros(5, 576)).double()
+    assert torch.equal(places.sort(1).values, torch.arange(576.0).double().expand(5, -1))
+    first_half = places[:, :288].mean(1)
+    assert ((first_half - 287.5).abs() < 30).all(), "in the order of the pixels the mean would be 143.5"
+    assert not torch.equal(places[0], places[1])
+
+
+def test_a_higher_value_goes_first_whatever_the_ties() -> None:
+    scene = image_world(count=5).scene
+    values = torch.randint(0, 4, (5, 576), generator=torch.Generator().manual_seed(0)).float()
+    ordered = values.gather(1, descending(scene, values).argsort(1))
+    assert (ordered.diff(dim=1) <= 0).all()
+
+
+@pytest.mark.parametrize(("features", "steps"), [(784, 24), (1024, 24), (4, 24), (50176, 24), (7, 3)])
+def test_steps_hold_equally_many_but_for_the_last(features: int, steps: int) -> None:
+    when, number = in_steps(torch.arange(features)[None], steps)
+    sizes = when[0].bincount()
+    assert number == len(sizes) <= steps
+    assert len(set(sizes[:-1].tolist())) <= 1
+    assert 0 < sizes[-1] <= sizes[0]
+
+
+def test_tiles_are_squares_that_lie_centrally() -> None:
+    scene = image_world(side=10).scene
+    tile = tiles(scene, 3).view(10, 10)  # squares of 4: 12 = 1 + 10 + 1
+    assert tile[0].tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
+    assert tile[:, 0].tolist() == [0, 0, 0, 3, 3, 3, 3, 6, 6, 6]
+
+
+def test_parts_cover_all_samples_and_bound_what_is_built() -> None:
+    x = torch.zeros(10, 3, 224, 224)
+    runs = list(parts(x, 24))
+    assert [sample for run in runs for sample in range(run.start, run.stop)] == list(range(10))
+    assert all((run.stop - run.start) * 24 * x[0].numel() <= 2**24 for run in runs)
+
+
+def test_ranks_of_equals_are_their_average() -> None:
+    assert sharing.ranks(torch.tensor([[3.0, 1.0, 3.0, 2.0]])).tolist() == [[2.5, 0.0, 2.5, 1.0]]
+
+
+def test_draws_depend_on_the_seed_and_the_purpose_alone() -> None:
+    draws = {
+        (seed, purpose): torch.rand(4, generator=sharing.drawing(seed, purpose))
+        for seed in (1, 2)
+        for purpose in ("ties", "noise")
+    }
+    assert torch.equal(draws[1, "ties"], torch.rand(4, generator=sharing.drawing(1, "ties")))
+    assert len({tuple(np.asarray(draw)) for draw in draws.values()}) == 4

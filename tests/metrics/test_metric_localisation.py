@@ -1,0 +1,162 @@
+"""Localisation: Quantus' numbers where there are no ties, and no luck where there are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from metric_worlds import evidence, image_world, quantus_score, signed_maps
+from torch import Tensor
+
+from mibench.contract import Unsupported
+from mibench.metrics.localisation import (
+    AUC,
+    AttributionLocalisation,
+    BoundingBoxAccuracy,
+    Focus,
+    PointingGame,
+    RelevanceMassAccuracy,
+    RelevanceRankAccuracy,
+    TopKIntersection,
+)
+
+ALL = [
+    PointingGame,
+    TopKIntersection,
+    RelevanceRankAccuracy,
+    RelevanceMassAccuracy,
+    AUC,
+    AttributionLocalisation,
+    BoundingBoxAccuracy,
+]
+
+
+def score(metric: Any, world: Any, row: Any, **parameters: Any) -> np.ndarray:
+    return metric(metric.Parameters(**parameters)).score(world.scene, {"row": row})["row"].numpy()
+
+
+def with_mask(world: Any, mask: Tensor) -> Any:
+    return dataclasses.replace(world, scene=dataclasses.replace(world.scene, mask=mask))
+
+
+def quadrant(count: int, side: int) -> Tensor:
+    mask = torch.zeros(count, side, side, dtype=torch.bool)
+    mask[:, : side // 2, side // 2 :] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("metric", "theirs", "settings"),
+    [
+        (PointingGame, "PointingGame", {}),
+        (TopKIntersection, "TopKIntersection", {"k": 5}),
+        (RelevanceRankAccuracy, "RelevanceRankAccuracy", {}),
+        (RelevanceMassAccuracy, "RelevanceMassAccuracy", {}),
+        (AUC, "AUC", {}),
+        (AttributionLocalisation, "AttributionLocalisation", {}),
+    ],
+)
+def test_localisation_scores_are_quantus_on_maps_without_ties(
+    metric: Any, theirs: str, settings: dict[str, Any]
+) -> None:
+    world = image_world(count=16)
+    world.scene.mask[:, :, :12] = True
+    maps = evidence(signed_maps(world).abs())
+    ours = score(metric, world, maps)
+    np.testing.assert_allclose(
+        ours, np.array(quantus_score(theirs, world, maps, **settings), dtype=float), atol=1e-6, rtol=0
+    )
+    assert ours.std() > 1e-3, "all scores are alike: the comparison says nothing"
+
+
+def test_auc_is_quantus_on_maps_with_ties() -> None:
+    world = image_world(count=8)
+    maps = evidence((signed_maps(world) * 3).round().clamp(min=0) + torch.eye(24))
+    np.testing.assert_allclose(score(AUC, world, maps), quantus_score("AUC", world, maps), atol=1e-6)
+
+
+def test_focus_is_quantus_on_mosaics() -> None:
+    world = image_world(count=8)
+    mosaics, maps = with_mask(world, quadrant(8, 24)), evidence(signed_maps(world))
+    import quantus
+
+    theirs = quantus.Focus(normalise=False, abs=False, disable_warnings=True)(
+        model=world.model,
+        x_batch=world.scene.x.numpy(),
+        y_batch=world.scene.target.numpy(),
+        a_batch=maps.map[:, None].double().numpy(),
+        channel_first=True,
+        custom_batch=np.tile([0, 1, 0, 0], (8, 1)),
+    )
+    np.testing.assert_allclose(score(Focus, mosaics, maps), theirs, atol=1e-6)
+
+
+def test_focus_refuses_what_is_no_mosaic() -> None:
+    world = image_world()
+    with pytest.raises(Unsupported, match="mosaic"):
+        score(Focus, world, evidence(signed_maps(world)))
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_negative_values_count_as_nothing(metric: Any) -> None:
+    world = image_world()
+    signed = signed_maps(world)
+    signed = signed / signed.flatten(1).amax(1)[:, None, None]
+    np.testing.assert_allclose(
+        score(metric, world, evidence(signed)), score(metric, world, evidence(signed.clamp(min=0))), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("metric", [*ALL, Focus])
+def test_nothing_is_scored_without_a_mask_or_a_positive_part(metric: Any) -> None:
+    world = image_world(count=4)
+    mask = quadrant(4, 24)
+    mask[1], mask[2] = False, True
+    maps = torch.rand(4, 24, 24, generator=torch.Generator().manual_seed(0))
+    maps[3] *= -1
+    scores = score(metric, with_mask(world, mask), evidence(maps))
+    assert np.isnan(scores).tolist() == [False, True, True, True]
+    assert metric.no_score
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_without_masks_localisation_is_unsupported(metric: Any) -> None:
+    world = image_world()
+    bare = dataclasses.replace(world, scene=dataclasses.replace(world.scene, mask=None))
+    with pytest.raises(Unsupported, match="masks"):
+        score(metric, bare, evidence(signed_maps(world)))
+
+
+@pytest.mark.parametrize("metric", [PointingGame, TopKIntersection, RelevanceRankAccuracy, AUC])
+def test_ties_score_what_a_random_order_scores_on_average(metric: Any) -> None:
+    world = image_world(count=1)
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(0, 3, (1, 24, 24), generator=generator).float()
+    orders = [levels + 0.1 * torch.rand(1, 24, 24, generator=generator) for _ in range(1500)]
+    many = dataclasses.replace(world.scene, mask=world.scene.mask.expand(1500, -1, -1))
+    average = metric().score(many, {"row": evidence(torch.cat(orders))})["row"].mean()
+    assert abs(score(metric, world, evidence(levels))[0] - float(average)) < 0.02
+
+
+def test_a_single_hot_pixel_points() -> None:
+    world = image_world(count=2)
+    maps = torch.full((2, 24, 24), 0.1)
+    maps[0, 2, 7], maps[1, 20, 20] = 1.0, 1.0
+    assert score(PointingGame, world, evidence(maps)).tolist() == [1.0, 0.0]
+
+
+def test_bounding_boxes_surround_their_masks_and_large_ones_are_left_out() -> None:
+    world = image_world(count=2)
+    mask = torch.zeros(2, 24, 24, dtype=torch.bool)
+    mask[0, 3, 4] = mask[0, 6, 9] = True  # a box of 4 x 6
+    mask[1, 0, 0] = mask[1, 20, 20] = True  # a box of 21 x 21
+    maps = torch.rand(2, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.1
+    maps[:, 3:7, 4:7] += 1
+    scores = score(BoundingBoxAccuracy, with_mask(world, mask), evidence(maps))
+    inside = maps[0].flatten().argsort(descending=True)[:24]
+    expected = np.mean([(3 <= int(p) // 24 < 7) and (4 <= int(p) % 24 < 10) for p in inside])
+    assert scores[0] == pytest.approx(expected)
+    assert np.isnan(scores[1])

@@ -1,0 +1,108 @@
+"""The sanity gates compare saved maps as Quantus compares fresh ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from metric_worlds import evidence, image_world, quantus_score, signed_maps, table_world
+
+from mibench.metrics.randomisation import MPRT, EfficientMPRT, RandomLogit, Repeatability
+
+
+class Recorder:
+    """An explanation function for Quantus that keeps the maps it gave."""
+
+    def __init__(self) -> None:
+        self.maps: list[torch.Tensor] = []
+
+    def __call__(self, model: Any, inputs: np.ndarray, targets: np.ndarray, **_: Any) -> np.ndarray:
+        x = torch.tensor(inputs, requires_grad=True)
+        logits = model(x)
+        logits.gather(1, torch.as_tensor(targets)[:, None]).sum().backward()
+        maps = (x * x.grad).sum(1, keepdim=True).detach()
+        self.maps.append(maps[:, 0])
+        return (maps / maps.abs().amax((1, 2, 3), keepdim=True)).double().numpy()
+
+
+def score(metric: Any, world: Any, row: Any) -> np.ndarray:
+    return metric().score(world.scene, {"row": row})["row"].numpy()
+
+
+def test_random_logit_is_quantus() -> None:
+    world, explain = image_world(count=8), Recorder()
+    maps = signed_maps(world)
+    state = np.random.get_state()
+    theirs = quantus_score("RandomLogit", world, evidence(maps), num_classes=5, call={"explain_func": explain})
+    np.random.set_state(state)
+    ours = score(RandomLogit, world, evidence(maps, variants={"other-class": explain.maps[-1]}))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert ours.std() > 1e-3
+
+
+def test_mprt_is_quantus_at_the_end_of_the_cascade() -> None:
+    world, explain = image_world(count=8), Recorder()
+    maps = signed_maps(world)
+    theirs = quantus_score(
+        "MPRT",
+        world,
+        evidence(maps),
+        abs=True,
+        skip_layers=True,
+        return_last_correlation=True,
+        layer_order="top_down",
+        call={"explain_func": explain},
+    )
+    ours = score(MPRT, world, evidence(maps, variants={"random-weights": explain.maps[-1]}))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert ours.std() > 1e-3
+
+
+def test_efficient_mprt_is_quantus() -> None:
+    world, explain = image_world(count=8), Recorder()
+    maps = evidence(signed_maps(world))
+    theirs = quantus_score(
+        "EfficientMPRT",
+        world,
+        maps,
+        abs=False,
+        skip_layers=True,
+        layer_order="top_down",
+        call={"explain_func": explain},
+    )
+    ours = score(EfficientMPRT, world, evidence(maps.raw, variants={"random-weights": explain.maps[-1]}))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", [RandomLogit, MPRT, Repeatability])
+def test_a_map_that_does_not_change_is_wholly_similar(metric: Any) -> None:
+    world = image_world()
+    maps = signed_maps(world)
+    np.testing.assert_allclose(score(metric, world, evidence(maps, variants={metric.variant: 3 * maps})), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", [RandomLogit, MPRT, Repeatability, EfficientMPRT])
+def test_only_samples_that_were_explained_again_are_scored(metric: Any) -> None:
+    world = image_world(count=5)
+    maps = signed_maps(world)
+    again = maps[:3].flip(1)
+    again[1, 0, 0] = torch.nan
+    scores = score(metric, world, evidence(maps, variants={metric.variant: again}))
+    assert np.isnan(scores).tolist() == [False, True, False, True, True]
+    assert np.isnan(score(metric, world, evidence(maps))).all(), "a row without a variant has no score"
+
+
+def test_a_map_gone_flat_has_nothing_in_common_with_the_first() -> None:
+    world = image_world()
+    maps = signed_maps(world)
+    assert score(MPRT, world, evidence(maps, variants={"random-weights": torch.zeros_like(maps)})).tolist() == [0.0] * 5
+
+
+def test_class_gate_works_on_tables_smaller_than_its_window() -> None:
+    maps = torch.rand(7, 1, 6, generator=torch.Generator().manual_seed(0))
+    scores = score(
+        RandomLogit, table_world(), evidence(maps[:, :, :4], variants={"other-class": maps[:, :, :4].flip(2)})
+    )
+    assert np.isfinite(scores).all()
