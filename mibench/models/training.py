@@ -1,0 +1,161 @@
+"""Small networks learn on first use, from their own seed, and are kept as safetensors with their accuracy.
+
+The file's name holds a digest of the sources and parameters that decide what is learned, so nothing stale is ever
+loaded; it is written whole under another name and then renamed, so that two processes may learn at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mibench.environment import cache_folder
+from mibench.errors import ModelError
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to learn: Adam with a rate that rises and falls once (one cycle)."""
+
+    epochs: int
+    batch: int = 64
+    rate: float = 5e-3
+    decay: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Who learns what from where."""
+
+    name: str  # the model's spec; errors and files carry it
+    floor: float
+    recipe: Recipe
+    sources: tuple[str, ...]  # modules, and digests of files, that decide what is learned
+
+    def path(self) -> Path:
+        """The cache file of exactly this lesson."""
+        texts = [inspect.getsource(sys.modules[s]) if s in sys.modules else s for s in (__name__, *self.sources)]
+        digest = hashlib.sha256(json.dumps([self.name, repr(self.recipe), *texts]).encode()).hexdigest()[:16]
+        readable = "".join(letter if letter.isalnum() or letter in "-=." else "_" for letter in self.name)
+        return cache_folder() / "models" / f"{readable[:80]}-{digest}.safetensors"
+
+
+def trained(lesson: Lesson, build: Callable[[], Net], teach: Callable[[Net, Recipe], float]) -> Net:
+    """The network that `build` makes and `teach` trains (returning its accuracy on held-out samples), or its cache."""
+    path = lesson.path()
+    with _seeded(lesson.recipe.seed):
+        network = build()
+        accuracy = _restored(network, path)
+        if accuracy is None:
+            _make_folder(path.parent)
+            started = time.perf_counter()
+            accuracy = teach(network.train(), lesson.recipe)
+            facts = {"name": lesson.name, "accuracy": accuracy, "seconds": round(time.perf_counter() - started, 2)}
+            _keep(network, path, facts)
+    if accuracy < lesson.floor:
+        raise ModelError(
+            f"{lesson.name} is right on only {accuracy:.1%} of its held-out samples, below its floor of "
+            f"{lesson.floor:.1%}: choose easier parameters, or delete {path} to train it again"
+        )
+    return frozen(network)
+
+
+def descend(network: nn.Module, loss: Callable[[Tensor], Tensor], count: int, recipe: Recipe) -> None:
+    """Minimise `loss`, a function of the indices of a batch, over `count` samples."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    batch = min(recipe.batch, count)
+    steps = recipe.epochs * (count // batch)
+    optimiser = torch.optim.AdamW(network.parameters(), recipe.rate, weight_decay=recipe.decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps)
+    for _ in range(recipe.epochs):
+        order = torch.randperm(count, generator=generator)
+        for start in range(0, count - batch + 1, batch):
+            optimiser.zero_grad()
+            loss(order[start : start + batch]).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+
+
+def accuracy(network: nn.Module, x: Tensor, label: Tensor, batch: int = 256) -> float:
+    """The share of samples whose largest logit is the label's, measured in eval mode."""
+    network.eval()
+    with torch.no_grad():
+        answers = [network(x[start : start + batch]).argmax(1) for start in range(0, len(x), batch)]
+    return float((torch.cat(answers) == label).float().mean())
+
+
+def frozen(network: Net) -> Net:
+    """The network in eval mode, its parameters without gradients."""
+    return network.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Initial weights and dropout come from torch's global generator: seeded here, and given back as it was.
+
+    One thread, because the order of a sum, and with it every later weight, depends on how many there are.
+    """
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _restored(network: nn.Module, path: Path) -> float | None:
+    """Load cached weights into the network; None if there are none that fit, or the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 (no mapping)
+            return float((file.metadata() or {})["accuracy"])
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError):
+        return None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the cache's folder before any time is spent on learning."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        raise ModelError(f"{folder} cannot be written: set MIBENCH_CACHE to a folder that can, for trained networks")
+
+
+def _keep(network: nn.Module, path: Path, facts: dict[str, Any]) -> None:
+    """Write weights with their facts inside, then the same facts as JSON for people."""
+    tensors = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
+    _write(path, save(tensors, {key: str(value) for key, value in facts.items()}))
+    _write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise ModelError(f"{path} cannot be written: {error.strerror}; set MIBENCH_CACHE to another folder") from error
