@@ -242,9 +242,11 @@ def train(p: Parameters, data: Calibration, seed: int) -> State:
         raise Unsupported(f"layer {data.probe.local!r} has one local feature, which makes no map; cut earlier")
     if len(data) < p.batch:
         raise Unsupported(f"{len(data)} calibration samples do not fill a batch of {p.batch}; set a smaller batch")
+    shape = data.locals(torch.arange(1)).shape
+    if data.probe.kind == "grid" and len(shape) == 2:
+        raise Unsupported(f"the numbers of layer {data.probe.local!r} have no place in the image; cut earlier")
     order = torch.Generator().manual_seed(seed)
     noise = torch.Generator(data.probe.device).manual_seed(seed)
-    shape = data.locals(torch.arange(1)).shape
     model = Decomposition(p, shape, data.probe.grid, statistics(data), order).to(data.probe.device)
     optimiser = torch.optim.Adam(model.parameters(), p.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, p.epochs * (len(data) // p.batch))
