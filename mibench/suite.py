@@ -6,6 +6,7 @@ flags may still change, by `check`.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -40,11 +41,13 @@ class Suite(BaseModel):
     tasks: tuple[Task, ...] = Field(min_length=1)
     methods: tuple[str, ...] | str = "all"
     controls: tuple[str, ...] = ()
-    reference: str = ""  # a method known to be good: a metric that cannot tell it from random is blind there
+    chance: str = ""  # the control whose maps are random …
+    known_good: tuple[str, ...] = ()  # … and methods known to be good: a metric that cannot tell them apart is blind
     metrics: tuple[str, ...] | str = "default"
     seeds: int = Field(default=1, ge=1)
     samples: int = Field(default=64, ge=1)
     calibration: int = Field(default=512, ge=1)
+    shard: int = Field(default=64, ge=1)  # samples explained in one piece
     gate_samples: int = Field(default=16, ge=0)  # the samples of which the sanity gates' variants are made
     timed_samples: int = Field(default=8, ge=1)  # the samples on which costs are measured, one at a time
 
@@ -100,6 +103,18 @@ def read(text: str, origin: str) -> Suite:
         raise UsageError(f"{origin}: {_explained(error)}") from error
 
 
+def write(suite: Suite) -> str:
+    """A suite as TOML that `read` understands."""
+    tables = suite.model_dump(exclude_none=True)
+    tasks = tables.pop("tasks")
+    parts = [_lines(tables), *("[[tasks]]\n" + _lines(task) for task in tasks)]
+    return "\n".join(parts)
+
+
+def _lines(table: dict[str, Any]) -> str:
+    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in table.items())
+
+
 def check(suite: Suite) -> Suite:
     """The suite itself, after every name and parameter in it was looked up."""
     for key, words in (("methods", ("all",)), ("metrics", ("default", "all"))):
@@ -108,8 +123,8 @@ def check(suite: Suite) -> Suite:
             raise UsageError(f"suite {suite.name!r}: {key} must be a list or {' or '.join(words)}, not {written!r}")
     suite.chosen_methods()
     suite.chosen_metrics()
-    if suite.reference:
-        registry.method(suite.reference)
+    for spec in (*suite.known_good, *filter(None, [suite.chance])):
+        registry.method(spec)
     for task in suite.tasks:
         model = registry.model(task.model)
         registry.data(task.data or model.data)

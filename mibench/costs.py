@@ -1,0 +1,196 @@
+"""What an explanation costs: seconds, multiples of a forward pass, exact counts, and memory.
+
+Measured one sample at a time on a worker beside which nothing else runs. Seconds are noisy; the multiple of a forward
+pass measured in the same process is less so; operations and passes are counted in a run of their own and do not vary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from mibench import registry
+from mibench.contract import Explainer, Features, Probe
+from mibench.explaining import fitted, sample_seeds, task_of
+from mibench.jobs import Job, Outcome
+from mibench.probe import OpenProbe
+
+FORWARDS = 30  # a forward's time is the median of so many
+ENOUGH = 2.0  # seconds after which no further sample is timed …
+LEAST = 3  # … once there are so many
+MEBIBYTE = 2**20
+
+
+@dataclass
+class Passes:
+    """Samples that went through the network, forward and backward; `resumed` ones only through its end."""
+
+    forward: int = 0
+    resumed: int = 0
+    backward: int = 0
+
+
+def measure(job: Job) -> list[Outcome]:
+    """Time, count and weigh the explanation of single samples."""
+    (cell,) = job.cells
+    task = task_of(job.task, job.setting.device, job.setting.precision)
+    probe, x, target = task.probe, task.scoring.x, task.target
+    seeds = sample_seeds(task.scoring.ids, cell.seed)
+    explainer = fitted(registry.explainer(cell.method), probe, Path(job.setting.folder), job.fit)
+
+    inputs, classes = x[: job.samples].to(probe.device), target[: job.samples].to(probe.device)
+
+    def one(number: int) -> None:
+        part = slice(number, number + 1)
+        explainer.explain(probe, inputs[part], classes[part], seeds[part])
+
+    one(0)  # warm
+    forward = statistics.median(_timed(lambda: _forward(probe, inputs[:1]), probe.device) for _ in range(FORWARDS))
+    seconds: list[float] = []
+    for number in range(len(inputs)):
+        seconds.append(_timed(lambda: one(number), probe.device))  # noqa: B023 - called at once
+        if len(seconds) >= LEAST and sum(seconds) > ENOUGH:
+            break
+    median = statistics.median(seconds)
+    facts = {
+        "seconds": median,
+        "seconds_p95": _quantile(seconds, 0.95),
+        "timed_samples": len(seconds),
+        "forward_seconds": forward,
+        "forwards": median / forward,
+        **_counted(probe, explainer, inputs[:1], classes[:1], seeds[:1]),
+        "peak_memory": _peak_memory(lambda: one(0), probe.device),
+    }
+    return [Outcome(cell.key, "ok", facts=facts)]
+
+
+def _counted(
+    probe: OpenProbe, explainer: Explainer, x: Tensor, target: Tensor, seeds: Sequence[int]
+) -> dict[str, float]:
+    """Operations and passes of one sample's explanation."""
+    passes = Passes()
+    with FlopCounterMode(display=False) as operations, counting(probe, passes) as counted:
+        explainer.explain(counted, x, target, seeds)
+    return {
+        "flops": float(operations.get_total_flops()),
+        "forward_passes": float(passes.forward),
+        "resumed_passes": float(passes.resumed),
+        "backward_passes": float(passes.backward),
+    }
+
+
+@contextlib.contextmanager
+def counting(probe: OpenProbe, passes: Passes) -> Iterator[Probe]:
+    """A probe that counts the samples that pass, also those that an explainer sends through `probe.model` itself."""
+
+    def forward(_module: Any, _inputs: Any, logits: Any) -> None:
+        if not quiet.on:
+            passes.forward += len(logits)
+            _count_backward(logits, passes)
+
+    quiet = _Quiet()
+    handle = probe.model.register_forward_hook(forward)
+    try:
+        yield _Counting(probe, passes, quiet)
+    finally:
+        handle.remove()
+
+
+def _count_backward(logits: Tensor, passes: Passes) -> None:
+    """Count a backward pass when a gradient reaches the logits."""
+    if logits.requires_grad:
+
+        def backward(gradient: Tensor) -> None:
+            passes.backward += len(gradient)
+
+        logits.register_hook(backward)
+
+
+@dataclass
+class _Quiet:
+    """While resuming, the network's own hook does not count: the replayed network runs whole, on nothing."""
+
+    on: bool = False
+
+
+@dataclass
+class _Counting:
+    """A probe whose `resume` counts; everything else is the probe's own."""
+
+    _probe: OpenProbe
+    _passes: Passes
+    _quiet: _Quiet = field(default_factory=_Quiet)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._probe, name)
+
+    def resume(self, local: Tensor) -> Features:
+        self._quiet.on = True
+        try:
+            features = self._probe.resume(local)
+        finally:
+            self._quiet.on = False
+        self._passes.resumed += len(local)
+        _count_backward(features.logits, self._passes)
+        return features
+
+    def at(self, layer: str) -> _Counting:
+        return _Counting(self._probe.at(layer), self._passes, self._quiet)
+
+
+def _forward(probe: OpenProbe, x: Tensor) -> None:
+    with torch.no_grad():
+        probe.logits(x)
+
+
+def _timed(work: Callable[[], None], device: torch.device) -> float:
+    """Seconds of one call, by the device's own clock where it is a GPU."""
+    if device.type == "cuda":
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize(device)
+        start.record()
+        work()
+        end.record()
+        torch.cuda.synchronize(device)
+        return float(start.elapsed_time(end)) / 1000
+    before = time.perf_counter()
+    work()
+    return time.perf_counter() - before
+
+
+def _quantile(values: list[float], level: float) -> float:
+    return float(torch.tensor(values, dtype=torch.float64).quantile(level))
+
+
+def _peak_memory(work: Callable[[], None], device: torch.device) -> float:
+    """MiB that the work takes at its peak, beyond what was taken before; NaN where it cannot be measured."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return (torch.cuda.max_memory_allocated(device) - before) / MEBIBYTE
+    status = Path("/proc/self/status")
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far
+        before = _kibibytes(status, "VmRSS")
+        work()
+        return max(0.0, (_kibibytes(status, "VmHWM") - before) / 1024)
+    except (OSError, ValueError):
+        return float("nan")
+
+
+def _kibibytes(status: Path, key: str) -> int:
+    found = re.search(rf"^{key}:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+    if found is None:
+        raise ValueError(key)
+    return int(found.group(1))

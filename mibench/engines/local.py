@@ -1,0 +1,125 @@
+"""Jobs in processes of this machine: a crash or a hard timeout costs the job that caused it and no other.
+
+Workers come from a fork server that has imported torch once, so a lost worker is replaced in milliseconds. Each
+computes with one thread: results do not depend on how many work side by side.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from mibench.engines.base import Engine, Perform
+from mibench.errors import MibenchError
+from mibench.jobs import Job, Loss
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+
+
+class LocalEngine(Engine):
+    """Worker processes, each performing one job at a time."""
+
+    def __init__(self, perform: Perform, workers: int) -> None:
+        self.workers = workers
+        self._perform = perform
+        self._came_back: queue.SimpleQueue[tuple[Job, Any]] = queue.SimpleQueue()
+        self._futures: dict[int, tuple[Job, Any]] = {}
+        self._pool = ProcessPool(
+            max_workers=workers, initializer=_begin, initargs=(dict(os.environ),), context=_processes()
+        )
+
+    def submit(self, job: Job) -> None:
+        future = self._pool.schedule(self._perform, args=[job], timeout=job.seconds)
+        self._futures[id(future)] = job, future
+        future.add_done_callback(lambda done: self._came_back.put((job, done)))
+
+    def collect(self) -> list[tuple[Job, Any]]:
+        came_back = [self._came_back.get()]
+        while not self._came_back.empty():
+            came_back.append(self._came_back.get())
+        return [(job, _answer(self._futures.pop(id(future))[1])) for job, future in came_back]
+
+    def close(self, *, at_once: bool) -> None:
+        if at_once:
+            self._pool.stop()
+        else:
+            self._pool.close()
+        self._pool.join()
+
+    @property
+    def pending(self) -> int:
+        return len(self._futures)
+
+    @property
+    def running(self) -> Sequence[Job]:
+        return [job for job, future in list(self._futures.values()) if future.running()]
+
+
+def _processes() -> Any:
+    """The fork server, started with one thread a process and with the heavy imports done."""
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "mibench.work"])
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    return context
+
+
+def _begin(environment: dict[str, str]) -> None:
+    """Make a new worker ready: the parent's environment, one thread, no life after the parent's."""
+    os.environ.update(environment | ONE_THREAD)
+    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _answer(future: Any) -> Any:
+    """What a job returned, or how it was lost."""
+    try:
+        return future.result()
+    except concurrent.futures.TimeoutError:
+        return Loss("timeout", "took longer than it may and was stopped")
+    except ProcessExpired as error:
+        return _expired(error.exitcode)
+    except MibenchError:
+        raise  # the run itself cannot go on
+    except concurrent.futures.CancelledError:
+        return Loss("failed", "was cancelled")
+    except Exception as error:  # the job's own code is guarded; what reaches us is a job that cannot travel
+        return Loss("failed", f"{type(error).__name__}: {error}")
+
+
+def _expired(exitcode: int) -> Loss:
+    if exitcode == -signal.SIGKILL:
+        return Loss("oom", "the worker was killed (SIGKILL), most likely for want of memory")
+    if exitcode < 0:
+        return Loss("crash", f"the worker crashed ({signal.Signals(-exitcode).name})")
+    return Loss("crash", f"the worker left with exit code {exitcode}")

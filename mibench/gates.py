@@ -1,0 +1,76 @@
+"""Sanity gates: a row that fails one is shown with its figures, and is not ranked.
+
+A gate metric compares a row's maps with a second set of maps: of another class or of random weights, from which they
+must differ, or of a second run, which they must repeat. The last gate asks whether a row is told from random maps by
+any score of quality, samples paired, with Holm's correction over the metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import wilcoxon
+
+from mibench.leaderboard.results import Gate, MetricCard
+
+ALIKE = 0.9  # a mean similarity from here on means that two sets of maps are the same
+SIMILARITY = (-1.0, 1.0)  # the range of a gate metric that is a similarity; others are only shown
+QUALITY = ("faithfulness", "localisation", "information")
+LEVEL = 0.05
+FEWEST = 6  # paired samples; fewer can never be significant
+
+
+def gates(scores: pd.DataFrame, metrics: Sequence[MetricCard], chance: str) -> tuple[Gate, ...]:
+    """Every gate's outcome for every row on every task; `scores` has the columns data, model, method, metric, …"""
+    found: list[Gate] = []
+    for (data, model, method), rows in scores.groupby(["data", "model", "method"], sort=True):
+        random = scores[(scores.data == data) & (scores.model == model) & (scores.method == chance)]
+        outcomes = [*_alike(rows, metrics), *_told_from(rows, random, metrics)]
+        found += [Gate(data, model, method, gate, passed, reason) for gate, passed, reason in outcomes]
+    return tuple(found)
+
+
+def _alike(rows: pd.DataFrame, metrics: Sequence[MetricCard]) -> Iterator[tuple[str, bool, str]]:
+    """The gates that are metrics."""
+    for card in metrics:
+        if not card.gate or tuple(card.range) != SIMILARITY:
+            continue
+        values = rows.loc[rows.metric == card.name, "value"].dropna()
+        if len(values):
+            mean = float(values.mean())
+            passed = mean >= ALIKE if card.direction == "higher" else mean < ALIKE
+            limit = f"at least {ALIKE}" if card.direction == "higher" else f"below {ALIKE}"
+            yield card.name, passed, f"mean similarity {mean:.2f}, {limit} is wanted"
+
+
+def _told_from(
+    rows: pd.DataFrame, random: pd.DataFrame, metrics: Sequence[MetricCard]
+) -> Iterator[tuple[str, bool, str]]:
+    """Whether any score of quality tells the row from random maps."""
+    if random.empty or rows.method.iloc[0] == random.method.iloc[0]:
+        return
+    found: dict[str, float] = {}
+    for card in metrics:
+        if card.family in QUALITY and not card.gate:
+            better = _by_sample(rows, card).sub(_by_sample(random, card)).dropna() * card.sign
+            if len(better) >= FEWEST:
+                found[card.name] = _larger(better.to_numpy(float))
+    if found:
+        name = min(found, key=lambda each: found[each])
+        p = min(1.0, found[name] * len(found))  # Holm's first step
+        passed = p <= LEVEL
+        yield "not random", passed, f"{'' if passed else 'no '}metric tells it from random maps ({name}: p = {p:.2g})"
+
+
+def _by_sample(rows: pd.DataFrame, card: MetricCard) -> pd.Series[float]:
+    """A row's scores by one metric, averaged over seeds."""
+    return rows[rows.metric == card.name].groupby("sample")["value"].mean()
+
+
+def _larger(differences: np.ndarray) -> float:
+    """The p value of differences being no larger than zero."""
+    if not np.any(differences):
+        return 1.0
+    return float(wilcoxon(differences, alternative="greater").pvalue)

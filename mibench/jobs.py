@@ -1,0 +1,130 @@
+"""What a run asks of its workers: cells and jobs described by data alone, so that any engine can carry them anywhere.
+
+A cell is the smallest thing with an answer of its own; its key is a hash of everything that can change the answer. A
+job is a piece of work that answers one cell or several; when it is lost whole, its cells are asked again one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from mibench.fingerprint import digest
+from mibench.task import TaskSpec
+
+Stage = Literal["fit", "explain", "score", "cost"]
+Status = Literal["ok", "failed", "timeout", "crash", "oom", "nan", "skipped"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+FAILURES: tuple[Status, ...] = ("failed", "timeout", "crash", "oom", "nan")
+USABLE: tuple[Status, ...] = ("ok", "nan")  # maps with NaN in some samples serve the others
+TRAINED = ""  # the variant that is no variant
+UNPREPARED = "unprepared"  # the variant of cells whose task could not be prepared
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One answer: a fit, a file of maps, one row's scores by one metric, or one method's cost."""
+
+    key: str
+    stage: Stage
+    task: str
+    method: str  # the explainer's label; for scores the board's row
+    metric: str = ""
+    seed: int = 0
+    variant: str = TRAINED
+    start: int = 0  # the samples explained: start up to stop
+    stop: int = 0
+    needs: tuple[str, ...] = ()  # keys of the cells whose answers go into this one
+
+    def __str__(self) -> str:
+        parts = (self.stage, self.task, self.method, self.metric, self.variant, f"seed {self.seed}")
+        return " · ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell."""
+
+    key: str
+    status: Status
+    reason: str = ""
+    seconds: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    scores: tuple[float, ...] = ()  # one a sample, NaN where there is none
+    reasons: tuple[str, ...] = ()  # why a sample has no score; empty where it has one
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how all jobs of a run are performed."""
+
+    folder: str
+    device: str = "cpu"
+    precision: str = "float32"
+    batch: int = 32
+    seconds: float | None = None  # that one cell may take
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """From which files a row of the board is read."""
+
+    method: str  # the method's label: the explainer's, or wrapper:explainer
+    map: str
+    maps: tuple[str, ...]  # keys of the explanation's parts
+    variants: Mapping[str, str] = field(default_factory=dict)  # name -> key of the explanation
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to be performed by a worker. Each stage fills in the fields that it needs."""
+
+    stage: Stage | Literal["prepare"]
+    setting: Setting
+    task: TaskSpec
+    cells: tuple[Cell, ...] = ()
+    fit: str = ""  # key of the fit that an explanation starts from
+    rows: Mapping[str, RowSource] = field(default_factory=dict)
+    samples: int = 0  # of the first how many samples; 0: of all
+
+    @property
+    def name(self) -> str:
+        """A word for a job in progress."""
+        if not self.cells:
+            return f"{self.stage} · {self.task.data}/{self.task.model}"
+        if len(self.cells) == 1:
+            return str(self.cells[0])
+        metrics = ", ".join(dict.fromkeys(cell.metric for cell in self.cells))
+        return f"{self.stage} · {self.cells[0].task} · {metrics}"
+
+    @property
+    def log(self) -> str:
+        """The file in logs/ for what the job prints."""
+        return f"{digest(self.name, [cell.key for cell in self.cells])}.log"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the job may take."""
+        return self.setting.seconds and self.setting.seconds * max(1, len(self.cells))
+
+    def keep(self, keys: Iterable[str]) -> Job:
+        """The same job for some of its cells."""
+        kept = set(keys)
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.key in kept))
+
+    def singly(self) -> list[Job]:
+        """The same work as one job a cell."""
+        return [self.keep([cell.key]) for cell in self.cells]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A job that came back without its outcomes."""
+
+    status: Status
+    reason: str
+
+    def outcome(self, key: str) -> Outcome:
+        """The loss as what became of one cell."""
+        return Outcome(key, self.status, self.reason)

@@ -1,0 +1,178 @@
+"""From a suite and its prepared tasks to cells and jobs: what there is to do, each piece under its key.
+
+    fit -> explain (plain, and the variants of the first samples) -> score          cost, where nothing else runs
+
+A cell's key covers whatever goes into it, the keys of the cells it needs among them, so an edit to one method changes
+the keys of that method's cells alone. Metrics of one file, which share what they compute, are asked in one job.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mibench import environment, fingerprint, registry
+from mibench.contract import VARIANTS, Explainer, FittedExplainer, Metric
+from mibench.explaining import Prepared
+from mibench.jobs import TRAINED, Cell, Job, RowSource, Setting
+from mibench.suite import Suite
+from mibench.task import TaskSpec
+
+RANDOM = "random-weights"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a run; those in `lane` are performed one at a time, after all others."""
+
+    jobs: tuple[Job, ...]
+    lane: tuple[Job, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, in the order in which it can be computed."""
+        return tuple(cell for job in (*self.jobs, *self.lane) for cell in job.cells)
+
+
+def specs(suite: Suite) -> list[TaskSpec]:
+    """The suite's tasks as data alone."""
+    found = [
+        TaskSpec(
+            model=registry.label(model := registry.model(task.model)),
+            data=registry.label(registry.data(task.data or model.data)),
+            samples=task.samples or suite.samples,
+            calibration=task.calibration or suite.calibration,
+        )
+        for task in suite.tasks
+    ]
+    return list(dict.fromkeys(found))
+
+
+def plan(suite: Suite, tasks: Mapping[TaskSpec, Prepared], setting: Setting, workers: int) -> Plan:
+    """Everything that the suite asks of its tasks."""
+    parts = [_TaskPlan(suite, spec, prepared, setting) for spec, prepared in tasks.items()]
+    jobs = [job for part in parts for job in part.explanations()]
+    jobs += [job for part in parts for job in part.scorings(max(1, workers))]
+    return Plan(tuple(jobs), tuple(job for part in parts for job in part.costs()))
+
+
+@dataclass
+class _TaskPlan:
+    """The jobs of one task."""
+
+    suite: Suite
+    spec: TaskSpec
+    prepared: Prepared
+    setting: Setting
+    fits: dict[tuple[str, int, str], Cell] = field(default_factory=dict)  # (explainer, seed, variant)
+    plain: dict[tuple[str, int], list[Cell]] = field(default_factory=dict)  # (explainer, seed)
+    variants: dict[tuple[str, int], dict[str, Cell]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        model, data = registry.model(self.spec.model), registry.data(self.spec.data)
+        self.methods = self.suite.chosen_methods()
+        self.explainers = {registry.label(method.explainer): method.explainer for method in self.methods}
+        self.context = fingerprint.digest(
+            self.spec.model,
+            self.spec.data,
+            self.spec.samples,
+            self.spec.calibration,
+            self.prepared.weights_hash,
+            self.prepared.data_hash,
+            _sources(model, data),
+            environment.device_class(self.setting.device),
+            self.setting.precision,
+        )
+
+    def explanations(self) -> Iterator[Job]:
+        """Fits and explanations of every explainer with every seed."""
+        for seed in range(self.suite.seeds):
+            for label, explainer in self.explainers.items():
+                gates = VARIANTS if self.suite.gate_samples else ()
+                for variant in (TRAINED, *gates):
+                    if isinstance(explainer, FittedExplainer) and variant in (TRAINED, RANDOM):
+                        yield self._fit(label, explainer, seed, variant)
+                    yield from self._explain(label, explainer, seed, variant)
+
+    def _fit(self, label: str, explainer: Explainer, seed: int, variant: str) -> Job:
+        key = fingerprint.digest("fit", self.context, _identity(explainer, "mibench.explaining"), seed, variant)
+        cell = Cell(key, "fit", self.prepared.name, label, seed=seed, variant=variant)
+        self.fits[label, seed, variant] = cell
+        return self._job("fit", (cell,))
+
+    def _explain(self, label: str, explainer: Explainer, seed: int, variant: str) -> Iterator[Job]:
+        fit = self.fits.get((label, seed, RANDOM if variant == RANDOM else TRAINED))
+        identity = _identity(explainer, "mibench.explaining")
+        for start, stop in self._shards() if variant == TRAINED else [(0, self.suite.gate_samples)]:
+            key = fingerprint.digest("explain", self.context, identity, seed, variant, start, stop, fit and fit.key)
+            needs = (fit.key,) if fit else ()
+            cell = Cell(key, "explain", self.prepared.name, label, "", seed, variant, start, stop, needs)
+            if variant == TRAINED:
+                self.plain.setdefault((label, seed), []).append(cell)
+            else:
+                self.variants.setdefault((label, seed), {})[variant] = cell
+            yield self._job("explain", (cell,), fit=fit.key if fit else "")
+
+    def _shards(self) -> list[tuple[int, int]]:
+        count, size = len(self.prepared.ids), self.suite.shard
+        return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def scorings(self, workers: int) -> Iterator[Job]:
+        """Scores of every row by every metric."""
+        families: dict[str, list[Metric]] = {}
+        for metric in self.suite.chosen_metrics():
+            families.setdefault(type(metric).__module__, []).append(metric)
+        rows = [(row, spec.name, method) for method in self.methods for row, spec in method.rows.items()]
+        pieces = max(1, min(len(rows), math.ceil(2 * workers / max(1, len(families)))))  # enough jobs for all workers
+        for seed in range(self.suite.seeds):
+            for metrics in families.values():
+                for piece in range(pieces):
+                    yield self._score(metrics, rows[piece::pieces], seed)
+
+    def _score(self, metrics: Sequence[Metric], rows: Sequence[tuple[str, str, registry.Method]], seed: int) -> Job:
+        sources, cells = {}, []
+        wanted = {variant for metric in metrics for variant in metric.needs & set(VARIANTS)}
+        for row, name, method in rows:
+            label = registry.label(method.explainer)
+            plain = tuple(cell.key for cell in self.plain[label, seed])
+            variants = {each: cell.key for each, cell in self.variants.get((label, seed), {}).items()}
+            kept = {each: key for each, key in variants.items() if each in wanted}
+            sources[row] = RowSource(method.label, name, plain, kept)
+            wrapper = _sources(method.wrapper) if method.wrapper else ""
+            for metric in metrics:
+                needs = (*plain, *(variants[each] for each in sorted(metric.needs & set(variants))))
+                identity = _identity(metric, "mibench.scoring")
+                key = fingerprint.digest(
+                    "score", self.context, identity, metric.version, row, name, wrapper, seed, needs
+                )
+                label_ = registry.label(metric)
+                cells.append(Cell(key, "score", self.prepared.name, row, label_, seed, needs=needs))
+        return self._job("score", tuple(cells), rows=sources)
+
+    def costs(self) -> Iterator[Job]:
+        """What every explainer costs, measured with the first seed."""
+        machine = environment.processor()
+        for label in self.explainers:
+            fit = self.fits.get((label, 0, TRAINED))
+            explained = [cell.key for cell in self.plain[label, 0]]
+            own = fingerprint.sources(["mibench.costs"])
+            key = fingerprint.digest("cost", explained, own, self.suite.timed_samples, machine)
+            cell = Cell(key, "cost", self.prepared.name, label, needs=tuple(explained))
+            yield self._job("cost", (cell,), fit=fit.key if fit else "", samples=self.suite.timed_samples)
+
+    def _job(self, stage: Any, cells: tuple[Cell, ...], **more: Any) -> Job:
+        return Job(stage, self.setting, self.spec, cells, **more)
+
+
+def _identity(plugin: Explainer | Metric, harness: str) -> str:
+    """A plug-in with its parameters, and the harness's part in what it does."""
+    return fingerprint.digest(
+        plugin.name, plugin.parameters.model_dump(mode="json"), _sources(plugin), fingerprint.sources([harness])
+    )
+
+
+def _sources(*plugins: object) -> str:
+    """The source of plug-ins."""
+    return fingerprint.sources([type(plugin).__module__ for plugin in plugins])

@@ -1,0 +1,184 @@
+"""From a run's record to what its leaderboard is made from.
+
+Everything comes from the run's folder; nothing is explained or scored anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mibench import maps, registry
+from mibench.contract import Metric
+from mibench.gates import gates
+from mibench.jobs import TRAINED, UNPREPARED
+from mibench.leaderboard.results import CELLS, COSTS, SCORES, MethodCard, MetricCard, Results, Sample, TaskCard
+from mibench.store import Recorded, Store
+from mibench.suite import Suite
+
+WORST = ("ok", "skipped", "nan", "failed", "timeout", "oom", "crash", "missing")  # from best to worst
+
+
+def cards(suite: Suite) -> dict[str, Any]:
+    """What run.json says of a suite's rows and metrics, so that a report needs no plug-in."""
+    methods = [
+        MethodCard(row, _title(method, spec.name), method.control, spec.unit, spec.signed, method.explainer.paper)
+        for method in suite.chosen_methods()
+        for row, spec in method.rows.items()
+    ]
+    metrics = [metric_card(metric) for metric in suite.chosen_metrics()]
+    return {"methods": [asdict(card) for card in methods], "metrics": [asdict(card) for card in metrics]}
+
+
+def metric_card(metric: Metric) -> MetricCard:
+    """What a metric says of itself."""
+    about = (type(metric).__doc__ or "").strip().partition("\n")[0]
+    name = registry.label(metric)
+    facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, metric.paper)
+    return MetricCard(name, metric.title, *facts, about)
+
+
+def _title(method: registry.Method, map_name: str) -> str:
+    title = method.explainer.title if method.wrapper is None else f"{method.wrapper.title}: {method.explainer.title}"
+    return title if map_name == method.explainer.maps[0].name else f"{title}, {map_name} map"
+
+
+def results_of(store: Store) -> Results:
+    """All that the leaderboard of a run shows."""
+    about = store.about()
+    tasks = about["tasks"]
+    places = {name: (task["data"], task["model"]) for name, task in {**tasks, **about["lost"]}.items()}
+    metrics = tuple(MetricCard(**card | {"range": tuple(card["range"])}) for card in about["cards"]["metrics"])
+    methods = tuple(MethodCard(**card) for card in about["cards"]["methods"])
+    scores = _placed(store.scores(), places)[list(SCORES)]
+    return Results(
+        suite=about["suite"]["name"],
+        scores=scores,
+        cells=_cells(store, places),
+        metrics=metrics,
+        methods=methods,
+        tasks=tuple(_task(name, task) for name, task in tasks.items()),
+        costs=_costs(store.cells(), places),
+        gates=gates(scores, metrics, about["suite"]["chance"]),
+        samples=tuple(each for name in tasks for each in samples_of(store, name, range(about["pictures"]))),
+        facts=_facts(about),
+        chance=about["suite"]["chance"],
+        known_good=tuple(about["suite"]["known_good"]),
+    )
+
+
+def samples_of(store: Store, task: str, numbers: Iterable[int]) -> list[Sample]:
+    """Some samples of a task, each with its picture and every row's map."""
+    about = store.about()["tasks"][task]
+    file = maps.path(store.folder, about["facts"].get("pictures", ""))
+    if not file.exists():
+        return []
+    x = maps.read([file]).explanation.signals["x"]
+    named = store.samples(task)
+    pictures = {number: picture(x[number].numpy()) for number in numbers if number < min(len(x), len(named))}
+    rows = {row: found for row, found in row_maps(store, task).items() if found is not None}
+    return [
+        Sample(
+            about["data"],
+            about["model"],
+            named[number][0],
+            image,
+            {row: each[number].astype(np.float32) for row, each in rows.items() if number < len(each)},
+            *named[number][1:],
+        )
+        for number, image in pictures.items()
+    ]
+
+
+def row_maps(store: Store, task: str, seed: int = 0) -> dict[str, np.ndarray]:
+    """The plain maps (N, H, W) of every row of a task that has them all."""
+    explained: dict[str, list[Recorded]] = {}
+    for cell in store.cells("explain"):
+        if (cell.task, cell.seed, cell.variant) == (task, seed, TRAINED):
+            explained.setdefault(cell.method, []).append(cell)
+    found: dict[str, np.ndarray] = {}
+    for row, source in store.about()["rows"].items():
+        files = [maps.path(store.folder, cell.key) for cell in explained.get(source["explainer"], [])]
+        if not files or not all(file.exists() for file in files):
+            continue
+        saved = maps.read(files).explanation
+        if source["method"] != source["explainer"]:
+            method = registry.method(source["method"])
+            assert method.wrapper is not None
+            saved = method.wrapper.wrap(saved, method.explainer.maps[0])
+        found[row] = saved.maps[source["map"]].numpy()
+    return found
+
+
+def picture(x: np.ndarray) -> np.ndarray:
+    """A sample of the network's input space as an image, (H, W) or (H, W, 3) in [0, 1]; a table as one line."""
+    image = x.astype(np.float32)
+    if image.ndim == 1:
+        image = image[None, None]
+    image = image.transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)
+    image = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
+    low, high = float(image.min()), float(image.max())
+    return (image - low) / (high - low) if high > low else np.zeros_like(image)
+
+
+def _placed(scores: pd.DataFrame, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """Scores with the task's data and model in the place of its name."""
+    data = [places[task][0] for task in scores["task"]]
+    model = [places[task][1] for task in scores["task"]]
+    return scores.assign(data=data, model=model)
+
+
+def _cells(store: Store, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """What became of each row and metric: the worst over the seeds. A row without a task has one line for all."""
+    worst: dict[tuple[str, ...], tuple[str, str]] = {}
+    for cell in store.cells():
+        if cell.stage == "score" or (cell.stage == "explain" and cell.variant == UNPREPARED):
+            key = (*places[cell.task], cell.method, cell.metric)
+            status = cell.status or "missing"
+            if key not in worst or WORST.index(status) > WORST.index(worst[key][0]):
+                worst[key] = status, cell.reason if cell.status else "the run has not come to it"
+    return pd.DataFrame([(*key, *value) for key, value in worst.items()], columns=list(CELLS))
+
+
+def _costs(cells: Iterable[Recorded], places: Mapping[str, tuple[str, str]]) -> dict[tuple[str, str, str], Any]:
+    """Costs by row, under the names that the leaderboard knows."""
+    names = [cost.name for cost in COSTS]
+    costs: dict[tuple[str, str, str], dict[str, float]] = {}
+    for cell in cells:
+        place = (*places[cell.task], cell.method)
+        if cell.stage == "cost" and cell.status == "ok":
+            costs.setdefault(place, {}).update({name: cell.facts[name] for name in names if name in cell.facts})
+        if cell.stage == "fit" and cell.status == "ok" and cell.variant == TRAINED and cell.seed == 0:
+            costs.setdefault(place, {})["fit_seconds"] = cell.facts["seconds"]
+    return costs
+
+
+def _task(name: str, about: Mapping[str, Any]) -> TaskCard:
+    facts = {
+        "accuracy": f"{about['accuracy']:.1%}",
+        "classes": str(len(about["classes"])),
+        "samples": str(about["facts"].get("samples", 0)),
+        "layer": str(about["facts"].get("layer", "")),
+        "weights": about["weights_hash"][:12],
+        "data hash": about["data_hash"][:12],
+    }
+    return TaskCard(about["data"], about["model"], title=name, facts=facts)
+
+
+def _facts(about: Mapping[str, Any]) -> dict[str, str]:
+    """What the page says of the run: machine, versions, seeds."""
+    machine = about["environment"]
+    libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items() if version)
+    return {
+        "suite": about["suite"]["description"],
+        "seeds": str(about["suite"]["seeds"]),
+        "device": f"{machine['device']}, {about['setting']['precision']}",
+        "processor": f"{machine['processor']}, {machine['cores']} cores",
+        "python": machine["python"],
+        "libraries": libraries,
+        "commit": machine["commit"],
+    }

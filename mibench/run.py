@@ -1,0 +1,244 @@
+"""The whole run, read top to bottom: suite, tasks, fits, explanations, scores, costs, leaderboard.
+
+    >>> from mibench.run import run
+    >>> from mibench import suite
+    >>> summary = run(suite.narrow(suite.load("default"), methods=["gradcam"], samples=8))
+
+Workers compute, this process alone writes. Whatever was computed before under the same key is not computed again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from mibench import environment, fingerprint, planning, registry, reporting, work
+from mibench import suite as suites
+from mibench.engines.base import Engine, answers, each
+from mibench.engines.inline import InlineEngine
+from mibench.engines.local import LocalEngine
+from mibench.errors import MibenchError, UsageError
+from mibench.explaining import Prepared
+from mibench.jobs import FAILURES, UNPREPARED, Cell, Job, Loss, Outcome, Setting
+from mibench.leaderboard import publish
+from mibench.leaderboard.tables import Board
+from mibench.store import Store
+from mibench.suite import Suite
+from mibench.task import TaskSpec
+
+Rerun = Literal["missing", "failed", "all"]
+PICTURES = 6  # samples of each task whose maps are shown on the page
+
+
+class Watch(Protocol):
+    """Somebody who wants to see how the run goes on."""
+
+    def preparing(self, tasks: int) -> None: ...
+    def prepared(self, task: Prepared) -> None: ...
+    def planned(self, engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None: ...
+    def answered(self, job: Job, outcomes: Iterable[Outcome]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    folder: Path
+    cells: int
+    computed: int  # by this call
+    failures: tuple[tuple[Cell, Outcome], ...]
+    board: Board
+
+    @property
+    def code(self) -> int:
+        """The exit code: 3 if cells failed."""
+        return 3 if self.failures else 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out; nothing here changes a score, but for device and precision."""
+
+    out: Path | None = None
+    device: str = "auto"
+    precision: str = "float32"
+    engine: str = "local"
+    jobs: int = 0  # workers; 0: as many as there are cores
+    timeout: float = 600.0  # seconds that one cell may take
+    batch: int = 32
+    rerun: Rerun = "missing"
+
+
+def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) -> Summary:
+    """Run a suite in its folder, going on from whatever is there."""
+    suite = suites.check(suite)
+    folder = options.out or default_folder(suite)
+    workers = options.jobs or environment.cores()
+    setting = Setting(
+        str(folder.resolve()), device_of(options.device), options.precision, options.batch, options.timeout
+    )
+
+    with Store(folder, write=True) as store, engine_of(options.engine, workers) as engine:
+        tasks, lost = prepare(engine, planning.specs(suite), setting, watch)
+        plan = planning.plan(suite, tasks, setting, workers)
+        unprepared = _unprepared(suite, lost)
+        store.plan([*plan.cells, *unprepared])
+        for prepared in tasks.values():
+            store.record_samples(prepared.name, _samples(prepared))
+        store.write_text("suite.toml", suites.write(suite))
+        store.write_text("run.json", json.dumps(_about(suite, tasks, lost, setting, options), indent=1))
+        store.record([loss.outcome(cell.key) for cell, loss in unprepared.items()], log="")
+
+        known = still_known(store.known(), options.rerun)
+        computed = 0
+        if watch:
+            watch.planned(engine, [*plan.jobs, *plan.lane], known)
+        for jobs, alone in ((plan.jobs, False), (plan.lane, True)):
+            for job, outcomes in answers(engine, missing(jobs, known), known, alone=alone):
+                store.record(outcomes, job.log)
+                known |= {outcome.key: outcome for outcome in outcomes}
+                computed += len(outcomes)
+                if watch:
+                    watch.answered(job, outcomes)
+
+        board = publish.write(reporting.results_of(store), folder)
+        failures = _failures([*plan.cells, *unprepared], store.known())
+    return Summary(folder, len(plan.cells) + len(unprepared), computed, failures, board)
+
+
+def default_folder(suite: Suite) -> Path:
+    """Where a suite's record is: the same suite finds its record again, and a narrowed one has its own."""
+    declared = suite.name in suites.names() and suites.load(suite.name) == suite
+    more = "" if declared else f"-{fingerprint.digest(suite.model_dump())[:8]}"
+    return Path("runs") / f"{suite.name}{more}"
+
+
+def device_of(name: str) -> str:
+    """The device that is meant by auto, cpu, cuda or cuda:N."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda:0" if count else "cpu"
+    if name == "cpu":
+        return name
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or not (number or "0").isdigit():
+        raise UsageError(f"there is no device {name!r}; write auto, cpu, cuda or cuda:N")
+    if int(number or 0) >= count:
+        raise UsageError(
+            f"there is no device {name!r}: this machine has {count or 'no'} CUDA devices that torch can use"
+        )
+    return f"cuda:{number or 0}"
+
+
+def engine_of(name: str, workers: int) -> Engine:
+    """The engine of a name."""
+    if name == "local":
+        return LocalEngine(work.perform, workers)
+    if name == "inline":
+        return InlineEngine(work.attempt)
+    raise registry.unknown("engine", name, ("local", "inline"))
+
+
+def prepare(
+    engine: Engine, specs: Iterable[TaskSpec], setting: Setting, watch: Watch | None
+) -> tuple[dict[TaskSpec, Prepared], dict[TaskSpec, Loss]]:
+    """Train or find the networks and the samples; a task that is lost is lost with its reason."""
+    specs = list(specs)
+    if watch:
+        watch.preparing(len(specs))
+    found: dict[TaskSpec, Prepared] = {}
+    lost: dict[TaskSpec, Loss] = {}
+    for job, answer in each(engine, [Job("prepare", setting, spec, samples=PICTURES) for spec in specs]):
+        if isinstance(answer, Loss):
+            lost[job.task] = answer
+            continue
+        found[job.task] = answer
+        if watch:
+            watch.prepared(answer)
+    if not found:
+        raise MibenchError("; ".join(f"{_name(spec)}: {loss.reason}" for spec, loss in lost.items()))
+    return {spec: found[spec] for spec in specs if spec in found}, lost
+
+
+def still_known(known: Mapping[str, Outcome], rerun: Rerun) -> dict[str, Outcome]:
+    """What need not be computed again."""
+    if rerun == "all":
+        return {}
+    return {key: outcome for key, outcome in known.items() if rerun == "missing" or outcome.status not in FAILURES}
+
+
+def missing(jobs: Iterable[Job], known: Mapping[str, Outcome]) -> list[Job]:
+    """The jobs with the cells that are still to be computed."""
+    rest = (job.keep(cell.key for cell in job.cells if cell.key not in known) for job in jobs)
+    return [job for job in rest if job.cells]
+
+
+def _unprepared(suite: Suite, lost: Mapping[TaskSpec, Loss]) -> dict[Cell, Loss]:
+    """One cell for each row of a task that could not be prepared: a failure is a row, never a hole."""
+    rows = [row for method in suite.chosen_methods() for row in method.rows]
+    return {
+        Cell(fingerprint.digest("unprepared", _name(spec), row), "explain", _name(spec), row, variant=UNPREPARED): loss
+        for spec, loss in lost.items()
+        for row in rows
+    }
+
+
+def _failures(cells: Iterable[Cell], known: Mapping[str, Outcome]) -> tuple[tuple[Cell, Outcome], ...]:
+    return tuple((cell, known[cell.key]) for cell in cells if cell.key in known and known[cell.key].status in FAILURES)
+
+
+def _name(spec: TaskSpec) -> str:
+    return f"{spec.data}/{spec.model}"
+
+
+def _samples(task: Prepared) -> list[tuple[str, str, str]]:
+    """Id, label and explained class of each sample, in words."""
+    return [
+        (name, task.classes[label], task.classes[target])
+        for name, label, target in zip(task.ids, task.labels, task.targets, strict=True)
+    ]
+
+
+def _about(
+    suite: Suite, tasks: Mapping[TaskSpec, Prepared], lost: Mapping[TaskSpec, Loss], setting: Setting, options: Options
+) -> dict[str, Any]:
+    """What run.json says."""
+    rows = {
+        row: {"method": method.label, "explainer": registry.label(method.explainer), "map": spec.name}
+        for method in suite.chosen_methods()
+        for row, spec in method.rows.items()
+    }
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "suite": suite.model_dump(mode="json"),
+        "setting": {"device": setting.device, "precision": setting.precision, "batch": setting.batch},
+        "engine": options.engine,
+        "workers": options.jobs or environment.cores(),
+        "timeout": options.timeout,
+        "environment": environment.facts(setting.device),
+        "seeds": list(range(suite.seeds)),
+        "pictures": PICTURES,
+        "tasks": {
+            task.name: {
+                "data": spec.data,
+                "model": spec.model,
+                "accuracy": task.accuracy,
+                "classes": list(task.classes),
+                "weights_hash": task.weights_hash,
+                "data_hash": task.data_hash,
+                "facts": task.facts,
+            }
+            for spec, task in tasks.items()
+        },
+        "lost": {
+            _name(spec): {"data": spec.data, "model": spec.model, "reason": loss.reason} for spec, loss in lost.items()
+        },
+        "rows": rows,
+        "cards": reporting.cards(suite),
+    }

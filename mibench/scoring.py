@@ -1,0 +1,185 @@
+"""From maps on disk to one score a sample: build what a metric may see, ask it, and check what it says.
+
+Nothing is explained here. Maps that cannot be scored (NaN, constant, zero) are stood in for while the metric runs, so
+that it needs no care, and their samples get no score but the reason.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mibench import maps, registry
+from mibench.contract import Evidence, Explanation, MapSpec, Metric, Scene, Unsupported
+from mibench.environment import mend
+from mibench.errors import MibenchError
+from mibench.explaining import sample_seeds, task_of
+from mibench.jobs import Cell, Job, Outcome, RowSource
+from mibench.task import TaskSpec
+
+SLACK = 1e-6  # how far beyond its range a score may lie by rounding
+
+
+class MetricFault(MibenchError):
+    """A metric broke the contract."""
+
+
+@functools.lru_cache(maxsize=4)
+def scene_of(spec: TaskSpec, device: str, precision: str, seed: int, batch: int) -> Scene:
+    """What all rows of a task are scored on, kept so that metrics share what they compute from it."""
+    task = task_of(spec, device, precision)
+    scoring = task.scoring
+    return Scene(
+        x=scoring.x,
+        label=scoring.label,
+        target=task.target,
+        predict=_batched(task.probe.logits, batch),
+        probe=task.probe,
+        baselines=task.baselines,
+        seeds=sample_seeds(scoring.ids, seed),
+        mask=scoring.mask,
+        truth=scoring.truth,
+    )
+
+
+def score(job: Job) -> list[Outcome]:
+    """Score rows by metrics; a metric that fails on all rows together is asked for each row alone."""
+    setting = job.setting
+    scene = scene_of(job.task, setting.device, setting.precision, job.cells[0].seed, setting.batch)
+    evidence = {row: gather(Path(setting.folder), source) for row, source in job.rows.items()}
+    by_metric: dict[str, list[Cell]] = {}
+    for cell in job.cells:
+        by_metric.setdefault(cell.metric, []).append(cell)
+    return [
+        outcome for name, cells in by_metric.items() for outcome in judge(registry.metric(name), scene, evidence, cells)
+    ]
+
+
+def gather(folder: Path, source: RowSource) -> tuple[Evidence, list[str]]:
+    """A row's evidence from its files, and why samples of it cannot be scored."""
+    method = registry.method(source.method)
+    spec = next(spec for spec in method.explainer.maps if spec.name == source.map)
+
+    def look(keys: Sequence[str]) -> maps.Saved:
+        saved = maps.read([maps.path(folder, key) for key in keys])
+        if method.wrapper is None:
+            return saved
+        only = Explanation({spec.name: saved.explanation.maps[spec.name]})
+        return maps.Saved(method.wrapper.wrap(only, spec), {spec.name: saved.reasons[spec.name]})
+
+    saved = look(source.maps)
+    variants = {name: look([key]).explanation.maps[spec.name] for name, key in source.variants.items()}
+    return evidence_of(saved, spec, variants), list(saved.reasons[spec.name])
+
+
+def evidence_of(saved: maps.Saved, spec: MapSpec, variants: Mapping[str, Tensor]) -> Evidence:
+    """What a metric may see of one map; a slope stands in for maps that cannot be scored."""
+    explanation = saved.explanation
+    raw = explanation.maps[spec.name].clone()
+    height, width = raw.shape[1:]
+    slope = torch.linspace(0, 1, height * width).view(height, width)
+    for number, reason in enumerate(saved.reasons[spec.name]):
+        if reason:
+            raw[number] = slope
+    largest = raw.abs().amax((1, 2), keepdim=True)
+    return Evidence(
+        map=raw / largest,
+        raw=raw,
+        spec=spec,
+        siblings=explanation.maps,
+        facts=explanation.facts,
+        signals=explanation.signals,
+        variants=variants,
+    )
+
+
+def judge(
+    metric: Metric, scene: Scene, evidence: Mapping[str, tuple[Evidence, list[str]]], cells: Sequence[Cell]
+) -> list[Outcome]:
+    """The outcomes of one metric's cells."""
+    lacking = {cell.key: unmet(metric, scene, evidence[cell.method][0]) for cell in cells}
+    outcomes = [Outcome(key, "skipped", reason) for key, reason in lacking.items() if reason]
+    asked = [cell for cell in cells if not lacking[cell.key]]
+    hopeless = [cell for cell in asked if all(evidence[cell.method][1])]
+    outcomes += [_unscored(cell, evidence[cell.method][1]) for cell in hopeless]
+    asked = [cell for cell in asked if cell not in hopeless]
+    return outcomes + (_ask(metric, scene, evidence, asked) if asked else [])
+
+
+def unmet(metric: Metric, scene: Scene, row: Evidence) -> str:
+    """What the metric needs and does not find, in words; empty if it finds everything."""
+    there = {
+        "mask": scene.mask is not None,
+        "truth": scene.truth is not None,
+        "image": scene.x.dim() == 4,
+        **dict.fromkeys(row.variants, True),
+        **{f"map:{name}": True for name in row.siblings},
+        **{f"signals:{name}": True for name in row.signals},
+    }
+    lacking = sorted(need for need in metric.needs if not there.get(need, False))
+    return f"needs {' and '.join(lacking)}" if lacking else ""
+
+
+def _ask(
+    metric: Metric, scene: Scene, evidence: Mapping[str, tuple[Evidence, list[str]]], cells: Sequence[Cell]
+) -> list[Outcome]:
+    rows = {cell.method: evidence[cell.method][0] for cell in cells}
+    try:
+        torch.manual_seed(scene.seeds[0])
+        scores = metric.score(scene, rows)
+        return [_scored(cell, metric, scores[cell.method], evidence[cell.method][1]) for cell in cells]
+    except Unsupported as refusal:
+        return [Outcome(cell.key, "skipped", str(refusal)) for cell in cells]
+    except Exception:
+        if len(cells) == 1:
+            raise
+        return [outcome for cell in cells for outcome in _alone(metric, scene, evidence, cell)]
+
+
+def _alone(
+    metric: Metric, scene: Scene, evidence: Mapping[str, tuple[Evidence, list[str]]], cell: Cell
+) -> list[Outcome]:
+    try:
+        return _ask(metric, scene, evidence, [cell])
+    except Exception as error:  # the row that the metric cannot score
+        return [Outcome(cell.key, "failed", mend(error))]
+
+
+def _scored(cell: Cell, metric: Metric, scores: Tensor, faults: Sequence[str]) -> Outcome:
+    """A row's scores, checked against what the metric says of itself."""
+    values = scores.detach().double().cpu()
+    if values.shape != (len(faults),):
+        raise MetricFault(f"{cell.metric} gave scores of shape {tuple(values.shape)} for {len(faults)} samples")
+    low, high = metric.range
+    inside = values[values.isfinite()]
+    if len(inside) and (inside.min() < low - SLACK or inside.max() > high + SLACK):
+        worst = float(inside.max() if inside.max() > high + SLACK else inside.min())
+        raise MetricFault(f"{cell.metric} gave {worst:g}, outside of its range {low:g} to {high:g}")
+    reasons = [
+        fault or ("" if value.isfinite() else metric.no_score) for fault, value in zip(faults, values, strict=True)
+    ]
+    numbers = [float("nan") if reason else float(value) for reason, value in zip(reasons, values, strict=True)]
+    return Outcome(cell.key, "ok", scores=tuple(numbers), reasons=tuple(reasons))
+
+
+def _unscored(cell: Cell, faults: Sequence[str]) -> Outcome:
+    """A row none of whose maps can be scored: NaN is a failure, a constant map an answer without a score."""
+    broken = any("NaN" in fault or "infinite" in fault for fault in faults)
+    nothing = (float("nan"),) * len(faults)
+    return Outcome(
+        cell.key, "nan" if broken else "ok", faults[0] if broken else "", scores=nothing, reasons=tuple(faults)
+    )
+
+
+def _batched(logits: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor], Tensor]:
+    """The network as a function of any number of inputs, without gradients, answers on the CPU."""
+
+    def predict(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([logits(part).cpu() for part in x.split(batch)])
+
+    return predict
