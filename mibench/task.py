@@ -1,0 +1,205 @@
+"""A network and the samples on which it is explained, made from data alone and checked before anything is explained.
+
+The samples are normalised as the network wants them. What costs time (calibration samples, hashes, the accuracy) is
+worked out when it is first asked for, because a worker seldom needs all of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
+
+from mibench import registry
+from mibench.contract import Data, Model, Samples, Split
+from mibench.errors import DataError, ModelError, UsageError
+from mibench.probe import OpenProbe, open_probe
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+HELD_OUT = 1000  # at most so many scoring samples tell the accuracy
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a task is made from, as data alone."""
+
+    model: str
+    data: str
+    samples: int
+    calibration: int
+
+
+def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> Task:
+    """Load the network and open it; samples follow when they are asked for."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    model = registry.model(spec.model)
+    data = registry.data(spec.data or model.data)
+    network = model.load()
+    check_weights(network, spec.model)
+    probe = open_probe(
+        network,
+        kind=model.kind,
+        local=model.local,
+        representation=model.representation,
+        depths=model.depths,
+        shape=model.shape,
+        classes=data.classes,
+        device=device,
+        autocast=PRECISIONS[precision],
+    )
+    task = Task(spec, model, data, probe)
+    check_answers(task)
+    return task
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One network on one data set."""
+
+    spec: TaskSpec
+    model: Model
+    data: Data
+    probe: OpenProbe
+
+    @property
+    def name(self) -> str:
+        """The task's name on boards."""
+        return f"{registry.label(self.data)}/{registry.label(self.model)}"
+
+    @cached_property
+    def calibration(self) -> Samples:
+        """What explainers are fitted on."""
+        return self._load("calibration", self.spec.calibration)
+
+    @cached_property
+    def scoring(self) -> Samples:
+        """What is explained and scored."""
+        return self._load("scoring", self.spec.samples)
+
+    @cached_property
+    def target(self) -> Tensor:
+        """The explained class of each scoring sample, (N,): what the network says, or the label."""
+        return self.scoring.label if self.data.targets == "label" else self.predictions(self.scoring.x)
+
+    @cached_property
+    def accuracy(self) -> float:
+        """The share of held-out samples that the network gets right; the scored ones are among them."""
+        held_out = self._load("scoring", max(HELD_OUT, self.spec.samples))
+        return float((self.predictions(held_out.x) == held_out.label).float().mean())
+
+    @cached_property
+    def baselines(self) -> dict[str, Tensor]:
+        """What may take the place of the scoring samples' features, in the network's normalised space."""
+        x = self.scoring.x
+        channels = [0, *range(2, x.dim())]
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        mean = self.calibration.x.mean(channels).reshape(shape)
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.rand(x.shape[1:], generator=generator)  # one and the same noise for all samples
+        low, high = self.calibration.x.amin(channels).reshape(shape), self.calibration.x.amax(channels).reshape(shape)
+        baselines = {"mean": mean.expand_as(x), "uniform": (low + (high - low) * drawn).expand_as(x)}
+        if x.dim() == 4:
+            size = 2 * max(1, min(x.shape[-2:]) // 8) + 1
+            baselines |= {"blur": gaussian_blur(x, [size, size]), "black": self.normalise(torch.zeros_like(x))}
+        return {name: each.contiguous() for name, each in baselines.items()}
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """A hash of the network's parameters and buffers and of where it is cut."""
+        cut = f"{self.model.local} {self.model.representation} {self.model.depths}"
+        state = self.probe.model.state_dict()
+        return _digest(
+            [cut.encode(), *(part for name in sorted(state) for part in (name.encode(), _bytes(state[name])))]
+        )
+
+    @cached_property
+    def data_hash(self) -> str:
+        """A hash of the calibration and scoring samples, with all that is known of them."""
+        parts = []
+        for samples in (self.calibration, self.scoring):
+            parts += [_bytes(samples.x), _bytes(samples.label), " ".join(samples.ids).encode()]
+            parts += [b"" if samples.mask is None else _bytes(samples.mask)]
+            if samples.truth:
+                parts += [_bytes(each) for _, each in sorted(samples.truth.information.items())]
+        return _digest(parts)
+
+    def normalise(self, raw: Tensor) -> Tensor:
+        """Raw samples as the network wants them."""
+        mean, std = (
+            torch.tensor(figures).reshape(-1, *[1] * (raw.dim() - 2)) for figures in (self.model.mean, self.model.std)
+        )
+        return (raw - mean) / std
+
+    def predictions(self, x: Tensor) -> Tensor:
+        """The class that the network gives each sample, (N,)."""
+        with torch.no_grad():
+            return torch.cat([self.probe.logits(part).argmax(1).cpu() for part in x.split(BATCH)])
+
+    def _load(self, split: Split, count: int) -> Samples:
+        """The first samples of a split, normalised and checked."""
+        raw = self.data.load(split, count, self.model.shape)
+        check_samples(raw, self)
+        return replace(raw, x=self.normalise(raw.x.float()))
+
+
+def check_weights(network: nn.Module, name: str) -> None:
+    """Refuse weights that are not finite."""
+    for key, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            bad = int((~tensor.isfinite()).sum())
+            raise ModelError(f"{name}: {bad} of the weights in {key!r} are NaN or infinite; load an intact checkpoint")
+
+
+def check_answers(task: Task) -> None:
+    """Refuse a network that answers differently the second time, or that has other classes than the data."""
+    x = task.probe.network.example()
+    with torch.no_grad():
+        first, second = task.probe.logits(x), task.probe.logits(x)
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-4):  # some CUDA kernels add in any order
+        raise ModelError(
+            f"{task.spec.model}: two forwards of the same input differ in eval mode; explanations of it cannot be "
+            "compared: remove what is random in its forward"
+        )
+    outputs, classes = first.shape[1], len(task.data.classes)
+    if outputs != classes:
+        raise DataError(
+            f"{registry.label(task.data)} has {classes} classes and {task.spec.model} gives {outputs}: "
+            "choose a network for these data, or data with the network's classes"
+        )
+
+
+def check_samples(samples: Samples, task: Task) -> None:
+    """Refuse samples of another shape, labels outside the classes, values that are not finite, and too few."""
+    name = registry.label(task.data)
+    if len(samples) == 0:
+        raise DataError(f"{name} has no samples in one of its splits; give it more")
+    if tuple(samples.x.shape[1:]) != tuple(task.model.shape):
+        given, wanted = ("x".join(map(str, shape)) for shape in (samples.x.shape[1:], task.model.shape))
+        raise DataError(f"{name} gives samples of {given}, but {task.spec.model} wants {wanted}")
+    outside = (samples.label < 0) | (samples.label >= len(task.data.classes))
+    if outside.any():
+        index = int(outside.nonzero()[0])
+        label, classes = int(samples.label[index]), len(task.data.classes)
+        raise DataError(f"{name}: sample {samples.ids[index]!r} has the label {label}, outside the {classes} classes")
+    finite = samples.x.isfinite().flatten(1).all(1)
+    if not finite.all():
+        bad = samples.ids[int((~finite).nonzero()[0])]
+        raise DataError(f"{name}: sample {bad!r} holds NaN or infinite values; mend or remove it")
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:24]
