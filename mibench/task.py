@@ -140,7 +140,7 @@ class Task:
     def predictions(self, x: Tensor) -> Tensor:
         """The class that the network gives each sample, (N,)."""
         with torch.no_grad():
-            return torch.cat([self.probe.logits(part).argmax(1).cpu() for part in x.split(BATCH)])
+            return torch.cat([self.probe.logits(part).argmax(1).cpu() for part in torch.split(x, BATCH)])
 
     def _load(self, split: Split, count: int) -> Samples:
         """The first samples of a split, normalised and checked."""
