@@ -1,10 +1,297 @@
-"""The page of a board: one self-contained file, from the template page.html beside this one."""
+"""The page of a board: one self-contained file that needs no network, from the template page.html beside this one.
+
+What the template shows is laid out here and in cells.py as plain data; jinja2 escapes every name.
+"""
 
 from __future__ import annotations
 
-from mibench.leaderboard.tables import Board
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from mibench.leaderboard.cells import Cell, Column, Table, heads, number, rank_cells, score_cells, table
+from mibench.leaderboard.panels import Panel
+from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
+from mibench.leaderboard.results import COSTS
+from mibench.leaderboard.standings import Agreement, Standings, agreements, flips, over_tasks, standings
+from mibench.leaderboard.tables import Board, Task
+
+LOST = ("failed", "timeout", "crash", "oom", "nan", "skipped", "missing")
 
 
 def to_html(board: Board) -> str:
-    """The page as text."""
-    return f"<!doctype html><title>{board.results.suite}</title>"
+    """The whole page as text."""
+    results, overall = board.results, standings(board.panels)
+    tasks = [_task(board, task, f"task-{k + 1}") for k, task in enumerate(board.panels)]
+    return template("page.html").render(
+        suite=results.suite,
+        summary=_summary(board),
+        facts=results.facts,
+        standings_note=_note(overall),
+        overview=_overview(board, overall),
+        across=[*_across(board)],
+        pictures=[*_pictures(board)],
+        tasks=tasks,
+        lost=_lost(board),
+        metrics=results.metrics,
+        methods=results.methods,
+    )
+
+
+@cache
+def template(name: str) -> Template:
+    """One of the templates beside this file, with escaping on."""
+    pages = Environment(
+        loader=PackageLoader("mibench", "leaderboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return pages.gettemplate(name)
+
+
+def _title(board: Board, task: Task) -> str:
+    named = {(card.data, card.model): card.title for card in board.results.tasks}
+    return named.get(task) or " / ".join(task)
+
+
+def _summary(board: Board) -> str:
+    """What is on the board, in one sentence."""
+    rows = {row.method for row in board.rows}
+    controls = len(rows & {card.name for card in board.results.methods if card.control})
+    samples = [str(panels[0].weights.shape[1]) for panels in board.panels.values() if panels]
+    tasks = f"{len(board.panels)} task{'s' * (len(board.panels) != 1)}"
+    return (
+        f"{len(rows) - controls} rows and {controls} controls, {len(board.results.metrics)} metrics, {tasks}, "
+        f"{' and '.join(dict.fromkeys(samples)) or 'no'} samples each. "
+        "Every number has its interval, every tie is shown."
+    )
+
+
+def _note(overall: Standings) -> str:
+    """What the overall mean rank counts, and whom it leaves out."""
+    counted = f"Mean rank over all {overall.panels} pairs of task and metric that count, and within each family."
+    return counted + " Lower is better; rows that share a letter cannot be told apart."
+
+
+def _families(board: Board) -> list[str]:
+    return list(dict.fromkeys(card.family for card in board.results.metrics if not card.gate))
+
+
+def _of(panels: Sequence[Panel], family: str) -> list[Panel]:
+    return [panel for panel in panels if panel.card.family == family]
+
+
+def _overview(board: Board, overall: Standings) -> Table:
+    """Mean ranks on all tasks: overall, and by family; and what an explanation costs on each task."""
+    columns = [(Column("all families", "mean rank", sorted="ascending"), rank_cells(overall, dominated=True))]
+    for family in _families(board):
+        standing = standings({task: _of(panels, family) for task, panels in board.panels.items()})
+        if standing.places:
+            columns.append((Column(family, "mean rank"), rank_cells(standing)))
+    for task in board.panels:
+        costs = {row.method: row for row in board.on(task) if row.metric == "forwards"}
+        if costs:
+            cells = {name: Cell(number(row.value), row.value, place=" ") for name, row in costs.items()}
+            columns.append((Column("cost", f"× forward, {task[0]}"), cells))
+    ranked = {place.method: "" for place in overall.places}
+    left = {name: f"not ranked on {where}" for name, where in overall.incomplete}
+    return table(columns, {"": ranked, "not ranked by every metric that counts": left})
+
+
+def _across(board: Board) -> Iterator[str]:
+    """Friedman's test over tasks, where there are enough of them."""
+    for family in _families(board):
+        methods, verdict = over_tasks([standings({task: _of(panels, family)}) for task, panels in board.panels.items()])
+        if verdict:
+            pairs = [(methods[i], methods[j]) for i, j in np.argwhere(np.triu(verdict.wilcoxon <= 0.05, 1)).tolist()]
+            told = ", ".join(f"{one} and {other}" for one, other in pairs) or "no two rows"
+            least = float(np.min(verdict.nemenyi))
+            yield (
+                f"Across tasks, {family}: Friedman p = {verdict.friedman:.2g}, least Nemenyi p = {least:.2g}; "
+                f"told apart by Wilcoxon's test with Holm's adjustment: {told}."
+            )
+
+
+def _pictures(board: Board) -> Iterator[dict[str, Any]]:
+    """Quality against cost on each task."""
+    for task, panels in board.panels.items():
+        costs = {row.method: row.value for row in board.on(task) if row.metric == "forwards" and row.value > 0}
+        places = [place for place in standings({task: panels}).places if place.method in costs]
+        points = [Point(place.method, costs[place.method], place.mean, place.low, place.high) for place in places]
+        if len(points) > 1:
+            spoken = "; ".join(f"{p.name}: mean rank {p.rank:.1f} at {number(p.cost)} forwards" for p in points)
+            yield {
+                "plot": tradeoff(points),
+                "title": _title(board, task),
+                "axis": "cost, × one forward pass",
+                "spoken": spoken,
+            }
+
+
+def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
+    """All that the page shows of one task."""
+    panels = board.panels[task]
+    agreed = list(agreements(panels))
+    facts = next((card.facts for card in board.results.tasks if (card.data, card.model) == task), {})
+    return {
+        "id": name,
+        "title": _title(board, task),
+        "facts": {"data": task[0], "model": task[1], **facts},
+        "families": [*_family_tables(board, panels)],
+        "gates": _gates(board, task),
+        "costs": _costs(board, task),
+        "agreements": agreed,
+        "matrix": _matrix(agreed),
+        "variants": [pair for pair in agreed if pair.left.partition("[")[0] == pair.right.partition("[")[0]],
+        "flips": [*flips(panels)],
+        **_gallery(board, task, name),
+    }
+
+
+def _family_tables(board: Board, panels: Sequence[Panel]) -> Iterator[dict[str, Any]]:
+    """The scores of each family on one task; a metric that is lost for all rows alike is a sentence, not a column."""
+    for family in dict.fromkeys(panel.card.family for panel in panels):
+        lost = {panel.card.name: _lost_alike(panel) for panel in _of(panels, family)}
+        some = [panel for panel in _of(panels, family) if not lost[panel.card.name]]
+        notes = [f"{name}: {why} on all rows." for name, why in lost.items() if why]
+        notes += [f"{panel.card.name} is {panel.blind}." for panel in some if panel.blind]
+        about = [(panel.card.name, panel.card.about) for panel in some if panel.card.about]
+        shown = _family_table(board, some) if some else None
+        yield {"name": family, "about": about, "notes": notes, "table": shown}
+
+
+def _lost_alike(panel: Panel) -> str:
+    """What became of a metric that has the same status and reason on every row, and no value on any."""
+    told = {(row.status, row.reason) for row in panel.rows}
+    status, reason = next(iter(told))
+    return f"{status} ({reason})" if len(told) == 1 and status in LOST else ""
+
+
+def _family_table(board: Board, panels: Sequence[Panel]) -> Table:
+    controls = {card.name for card in board.results.methods if card.control}
+    standing = standings({("", ""): panels})
+    ranked = [place.method for place in standing.places]
+    columns = [(heads(panel.card, bool(panel.blind)), score_cells(panel, board.results.chance)) for panel in panels]
+    if standing.panels > 1:
+        columns.insert(0, (Column("mean rank", sorted="ascending"), rank_cells(standing)))
+    elif standing.panels:
+        counted = next(panel for panel in panels if panel.counts)
+        ranked = sorted(counted.ranked, key=lambda method: (-counted.mean(method), method))
+    methods = [row.method for row in panels[0].rows]
+    left = [method for method in methods if method not in ranked and method not in controls]
+    gates = all(panel.card.gate for panel in panels)
+    groups = {
+        "": dict.fromkeys(ranked, ""),
+        "gates are passed or failed" if gates else "not ranked by every metric of the family": {
+            method: _why(panels, method) for method in left
+        },
+        "controls": {method: _why(panels, method) for method in methods if method in controls},
+    }
+    return table(columns, groups)
+
+
+def _why(panels: Sequence[Panel], method: str) -> str:
+    """The reasons why some metrics of a family do not rank a row, each once."""
+    rows = [row for panel in panels for row in panel.rows if row.method == method]
+    told = dict.fromkeys(row.reason for row in rows if row.status not in ("ok", "blind", "gate", "control"))
+    return "; ".join(told)
+
+
+def _gates(board: Board, task: Task) -> dict[str, Any]:
+    """Rows against gates."""
+    found = {(gate.method, gate.gate): gate for gate in board.results.gates if (gate.data, gate.model) == task}
+    names = list(dict.fromkeys(gate for _, gate in found))
+    methods = sorted({method for method, _ in found})
+    return {"names": names, "lines": [(method, [found.get((method, name)) for name in names]) for method in methods]}
+
+
+def _costs(board: Board, task: Task) -> dict[str, Any]:
+    rows = {(row.method, row.metric): row for row in board.on(task) if row.family == "runtime"}
+    shown = [cost for cost in COSTS if any(metric == cost.name for _, metric in rows)]
+    lines = []
+    for method in sorted({method for method, _ in rows}):
+        cells = [rows.get((method, cost.name)) for cost in shown]
+        found = [Cell(number(row.value), row.value) if row else Cell() for row in cells]
+        lines.append({"name": method, "cells": found})
+    return {"columns": [Column(cost.title, cost.unit) for cost in shown], "lines": lines}
+
+
+def _matrix(agreed: Sequence[Agreement]) -> dict[str, Any]:
+    """Kendall's tau of every two metrics as a square."""
+    names = list(dict.fromkeys(name for pair in agreed for name in (pair.left, pair.right)))
+    found = {frozenset((pair.left, pair.right)): pair for pair in agreed}
+    lines = []
+    for name in names:
+        pairs = [found.get(frozenset((name, other))) for other in names]
+        lines.append({"name": name, "cells": [_tau(pair) for pair in pairs]})
+    return {"names": names, "lines": lines}
+
+
+def _tau(pair: Agreement | None) -> dict[str, Any]:
+    if pair is None or not np.isfinite(pair.tau):
+        return {"text": "", "share": 0, "positive": True, "title": ""}
+    interval, sure = f"{pair.low:.2f} to {pair.high:.2f}", f"{pair.alike} pairs alike, {pair.opposed} opposed"
+    title = f"{pair.left} and {pair.right}: {interval}, {sure}"
+    text = f"{pair.tau:.2f}".replace("-", "−")
+    return {"text": text, "share": round(abs(pair.tau), 2), "positive": pair.tau >= 0, "title": title}
+
+
+def _gallery(board: Board, task: Task, name: str) -> dict[str, Any]:
+    """The samples of one task with their maps, best row first, and the scores under them."""
+    panels = board.panels[task]
+    ranked = [place.method for place in standings({task: panels}).places]
+    samples = [sample for sample in board.results.samples if (sample.data, sample.model) == task]
+    shown = []
+    for sample in samples:
+        order = [method for method in ranked if method in sample.maps] + sorted({*sample.maps} - {*ranked})
+        maps = [{"name": method, "image": heatmap(sample.maps[method])} for method in order]
+        mask = "" if sample.mask is None else picture(sample.mask.astype(np.float32))
+        words = [
+            f"sample {sample.sample}",
+            sample.label and f"label {sample.label}",
+            sample.target and f"explained class {sample.target}",
+        ]
+        shown.append(
+            {
+                "name": sample.sample,
+                "title": ", ".join(filter(None, words)),
+                "image": picture(sample.image),
+                "maps": maps,
+            }
+        )
+    picked = _scores(board, task, {sample.sample for sample in samples})
+    return {"gallery": f"{name}-samples" if samples else "", "samples": shown, "pick": list(picked), "picked": picked}
+
+
+def _scores(board: Board, task: Task, samples: set[str]) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    """Of the samples on the page: metric -> sample -> row -> score, the mean over seeds."""
+    scores = board.results.scores
+    mine = scores[(scores["data"] == task[0]) & (scores["model"] == task[1]) & scores["sample"].isin(samples)]
+    means = mine.groupby(["metric", "sample", "method"], sort=True)["value"].mean().dropna().reset_index()
+    picked: dict[str, dict[str, dict[str, str]]] = {card.name: {} for card in board.results.metrics}
+    for metric, sample, method, value in means.to_numpy().tolist():
+        picked[metric].setdefault(sample, {})[method] = f"{value:.3g}".replace("-", "−")
+    return {metric: found for metric, found in picked.items() if found}
+
+
+def _lost(board: Board) -> list[dict[str, str]]:
+    """Cells that did not come to a score, those with the same reason together."""
+    metrics: dict[tuple[Task, str, str, str], list[str]] = {}
+    for row in board.rows:
+        if row.status in LOST:
+            metrics.setdefault(((row.data, row.model), row.status, row.reason, row.method), []).append(row.metric)
+    methods: dict[tuple[Task, str, str, tuple[str, ...]], list[str]] = {}
+    for (task, status, reason, method), names in metrics.items():
+        methods.setdefault((task, status, reason, tuple(names)), []).append(method)
+    every = {task: {row.method for row in board.on(task)} for task in board.panels}
+    return [
+        {
+            "methods": "all rows" if {*names} == every[task] else ", ".join(names),
+            "task": _title(board, task),
+            "status": status,
+            "reason": reason,
+            "metrics": "all" if len(lost) == len(board.results.metrics) else ", ".join(lost),
+        }
+        for (task, status, reason, lost), names in sorted(methods.items())
+    ]

@@ -123,6 +123,11 @@ class Panel:
         """Where some rows are among the ranked."""
         return [self.ranked.index(method) for method in methods]
 
+    def mean(self, method: str) -> float:
+        """The oriented mean of a ranked row."""
+        assert self.boot is not None
+        return float(self.boot.mean[self.ranked.index(method)])
+
     def compare(self, first: str, second: str) -> tuple[float, bool]:
         """How far one ranked row is ahead of another, and whether it surely is."""
         assert self.pairs is not None

@@ -1,26 +1,79 @@
-"""Boards on disk: NAME.csv and NAME.html for a run, index.html for a folder of them."""
+"""Boards on disk: NAME.csv and NAME.html for a run, and index.html for a folder of them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
-from mibench.leaderboard.page import to_html
+import pandas as pd
+
+from mibench.errors import RecordError
+from mibench.leaderboard.page import LOST, template, to_html
 from mibench.leaderboard.results import Results
-from mibench.leaderboard.tables import Board, board, to_csv
+from mibench.leaderboard.tables import COLUMNS, Board, board, to_csv
+
+MADE = "mibench:"  # how the names of a page's own facts begin
 
 
 def write(results: Results, folder: Path, name: str = "leaderboard") -> Board:
     """Write a run's table and page into a folder."""
     made = board(results)
-    _replace(folder / f"{name}.csv", to_csv(made))
-    _replace(folder / f"{name}.html", to_html(made))
+    _put(folder / f"{name}.csv", to_csv(made))
+    _put(folder / f"{name}.html", to_html(made))
     return made
 
 
-def _replace(path: Path, text: str) -> None:
+def index(folder: Path) -> None:
+    """Write the list of all boards in a folder, from what their tables and pages say."""
+    tables = {path: pd.read_csv(path, keep_default_na=False) for path in sorted(folder.glob("*.csv"))}
+    boards = [_entry(path, table) for path, table in tables.items() if tuple(table.columns) == COLUMNS]
+    others = [path.name for path, table in tables.items() if tuple(table.columns) != COLUMNS]
+    _put(folder / "index.html", str(template("index.html").render(boards=boards, others=others)))
+
+
+def _entry(path: Path, table: pd.DataFrame) -> dict[str, Any]:
+    """One line of the index."""
+    scores = table[table["family"] != "runtime"]
+    page = path.with_suffix(".html")
+    facts = dict(_facts(page)) if page.exists() else {}
+    return {
+        "name": path.stem,
+        "page": page.exists(),
+        "tasks": sorted(set(scores["data"] + " / " + scores["model"])),
+        "rows": scores["method"].nunique(),
+        "metrics": scores["metric"].nunique(),
+        "scored": int((scores["value"] != "").sum()),
+        "failed": int(scores["status"].isin(set(LOST) - {"skipped"}).sum()),
+        "skipped": int((scores["status"] == "skipped").sum()),
+        "made": " at ".join(facts[name] for name in ("date", "commit") if facts.get(name)),
+    }
+
+
+def _facts(page: Path) -> Iterator[tuple[str, str]]:
+    """The facts that a page says of its run, in its head."""
+    found: list[tuple[str, str]] = []
+
+    class Head(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            said = dict(attrs)
+            if tag == "meta" and (said.get("name") or "").startswith(MADE):
+                found.append((str(said["name"]).removeprefix(MADE), said.get("content") or ""))
+
+    Head().feed(page.read_text(encoding="utf-8").partition("<style>")[0])
+    yield from found
+
+
+def _put(path: Path, text: str) -> None:
     """Write a whole file or leave the old one, whatever happens half-way."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(beside, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(beside, path)
+    except OSError as error:
+        raise RecordError(
+            f"cannot write {path}: {error.strerror}; free the disk or name a folder that can be written"
+        ) from error

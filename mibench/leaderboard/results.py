@@ -87,6 +87,7 @@ class Sample:
     maps: Mapping[str, npt.NDArray[np.float32]]  # method -> (H, W)
     label: str = ""
     target: str = ""  # the class that was explained
+    mask: npt.NDArray[np.bool_] | None = None  # (H, W) where the explained class is, if known
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,12 @@ class Cost:
 
 
 COSTS = (
-    Cost("fit_seconds", "fit, once", "s", False),
-    Cost("seconds", "explain, median", "s/sample", False),
-    Cost("seconds_p95", "explain, 95th percentile", "s/sample", False),
-    Cost("forwards", "multiples of a forward", "x forward", False),
-    Cost("flops", "floating-point operations", "FLOP/sample", True),
-    Cost("forward_passes", "forward passes", "passes/sample", True),
-    Cost("backward_passes", "backward passes", "passes/sample", True),
+    Cost("fit_seconds", "fit once", "s", False),
+    Cost("seconds", "explain", "s, median", False),
+    Cost("seconds_p95", "explain", "s, 95th percentile", False),
+    Cost("forwards", "explain", "× forward", False),
+    Cost("flops", "FLOPs", "FLOP", True),
+    Cost("forward_passes", "forward", "passes", True),
+    Cost("backward_passes", "backward", "passes", True),
     Cost("peak_memory", "peak memory", "MiB", False),
 )

@@ -1,0 +1,192 @@
+"""Tables of scores as the page shows them: each number with its interval, place and ties, laid out as plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mibench.leaderboard.panels import Panel, Row
+from mibench.leaderboard.results import MetricCard
+from mibench.leaderboard.standings import Standing, Standings
+
+
+@dataclass(frozen=True)
+class Span:
+    """An interval as a bar, in per cent of the column's width."""
+
+    low: float
+    value: float
+    high: float
+    chance: float | None = None  # the random control
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table, ready to be read; without text, the status says why there is none."""
+
+    text: str = ""
+    sort: float | str = ""
+    metric: str = ""
+    interval: str = ""
+    span: Span | None = None
+    place: str = ""
+    tie: str = ""
+    best: bool = False
+    needed: str = ""
+    status: str = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column."""
+
+    text: str
+    unit: str = ""
+    first: str = "ascending"
+    sorted: str = "none"
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table, and why it is not ranked if it is not."""
+
+    name: str
+    cells: tuple[Cell | None, ...]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that stand together; those under a title are not ranked."""
+
+    title: str
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table of scores."""
+
+    columns: tuple[Column, ...]
+    groups: tuple[Group, ...]
+
+
+def number(value: float) -> str:
+    """A figure of any size in a few characters."""
+    if not math.isfinite(value):
+        return "∞" if value > 0 else ""
+    for size, letter in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e4, " k"), (1e3, "")):
+        if abs(value) >= size:
+            return f"{value:.0f}" if not letter else f"{value / (1e3 if size == 1e4 else size):.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def places(low: int | None, high: int | None) -> str:
+    """A rank interval in words: 3, or 1–3."""
+    if low is None or high is None:
+        return ""
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def heads(card: MetricCard, blind: bool) -> Column:
+    """The head of a metric's column."""
+    arrow = "↑" if card.direction == "higher" else "↓"
+    notes = [card.unit] if card.unit else []
+    notes += ["gate, not ranked"] if card.gate else ["blind here"] if blind else []
+    first = "descending" if card.direction == "higher" else "ascending"
+    return Column(f"{card.name} {arrow}", ", ".join(notes), first, about=f"{card.title}. {card.about}")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the numbers of one column are written and where they lie on its bars."""
+
+    lowest: float
+    highest: float
+    decimals: int
+    chance: float | None = None
+
+    def write(self, value: float) -> str:
+        """A number with the column's decimals and a true minus."""
+        return f"{value:.{self.decimals}f}".replace("-", "−")
+
+    def at(self, value: float) -> float:
+        """Where a number lies, in per cent."""
+        width = self.highest - self.lowest
+        return round(100 * (value - self.lowest) / width, 1) if width > 0 else 50.0
+
+    def cell(self, value: float, low: float, high: float) -> tuple[str, Span | None]:
+        """An interval in words and as a bar."""
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return "one sample", None
+        chance = None if self.chance is None else self.at(self.chance)
+        return f"{self.write(low)} – {self.write(high)}", Span(self.at(low), self.at(value), self.at(high), chance)
+
+
+def scale(values: Sequence[tuple[float, float, float]], chance: float | None = None) -> Scale:
+    """A scale on which all (low, value, high) have room, as fine as half an interval needs two digits for."""
+    finite = sorted(number for triple in values for number in triple if math.isfinite(number))
+    halves = sorted((high - low) / 2 for low, _, high in values if math.isfinite(high - low) and high > low)
+    decimals = 3
+    if halves:
+        decimals = min(5, max(0, math.ceil(-math.log10(halves[len(halves) // 2])) + 1))
+    return Scale(finite[0] if finite else 0.0, finite[-1] if finite else 1.0, decimals, chance)
+
+
+def score_cells(panel: Panel, chance: str) -> dict[str, Cell]:
+    """One metric's column: a cell for every row of the task."""
+    shown = [row for row in panel.rows if row.samples]
+    random = next((row.value for row in shown if row.method == chance), None)
+    fine = scale([(row.low, row.value, row.high) for row in shown], random)
+    return {row.method: _score_cell(row, panel, fine) for row in panel.rows}
+
+
+def _score_cell(row: Row, panel: Panel, fine: Scale) -> Cell:
+    if not row.samples:
+        return Cell(metric=row.metric, status=row.status, reason=row.reason)
+    interval, span = fine.cell(row.value, row.low, row.high)
+    place = places(row.rank_low, row.rank_high)
+    needed = _needed(panel, row.method) if place else ""
+    text = fine.write(row.value)
+    best = row.rank_low == 1
+    return Cell(text, row.value, row.metric, interval, span, place, row.tie, best, needed, row.status, row.reason)
+
+
+def _needed(panel: Panel, method: str) -> str:
+    """How many samples would tell a row from the one just above it, where the two tie."""
+    if panel.pairs is None:
+        return ""
+    me = panel.ranked.index(method)
+    above = [other for other in range(len(panel.ranked)) if panel.pairs.difference[other, me] > 0]
+    if not above:
+        return ""
+    next_up = min(above, key=lambda other: panel.pairs.difference[other, me] if panel.pairs else 0.0)
+    if panel.pairs.above[next_up, me]:
+        return ""
+    samples = panel.pairs.needed[next_up, me]
+    return f"n ≈ {number(float(f'{samples:.2g}'))}" if math.isfinite(samples) else "more seeds"
+
+
+def rank_cells(standings: Standings, dominated: bool = False) -> dict[str, Cell]:
+    """A column of mean ranks, with who dominates whom if asked."""
+    fine = scale([(place.low, place.mean, place.high) for place in standings.places])
+    return {place.method: _rank_cell(place, fine, dominated) for place in standings.places}
+
+
+def _rank_cell(place: Standing, fine: Scale, dominated: bool) -> Cell:
+    interval, span = fine.cell(place.mean, place.low, place.high)
+    note = f"dominated by {place.dominated}" if place.dominated and dominated else ""
+    where, best = places(place.rank_low, place.rank_high), place.rank_low == 1
+    return Cell(fine.write(place.mean), place.mean, "", interval, span, where, place.tie, best, note)
+
+
+def table(columns: Sequence[tuple[Column, Mapping[str, Cell]]], groups: Mapping[str, Mapping[str, str]]) -> Table:
+    """Columns of cells side by side; `groups` maps the title of each group to its rows in order, each with its why."""
+    made = []
+    for title, rows in groups.items():
+        lines = [Line(name, tuple(cells.get(name) for _, cells in columns), why) for name, why in rows.items()]
+        made += [Group(title, tuple(lines))] if lines else []
+    return Table(tuple(column for column, _ in columns), tuple(made))

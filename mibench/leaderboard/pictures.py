@@ -1,0 +1,154 @@
+"""Pictures inside the page: samples and their maps as PNG in data URIs, and where quality meets cost."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from PIL import Image
+
+LARGEST = 112  # pixels on a side; what is larger is made smaller
+COLOURS = 64
+
+
+def picture(image: npt.NDArray[np.float32]) -> str:
+    """A sample in [0, 1] as a data URI."""
+    small = np.stack([_shrunk(channel) for channel in np.moveaxis(np.atleast_3d(image), -1, 0)], -1)  # (h, w, C)
+    pixels = (np.clip(small, 0, 1) * 255).round().astype(np.uint8)
+    return _uri(Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]))
+
+
+def heatmap(values: npt.NDArray[np.float32]) -> str:
+    """A map as a data URI: white to dark from 0 up, or blue through white to red where it goes below 0."""
+    small = _shrunk(np.nan_to_num(values))
+    largest = float(np.abs(small).max()) or 1.0
+    signed = bool((small < 0).any())
+    scaled = (small / largest + 1) / 2 if signed else small / largest  # in [0, 1]
+    levels = (scaled * (COLOURS - 1)).round().astype(np.uint8)
+    image = Image.fromarray(levels, mode="P")
+    colours = colormaps["RdBu_r" if signed else "magma"](np.linspace(0, 1, COLOURS))[:, :3]
+    image.putpalette((colours * 255).round().astype(np.uint8).tobytes())
+    return _uri(image)
+
+
+def _shrunk(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The same picture at no more than LARGEST pixels on a side."""
+    factor = max(values.shape) / LARGEST
+    if factor <= 1:
+        return np.asarray(values, np.float32)
+    size = max(1, round(values.shape[1] / factor)), max(1, round(values.shape[0] / factor))
+    return np.asarray(Image.fromarray(np.asarray(values, np.float32)).resize(size, Image.Resampling.BOX))
+
+
+def _uri(image: Image.Image) -> str:
+    data = io.BytesIO()
+    image.save(data, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row where its quality meets its cost."""
+
+    name: str
+    cost: float  # above 0
+    rank: float  # mean rank, with its interval
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point as drawn, in pixels."""
+
+    name: str
+    x: float
+    y: float
+    low: float
+    high: float
+    front: bool
+    label: tuple[float, float, str]  # x, y, anchor
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """Quality against cost: cheaper to the left, better to the top, nothing better and cheaper than the front."""
+
+    width: int
+    height: int
+    marks: tuple[Mark, ...]
+    front: str  # the points of a polyline
+    across: tuple[tuple[float, str], ...]  # ticks
+    up: tuple[tuple[float, str], ...]
+
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 380, 44, 24, 18, 40
+
+
+def tradeoff(points: Sequence[Point]) -> Tradeoff:
+    """Lay out the picture of quality against cost."""
+    logs = np.log10([point.cost for point in points])
+    first, last = np.floor(logs.min() - 0.05), np.ceil(logs.max() + 0.05)
+    worst = max(2.0, *(point.high for point in points)) + 0.3
+
+    def x(cost: float) -> float:
+        return float(round(LEFT + (np.log10(cost) - first) / (last - first) * (WIDTH - LEFT - RIGHT), 1))
+
+    def y(rank: float) -> float:
+        return float(round(TOP + (rank - 0.7) / (worst - 0.7) * (HEIGHT - TOP - BOTTOM), 1))
+
+    best = _front(points)
+    taken = [(x(point.cost) - 5, y(point.rank) - 5, x(point.cost) + 5, y(point.rank) + 5) for point in points]
+    marks = []
+    for point in sorted(points, key=lambda point: (point not in best, point.rank, point.name)):
+        label = _label(point.name, x(point.cost), y(point.rank), taken)
+        where = x(point.cost), y(point.rank), y(point.low), y(point.high)
+        marks.append(Mark(point.name, *where, point in best, label))
+    steps = [(point.cost, point.rank) for point in best]
+    for before, after in pairwise(best):
+        steps.append((after.cost, before.rank))
+    line = " ".join(f"{x(cost)},{y(rank)}" for cost, rank in sorted(steps, key=lambda step: (step[0], -step[1])))
+    up = [(y(rank), str(rank)) for rank in range(1, int(worst) + 1, max(1, int(worst) // 8))]
+    across = [(x(10.0**power), f"{10.0**power:g}") for power in range(int(first), int(last) + 1)]
+    return Tradeoff(WIDTH, HEIGHT, tuple(marks), line, tuple(across), tuple(up))
+
+
+def _front(points: Iterable[Point]) -> list[Point]:
+    """Points that no other beats in cost and in rank, cheapest first (the Pareto front)."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.cost, point.rank, point.name)):
+        if not front or point.rank < front[-1].rank:
+            front.append(point)
+    return front
+
+
+Box = tuple[float, float, float, float]
+
+
+def _label(name: str, x: float, y: float, taken: list[Box]) -> tuple[float, float, str]:
+    """A place for a name beside its point where it covers nothing, or covers least; remembered as taken."""
+    wide = 6.2 * len(name)
+    places = [(x + 8, y + 4, "start"), (x - 8, y + 4, "end")]
+    places += [
+        (x + across, y + down, anchor) for down in (-9, 17, -20, 28) for across, anchor in ((4, "start"), (-4, "end"))
+    ]
+
+    def box(place: tuple[float, float, str]) -> Box:
+        left = place[0] if place[2] == "start" else place[0] - wide
+        return left, place[1] - 10, left + wide, place[1] + 3
+
+    def cost(place: tuple[float, float, str]) -> float:
+        left, top, right, bottom = box(place)
+        outside = max(0.0, LEFT - left) + max(0.0, right - WIDTH) + max(0.0, bottom - HEIGHT + BOTTOM)
+        overlaps = (min(right, two) - max(left, one) for one, t, two, b in taken if t < bottom and b > top)
+        return outside * 3 + sum(max(0.0, overlap) for overlap in overlaps)
+
+    chosen = min(places, key=cost)
+    taken.append(box(chosen))
+    return round(chosen[0], 1), round(chosen[1], 1), chosen[2]
