@@ -47,7 +47,7 @@ def template(name: str) -> Template:
     pages = Environment(
         loader=PackageLoader("mibench", "leaderboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return pages.gettemplate(name)
+    return pages.get_template(name)
 
 
 def _title(board: Board, task: Task) -> str:
@@ -257,6 +257,7 @@ def _gallery(board: Board, task: Task, name: str) -> dict[str, Any]:
                 "name": sample.sample,
                 "title": ", ".join(filter(None, words)),
                 "image": picture(sample.image),
+                "mask": mask,
                 "maps": maps,
             }
         )
