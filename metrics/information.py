@@ -1,8 +1,8 @@
 """Information: does a map say where the information is, and how much, on data whose every cell's information is known?
 
-Maps are read on the truth's grid of cells. A map of role decision, total or redundant is held against that quantity;
-a map that claims no role (a saliency map, say) claims to show what the decision needs. With P the cells that hold the
-quantity and Q those that hold none of it:
+Maps are read on the truth's grid of cells, as the grid whose upsampling comes nearest. A map of role decision, total or
+redundant is held against that quantity; a map that claims no role (a saliency map, say) claims to show what the
+decision needs. With P the cells that hold the quantity and Q those that hold none of it:
 
     AUC     mean over P x Q of [m_p > m_q] + 1/2 [m_p = m_q]
     hard    the same with Q the other role's cells alone: a total map cannot win it, a decomposition must
@@ -18,7 +18,6 @@ from abc import abstractmethod
 from typing import ClassVar, final
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -27,6 +26,8 @@ from mibench.contract import Evidence, Role, Scene, Truth, Unsupported
 from mibench.information.exact import NATS_PER_BIT
 from mibench.metrics.perturbation import Baseline, descending, forwards, parts
 from mibench.metrics.sharing import RowMetric, once
+
+ROUNDING = 1e-5
 
 
 class PlantedAUC(RowMetric):
@@ -49,7 +50,7 @@ class PlantedAUC(RowMetric):
         claim = claimed(row, self.role)
         if claim is None:
             return torch.full((len(scene.x),), torch.nan)
-        values = F.adaptive_avg_pool2d(claim[:, None].double(), truth.grid).flatten(1)  # (B, K)
+        values = on_cells(scene, claim.double())  # (B, K)
         return above(values, holds(truth, self.role), lacks(truth, self.role, hard=self.hard))
 
 
@@ -212,7 +213,9 @@ def lacks(truth: Truth, role: Role, *, hard: bool) -> Tensor:
 def above(values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """(B,) in which share of the pairs the positive cell's value (B, K) is above the negative one's; a tie is half."""
     pairs = (positive[:, :, None] & negative[:, None]).double()  # (B, K, K)
-    higher = (values[:, :, None] - values[:, None]).sign() / 2 + 0.5
+    difference = values[:, :, None] - values[:, None]
+    tie = difference.abs() <= ROUNDING * values.abs().amax(1)[:, None, None]  # the way back from pixels rounds
+    higher = torch.where(tie, 0.5, (difference > 0).double())
     return (higher * pairs).sum((1, 2)) / pairs.sum((1, 2))  # NaN where there is no pair
 
 
