@@ -113,7 +113,8 @@ def _count_backward(logits: Tensor, passes: Passes) -> None:
         def backward(gradient: Tensor) -> None:
             passes.backward += len(gradient)
 
-        logits.register_hook(backward)
+        register: Callable[..., Any] = logits.register_hook
+        register(backward)
 
 
 @dataclass
@@ -156,7 +157,7 @@ def _forward(probe: OpenProbe, x: Tensor) -> None:
 def _timed(work: Callable[[], None], device: torch.device) -> float:
     """Seconds of one call, by the device's own clock where it is a GPU."""
     if device.type == "cuda":
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start, end = (torch.Event("cuda", enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
         start.record()
         work()

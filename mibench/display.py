@@ -61,10 +61,7 @@ class Lines:
             self._count(job.stage, outcome)
         bad = [outcome for outcome in outcomes if outcome.status != "ok"]
         seconds = sum(outcome.seconds for outcome in outcomes)
-        if len(outcomes) == 1:
-            said = bad[0].status if bad else "ok"
-        else:
-            said = f"{len(outcomes) - len(bad)} of {len(outcomes)} ok"
+        said = f"{len(outcomes) - len(bad)} of {len(outcomes)} ok" if len(outcomes) > 1 else str(outcomes[0].status)
         place = f"[{self.done.total()}/{self.total.total()}]"
         self.say(f"{place} {job.name}: {said}, {seconds:.1f} s{_why(bad)}")
 

@@ -25,7 +25,8 @@ FEWEST = 6  # paired samples; fewer can never be significant
 def gates(scores: pd.DataFrame, metrics: Sequence[MetricCard], chance: str) -> tuple[Gate, ...]:
     """Every gate's outcome for every row on every task; `scores` has the columns data, model, method, metric, …"""
     found: list[Gate] = []
-    for (data, model, method), rows in scores.groupby(["data", "model", "method"], sort=True):
+    for names, rows in scores.groupby(["data", "model", "method"], sort=True):
+        data, model, method = map(str, names)
         random = scores[(scores.data == data) & (scores.model == model) & (scores.method == chance)]
         outcomes = [*_alike(rows, metrics), *_told_from(rows, random, metrics)]
         found += [Gate(data, model, method, gate, passed, reason) for gate, passed, reason in outcomes]

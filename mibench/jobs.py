@@ -61,7 +61,7 @@ class Setting:
 
     folder: str
     device: str = "cpu"
-    precision: str = "float32"
+    precision: str = "fp32"
     batch: int = 32
     seconds: float | None = None  # that one cell may take
 

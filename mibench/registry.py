@@ -179,7 +179,7 @@ def label(plugin: Explainer | Metric | Model | Data) -> str:
     """The shortest spec that means this plug-in: parameters that differ from their defaults are shown."""
     default = type(plugin).Parameters()
     shown = [
-        f"{key}={_written(value)}"
+        f"{key}={written(value)}"
         for key, value in sorted(plugin.parameters.model_dump().items())
         if value != getattr(default, key)
     ]
@@ -308,10 +308,10 @@ def _is_union(annotation: Any) -> bool:
     return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A parameter's value as a spec writes it."""
     if isinstance(value, tuple | list):
-        return "+".join(_written(each) for each in value)
+        return "+".join(written(each) for each in value)
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -5,8 +5,9 @@ Everything comes from the run's folder; nothing is explained or scored anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,3 +183,16 @@ def _facts(about: Mapping[str, Any]) -> dict[str, str]:
         "libraries": libraries,
         "commit": machine["commit"],
     }
+
+
+def publish(runs: Sequence[Path], folder: Path) -> list[Path]:
+    """Write the boards of runs into a folder under their suites' names, and its index."""
+    from mibench.leaderboard import publish as boards
+
+    files: list[Path] = []
+    for run in runs:
+        with Store(run) as store:
+            results = results_of(store)
+        boards.write(results, folder, results.suite)
+        files += [folder / f"{results.suite}.csv", folder / f"{results.suite}.html"]
+    return files

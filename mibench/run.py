@@ -67,7 +67,7 @@ class Options:
 
     out: Path | None = None
     device: str = "auto"
-    precision: str = "float32"
+    precision: str = "fp32"
     engine: str = "local"
     jobs: int = 0  # workers; 0: as many as there are cores
     timeout: float = 600.0  # seconds that one cell may take

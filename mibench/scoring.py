@@ -180,6 +180,6 @@ def _batched(logits: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor
 
     def predict(x: Tensor) -> Tensor:
         with torch.no_grad():
-            return torch.cat([logits(part).cpu() for part in x.split(batch)])
+            return torch.cat([logits(x[start : start + batch]).cpu() for start in range(0, len(x), batch)])
 
     return predict

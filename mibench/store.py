@@ -27,7 +27,8 @@ from mibench.jobs import Cell, Outcome
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS cells (
     key TEXT PRIMARY KEY, stage TEXT, task TEXT, method TEXT, metric TEXT, seed INTEGER, variant TEXT,
-    start INTEGER, stop INTEGER, planned INTEGER, status TEXT, reason TEXT, seconds REAL, facts TEXT, log TEXT
+    start INTEGER, stop INTEGER, planned INTEGER,  -- place in the plan, 0 for cells that are no longer in it
+    status TEXT DEFAULT '', reason TEXT DEFAULT '', seconds REAL DEFAULT 0, log TEXT DEFAULT '', facts TEXT DEFAULT '{}'
 );
 CREATE TABLE IF NOT EXISTS scores (
     key TEXT, sample INTEGER, value REAL, reason TEXT, PRIMARY KEY (key, sample)
@@ -56,8 +57,8 @@ class Recorded:
     status: str
     reason: str
     seconds: float
-    facts: dict[str, Any]
     log: str
+    facts: dict[str, Any]
 
 
 class Store:
@@ -108,19 +109,18 @@ class Store:
         """Make these cells the ones that are shown; what is known of them already holds."""
         columns = [each.name for each in fields(Cell) if each.name != "needs"]
         holes = ", ".join("?" * len(columns))
-        rows = [tuple(getattr(cell, column) for column in columns) for cell in cells]
+        rows = [(*(getattr(cell, column) for column in columns), place) for place, cell in enumerate(cells, 1)]
         with self._transaction() as database:
             database.execute("UPDATE cells SET planned = 0")
             database.executemany(
-                f"INSERT INTO cells ({', '.join(columns)}, planned) VALUES ({holes}, 1) "
-                "ON CONFLICT (key) DO UPDATE SET planned = 1, task = excluded.task, method = excluded.method, "
-                "metric = excluded.metric",
+                f"INSERT INTO cells ({', '.join(columns)}, planned) VALUES ({holes}, ?) "
+                "ON CONFLICT (key) DO UPDATE SET planned = excluded.planned",
                 rows,
             )
 
     def known(self) -> dict[str, Outcome]:
-        """The outcomes of planned cells that still hold: maps whose file is gone count as never computed."""
-        query = "SELECT key, stage, status, reason FROM cells WHERE planned AND status IS NOT NULL"
+        """The outcomes that still hold, by key: maps whose file is gone count as never computed."""
+        query = "SELECT key, stage, status, reason FROM cells WHERE status != ''"
         return {
             key: Outcome(key, status, reason)
             for key, stage, status, reason in self._rows(query)
@@ -162,12 +162,10 @@ class Store:
 
     def cells(self, stage: str = "") -> list[Recorded]:
         """The planned cells in the order of the plan."""
-        columns = ", ".join(each.name for each in fields(Recorded))
-        query = f"SELECT {columns} FROM cells WHERE planned AND (? = '' OR stage = ?) ORDER BY rowid"
-        return [
-            Recorded(*row[:9], row[9] or "", row[10] or "", row[11] or 0.0, json.loads(row[12] or "{}"), row[13] or "")
-            for row in self._rows(query, (stage, stage))
-        ]
+        columns = [each.name for each in fields(Recorded)]
+        query = f"SELECT {', '.join(columns)} FROM cells WHERE planned AND (? = '' OR stage = ?) ORDER BY planned"
+        rows = [dict(zip(columns, row, strict=True)) for row in self._rows(query, (stage, stage))]
+        return [Recorded(**row | {"facts": json.loads(row["facts"])}) for row in rows]
 
     def scores(self) -> pd.DataFrame:
         """Every sample's score of the planned cells: task, method, metric, seed, sample, value, reason."""
@@ -175,7 +173,7 @@ class Store:
             SELECT cells.task AS task, method, metric, seed, samples.id AS sample, value, scores.reason AS reason
             FROM cells JOIN scores USING (key)
             JOIN samples ON samples.task = cells.task AND samples.sample = scores.sample
-            WHERE planned AND stage = 'score' ORDER BY cells.rowid, scores.sample
+            WHERE planned AND stage = 'score' ORDER BY planned, scores.sample
         """
         return pd.read_sql_query(query, self._database, dtype={"value": "float64"})
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -50,10 +50,8 @@ class LocalEngine(Engine):
         return [(job, _answer(self._futures.pop(id(future))[1])) for job, future in came_back]
 
     def close(self, *, at_once: bool) -> None:
-        if at_once:
-            self._pool.stop()
-        else:
-            self._pool.close()
+        end: Callable[[], None] = self._pool.stop if at_once else self._pool.close
+        end()
         self._pool.join()
 
     @property

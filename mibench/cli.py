@@ -1,0 +1,219 @@
+"""The command line: each command reads its words, calls what does the work, and shows what came of it.
+
+Exit codes: 0 fine, 1 something that was checked is not right, 2 wrong usage or data, 3 some cells failed, 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from mibench import __version__
+from mibench.errors import MibenchError, UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(highlight=False)
+LEADERBOARDS = Path("leaderboards")
+
+
+class Rerun(StrEnum):
+    """What is computed although it was computed before."""
+
+    missing = "missing"
+    failed = "failed"
+    all = "all"
+
+
+class Shelf(StrEnum):
+    """What can be listed."""
+
+    methods = "methods"
+    metrics = "metrics"
+    models = "models"
+    data = "data"
+    suites = "suites"
+
+
+MethodsOption = Annotated[str, typer.Option(help="Methods with commas between: iba,gradcam,nif[k=5].")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+
+
+@app.callback(invoke_without_command=True)
+def start(version: Annotated[bool, typer.Option("--version", help="Say the version and leave.")] = False) -> None:
+    """Which mutual-information explainer tells the truth about a network, how sure are we, and what does it cost?"""
+    if version:
+        out.print(f"mibench {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or the path of a TOML file.")] = "default",
+    methods: MethodsOption = "",
+    models: Annotated[str, typer.Option(help="Only these models, or others than the suite's.")] = "",
+    data: Annotated[str, typer.Option(help="Only these data, or others: folder:PATH, csv:PATH.")] = "",
+    metrics: Annotated[str, typer.Option(help="Only these metrics.")] = "",
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples of each task.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A few samples of everything.")] = False,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    engine: Annotated[str, typer.Option(help="local, or inline: in this process, for a debugger.")] = "local",
+    jobs: Annotated[int, typer.Option(min=0, help="Workers; 0: one for each core.")] = 0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one cell may take.")] = 600.0,
+    batch: Annotated[int, typer.Option(min=1, help="Samples explained at once; no result depends on it.")] = 32,
+    rerun: Annotated[Rerun, typer.Option(help="Which cells to compute.")] = Rerun.missing,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be computed.")] = False,
+    folder: Annotated[Path | None, typer.Option("--out", help="The run's folder; default: runs/SUITE.")] = None,
+    publish: Annotated[
+        bool | None,
+        typer.Option("--publish/--no-publish", help="Refresh leaderboards/; default: if nothing is narrowed."),
+    ] = None,
+) -> None:
+    """Run a suite: explain, score, time, write a leaderboard. What was computed before is used again."""
+    from mibench import console, display, outlook
+    from mibench import suite as suites
+    from mibench.registry import split
+    from mibench.run import Options
+    from mibench.run import run as run_suite
+
+    declared = suites.load(suite)
+    chosen = suites.narrow(
+        declared,
+        methods=split(methods),
+        models=split(models),
+        data=split(data),
+        metrics=split(metrics),
+        samples=samples,
+        seeds=seeds,
+        quick=quick,
+    )
+    options = Options(folder, device, precision, engine, jobs, timeout, batch, rerun.value)
+    if dry_run:
+        console.outlook(out, outlook.outlook(chosen, options))
+        return
+    console.warn_of_broken(out)
+    try:
+        with display.watching(out) as watch:
+            summary = run_suite(chosen, options, watch)
+    except KeyboardInterrupt:
+        out.print("interrupted; the same command goes on from here")
+        raise typer.Exit(130) from None
+    console.summary(out, summary)
+    if publish or (publish is None and chosen == declared and LEADERBOARDS.is_dir()):
+        from mibench import reporting
+
+        for file in reporting.publish([summary.folder], LEADERBOARDS):
+            out.print(f"wrote {file}", soft_wrap=True)
+    raise typer.Exit(summary.code)
+
+
+@app.command("list")
+def list_(shelf: Annotated[Shelf | None, typer.Argument(help="What to list; default: everything.")] = None) -> None:
+    """What there is: methods, models, data, metrics, suites."""
+    from mibench import console
+
+    for each in [shelf] if shelf else Shelf:
+        console.shelf(out, each.value)
+    console.warn_of_broken(out)
+
+
+@app.command()
+def explain(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    model: Annotated[str, typer.Option(help="The network that is explained.")],
+    methods: MethodsOption,
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the maps are written, as PNG.")],
+    data: Annotated[str, typer.Option(help="What explainers are fitted on; default: the model's own data.")] = "",
+    calibration: Annotated[int, typer.Option(min=1, help="How many samples explainers are fitted on.")] = 512,
+    device: DeviceOption = "auto",
+) -> None:
+    """Explain images of your own: one PNG for each map, and a sheet of all of them beside the image."""
+    from mibench import gallery
+    from mibench.registry import split
+    from mibench.run import device_of
+
+    for line in gallery.explain(images, model, split(methods), folder, data, calibration, device_of(device)):
+        out.print(line, soft_wrap=True)
+
+
+@app.command()
+def check(
+    names: Annotated[list[str], typer.Argument(help="Methods or metrics, such as iba or inverted:gradcam.")],
+) -> None:
+    """Ask of plug-ins, on tiny networks, what every plug-in must keep to."""
+    from mibench import conformance, console, registry
+
+    broken = 0
+    for name in names:
+        is_metric = registry.parse(name).name in registry.names("metrics")
+        findings = conformance.check(registry.metric(name) if is_metric else registry.method(name))
+        console.findings(out, name, findings)
+        broken += sum(finding.verdict == "broken" for finding in findings)
+    raise typer.Exit(1 if broken else 0)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/default.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the leaderboards are written.")] = LEADERBOARDS,
+) -> None:
+    """Write leaderboards from what runs recorded; nothing is explained or scored again."""
+    from mibench import reporting
+
+    for file in reporting.publish(runs, folder):
+        out.print(f"wrote {file}", soft_wrap=True)
+
+
+@app.command()
+def show(
+    what: Annotated[
+        str, typer.Argument(help="A sample's name, or the first digits of a cell's key; empty: failures.")
+    ] = "",
+    folder: Annotated[
+        Path | None, typer.Option("--run", help="The run's folder; default: the newest in runs/.")
+    ] = None,
+) -> None:
+    """One sample: maps of all methods and all scores. One cell: what became of it, with its log."""
+    from mibench import console
+
+    console.show(out, what, folder or _newest())
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices, what is installed, what is missing and how to mend it."""
+    from mibench import console
+    from mibench.doctor import examine
+
+    wrong = console.symptoms(out, examine())
+    raise typer.Exit(1 if wrong else 0)
+
+
+def _newest() -> Path:
+    """The folder of the run that was last at work."""
+    records = sorted(Path("runs").glob("*/results.sqlite"), key=lambda file: file.stat().st_mtime)
+    if not records:
+        raise UsageError("there is no run in runs/; give --run FOLDER")
+    return records[-1].parent
+
+
+def main() -> None:
+    """The command line's entry: errors of ours are one line, an interrupt is no error."""
+    try:
+        app()
+    except MibenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.code)

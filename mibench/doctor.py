@@ -1,0 +1,90 @@
+"""What is installed, what is missing, and the mend of it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from mibench import environment, registry
+
+EXTRAS = {
+    "natural": ("efficientnet_lite_pytorch", "EfficientNet-Lite0 and its weights"),
+    "ray": ("ray", "runs on many machines"),
+    "graph": ("networkit", "faster graphs for NIF"),
+}
+IMPORTED = ("torch", "torchvision", "cv2", "quantus", "captum", "zennit", "sklearn", "pebble", "mlxtend")
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """One thing that was looked at."""
+
+    name: str
+    state: Literal["fine", "absent", "wrong"]  # absent: an option that is not there
+    text: str
+
+
+def examine() -> Iterator[Symptom]:
+    """Look at libraries, devices, extras, the cache and the plug-ins, one after the other."""
+    machine = environment.facts("cpu")
+    commit = f", commit {machine['commit']}" if machine["commit"] else ""
+    yield Symptom("mibench", "fine", f"{machine['mibench'] or 'not installed, run from its folder'}{commit}")
+    memory = machine["memory_bytes"] / 2**30
+    yield Symptom(
+        "machine",
+        "fine",
+        f"{machine['processor']}, {machine['cores']} cores, {memory:.0f} GiB, python {machine['python']}",
+    )
+    for module in IMPORTED:
+        yield _import(module)
+    yield _cuda()
+    for extra, (module, use) in EXTRAS.items():
+        found = importlib.util.find_spec(module) is not None
+        mend = "" if found else f'; pip install "mibench[{extra}]"'
+        yield Symptom(f"extra {extra}", "fine" if found else "absent", f"{use}{mend}")
+    yield _cache()
+    for broken in registry.broken():
+        yield Symptom("plug-in", "wrong", f"{broken.origin}: {broken.reason}")
+    counts = ", ".join(f"{len(registry.names(room))} {room}" for room in registry.ROOMS)
+    yield Symptom("plug-ins", "fine", counts)
+
+
+def _import(module: str) -> Symptom:
+    """Whether a library can be imported; opencv without libGL cannot."""
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # whatever an import may raise is what we are here to tell
+        return Symptom(module, "wrong", environment.mend(error))
+    return Symptom(module, "fine", str(getattr(found, "__version__", "")) or environment.version(module))
+
+
+def _cuda() -> Symptom:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Symptom("cuda", "absent", "torch sees no CUDA device; runs use the processor")
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return Symptom("cuda", "fine", ", ".join(names))
+
+
+def _cache() -> Symptom:
+    folder = environment.cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Symptom(
+            "cache", "wrong", f"{folder} cannot be written ({error.strerror}); set MIBENCH_CACHE to a folder that can"
+        )
+    files = (
+        [os.path.getsize(place / name) for place, _, names in folder.walk() for name in names]
+        if hasattr(folder, "walk")
+        else []
+    )
+    size = f", {sum(files) / 2**20:.0f} MiB" if files else ""
+    return Symptom("cache", "fine", f"{folder}{size}")
