@@ -1,0 +1,92 @@
+"""Pictures of any size and mode as tensors in [0, 1] at a network's input shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from mibench.errors import DataError
+
+SMALLEST = 8  # pixels along the shorter side under which nothing is to be seen
+MARGIN = 8 / 7  # a larger picture's shorter side is brought to this multiple of the input's, then cropped (256 / 224)
+GREY = torch.tensor([0.299, 0.587, 0.114])  # luminance of red, green and blue
+BRIGHTEST = {"I;16": 65_535, "I;16L": 65_535, "I;16B": 65_535, "I;16N": 65_535, "I": 65_535, "F": 1.0}
+
+
+def read(path: Path, shape: tuple[int, ...]) -> Tensor:
+    """A picture file as (C, H, W): upright, its centre cropped, enlarged if it is smaller than the input."""
+    channels, height, width = image_shape(shape)
+    try:
+        with Image.open(path) as file:
+            picture = _upright(file)
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is too large to open safely: shrink it") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as an image ({error}): mend it or leave it out") from error
+    if min(picture.size) < SMALLEST:
+        size = "x".join(map(str, picture.size))
+        raise DataError(f"{path} has only {size} pixels: enlarge it or leave it out (at least {SMALLEST} a side)")
+    cropped = np.asarray(_cropped(picture, height, width), dtype=np.float32) / 255
+    return recoloured(torch.from_numpy(cropped).permute(2, 0, 1), channels)  # (H, W, 3) -> (C, H, W)
+
+
+def is_smaller(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether a picture must be enlarged for this input."""
+    with Image.open(path) as file:
+        return min(file.size) < min(shape[-2:])
+
+
+def conform(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Images (N, C, H, W) at another shape: as many channels, then bilinearly resized."""
+    channels, height, width = image_shape(shape)
+    x = recoloured(x, channels)
+    if tuple(x.shape[-2:]) == (height, width):
+        return x
+    return F.interpolate(x, (height, width), mode="bilinear", antialias=True).clamp(0.0, 1.0)
+
+
+def recoloured(x: Tensor, channels: int) -> Tensor:
+    """Images (…, C, H, W) with one channel (luminance) or three."""
+    if x.shape[-3] == channels:
+        return x
+    if x.shape[-3] == 1 and channels == 3:
+        return x.expand(*x.shape[:-3], 3, *x.shape[-2:]).contiguous()
+    if x.shape[-3] == 3 and channels == 1:
+        return (x * GREY[:, None, None]).sum(-3, keepdim=True)
+    raise DataError(f"images of {x.shape[-3]} channels cannot be made into images of {channels}")
+
+
+def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """The shape (C, H, W) itself, or the error that the model does not look at images."""
+    if len(shape) != 3:
+        raise DataError(f"these data are images, but the model wants a row of {shape[0]} numbers")
+    return shape[0], shape[1], shape[2]
+
+
+def _upright(file: Image.Image) -> Image.Image:
+    """Any mode as RGB, turned as the camera was held; what is transparent shows white."""
+    picture = ImageOps.exif_transpose(file)
+    if picture.mode in BRIGHTEST:  # more than eight bits, which Pillow would cut off instead of scale
+        scaled = np.asarray(picture, dtype=np.float64) * (255 / BRIGHTEST[picture.mode])
+        return Image.fromarray(scaled.clip(0, 255).round().astype(np.uint8)).convert("RGB")
+    if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _cropped(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """The centre of the picture, scaled so that the crop leaves a margin where there is one to leave."""
+    fit = max(height / picture.height, width / picture.width)  # fills the input exactly
+    scale = min(1.0, fit * MARGIN) if fit < 1.0 else fit
+    if scale != 1.0:
+        size = (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
