@@ -95,7 +95,7 @@ def pool(boots: Sequence[Bootstrap]) -> Bootstrap:
         np.mean([boot.mean for boot in boots], axis=0),
         np.sum([boot.error for boot in boots], axis=0) / tasks**2,
         np.sum([boot.third for boot in boots], axis=0) / tasks**3,
-        sum(boot.samples for boot in boots),
+        min(boot.samples for boot in boots),  # as few as make the intervals safe
         np.sum([boot.seeded for boot in boots], axis=0) / tasks**2,
         np.sum([boot.seeds - 1 for boot in boots], axis=0) + 1,
         np.mean([boot.draws for boot in boots], axis=0),
@@ -283,8 +283,10 @@ def across(means: Array) -> Across | None:
     single = np.array(
         [wilcoxon(means[:, a], means[:, b], zero_method="zsplit").pvalue for a, b in zip(i, j, strict=True)]
     )
+    with np.errstate(invalid="ignore"):  # all methods equal on all tasks: no p value, which is none below 1
+        friedman = float(np.nan_to_num(friedmanchisquare(*means.T).pvalue, nan=1.0))
     return Across(
-        float(friedmanchisquare(*means.T).pvalue),
+        friedman,
         np.asarray(scikit_posthocs.posthoc_nemenyi_friedman(means), float),
         _square(holm(single), methods, 1.0),
     )

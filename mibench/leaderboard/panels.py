@@ -159,7 +159,8 @@ def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee
         elif status == "ok" and blind:
             status, reason = "blind", blind
         row = rows.get(method, replace(blank, method=method))
-        rows[method] = replace(row, status=status, reason=reason, coverage=float(scores.by(method).mean()))
+        coverage = int(scores.by(method).sum()) / max(1, scores.scored.shape[1])
+        rows[method] = replace(row, status=status, reason=reason, coverage=coverage)
     values = np.where(common, scores.values[[scores.methods.index(method) for method in ranked]], np.nan)
     ordered = tuple(rows[method] for method in scores.methods)
     return Panel(card, ordered, tuple(ranked), values, weights, boot, compared, blind)

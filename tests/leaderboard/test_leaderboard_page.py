@@ -1,0 +1,209 @@
+"""The page: whole in one file, safe with any name, and readable by eye, by screen reader and in both colour schemes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import made_up
+import numpy as np
+import pytest
+from PIL import Image
+
+from mibench.errors import RecordError
+from mibench.leaderboard.cells import number, places, scale
+from mibench.leaderboard.page import to_html
+from mibench.leaderboard.pictures import LARGEST, Point, heatmap, picture, tradeoff
+from mibench.leaderboard.publish import index, write
+from mibench.leaderboard.tables import board
+
+EVIL = '<script>alert("1")</script>'
+
+
+class Elements(HTMLParser):
+    """Every element of a page with its attributes, and the text of all of them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return to_html(board(made_up.results()))
+
+
+def test_the_page_asks_the_network_for_nothing(page: str) -> None:
+    for tag, attributes in Elements(page).found:
+        for name in ("src", "href", "data", "action", "srcset"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
+    assert "@import" not in page
+    assert not re.search(r"url\(", page)
+    assert "default-src 'none'" in page
+
+
+def test_every_name_is_escaped() -> None:
+    methods = ("mire", "iba", "gradcam", "saliency", "random", "known-good")
+    results = made_up.results(methods=methods)
+    evil = {"mire": EVIL, "cnn-m": EVIL, "auc": EVIL, "mnist-0": EVIL, "the map is zero everywhere": EVIL}
+    cells = results.cells.replace(evil)
+    cells.loc[0, ["status", "reason"]] = "failed", EVIL
+    cards = [replace(card, name=evil.get(card.name, card.name), title=EVIL, about=EVIL) for card in results.metrics]
+    spoilt = replace(
+        results,
+        suite=EVIL,
+        scores=results.scores.replace(evil),
+        cells=cells,
+        metrics=tuple(cards),
+        methods=tuple(replace(card, name=evil.get(card.name, card.name), title=EVIL) for card in results.methods),
+        samples=tuple(replace(sample, sample=evil.get(sample.sample, sample.sample)) for sample in results.samples),
+        facts={EVIL: EVIL},
+    )
+    page = to_html(board(spoilt))
+    assert EVIL not in page
+    kinds = [attributes.get("type") for tag, attributes in Elements(page).found if tag == "script"]
+    assert kinds == ["application/json"] * len(made_up.TASKS) + [None]
+
+
+def test_every_value_status_and_reason_is_on_the_page(page: str) -> None:
+    text = " ".join(Elements(page).text)
+    for row in board(made_up.results()).rows:
+        assert row.method in text
+        if row.status in ("timeout", "crash", "skipped", "gated", "blind"):
+            assert row.reason in text
+    assert "pixel-flipping is blind here" in text
+
+
+def test_tables_have_heads_for_columns_and_rows(page: str) -> None:
+    heads = [attributes for tag, attributes in Elements(page).found if tag == "th"]
+    assert len(heads) > 50
+    assert {attributes.get("scope") for attributes in heads} == {"col", "row", "rowgroup"}
+    images = [attributes for tag, attributes in Elements(page).found if tag == "img"]
+    assert all(attributes.get("alt") for attributes in images)
+    assert len(images) == len(made_up.TASKS) * 3 * (1 + len(made_up.QUALITY))
+
+
+def test_ids_are_unique_and_links_lead_to_them(page: str) -> None:
+    found = Elements(page).found
+    ids = [attributes["id"] for _, attributes in found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {str(attributes["href"])[1:] for tag, attributes in found if tag == "a"} <= set(ids)
+
+
+def test_the_same_results_give_the_same_page(page: str) -> None:
+    assert to_html(board(made_up.results())) == page
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_has_the_contrast_that_wcag_wants(page: str, scheme: int) -> None:
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", re.findall(r":root \{(.*?)\}", page, re.S)[scheme]))
+    for name in ("ink", "soft", "accent", "warn", "bad", "good"):
+        for ground in ("paper", "raised"):
+            light, dark = sorted((_luminance(colours[name]), _luminance(colours[ground])), reverse=True)
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, ground)
+
+
+def test_an_empty_board_is_a_page_too() -> None:
+    results = made_up.results()
+    cells = results.cells.assign(status="failed", reason="no luck")
+    page = to_html(board(made_up.results(scores=results.scores.iloc[:0], cells=cells, samples=(), costs={})))
+    assert "no luck" in page
+    assert "No row is ranked" in page
+
+
+def _opened(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
+
+
+def test_maps_keep_their_shape_and_signs() -> None:
+    signed = np.zeros((28, 28), np.float32)
+    signed[0, 0], signed[27, 27] = 1, -1
+    image = np.asarray(_opened(heatmap(signed)).convert("RGB")).astype(int)
+    assert image.shape == (28, 28, 3)
+    assert image[0, 0, 0] > image[0, 0, 2] + 50  # red speaks for the class
+    assert image[27, 27, 2] > image[27, 27, 0] + 50
+    assert image[14, 14].min() > 230
+    assert np.asarray(_opened(heatmap(np.abs(signed))).convert("RGB"))[14, 14].max() < 30
+
+
+def test_large_pictures_are_made_small_and_broken_maps_do_not_break_the_page() -> None:
+    assert _opened(picture(np.random.default_rng(0).random((300, 224, 3), np.float32))).size == (84, LARGEST)
+    assert _opened(picture(np.ones((28, 28), np.float32))).mode == "L"
+    assert _opened(heatmap(np.full((1, 30), np.nan, np.float32))).size == (30, 1)
+
+
+def test_the_front_is_what_nothing_beats_in_cost_and_rank() -> None:
+    points = [Point(name, cost, rank, rank - 0.2, rank + 0.2) for name, cost, rank in
+              (("cheap", 1, 5), ("both", 3, 2), ("dear", 100, 1.5), ("beaten", 4, 3), ("same", 3, 2.5))]  # fmt: skip
+    drawn = {mark.name: mark for mark in tradeoff(points).marks}
+    assert {name for name, mark in drawn.items() if mark.front} == {"cheap", "both", "dear"}
+    assert drawn["dear"].x > drawn["both"].x > drawn["cheap"].x
+    assert drawn["dear"].y < drawn["both"].y < drawn["cheap"].y
+
+
+def test_names_in_the_picture_do_not_cover_each_other() -> None:
+    points = [Point(f"method-{k}", 10 + k, 3 + 0.3 * k, 2.9 + 0.3 * k, 3.1 + 0.3 * k) for k in range(6)]
+    labels = [mark.label for mark in tradeoff(points).marks]
+    assert len({(x, y) for x, y, _ in labels}) == 6
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.01234, "0.0123"), (8200.0, "8200"), (23461888.0, "23.5 M"), (4.2e9, "4.2 G"), (np.inf, "∞")]
+)
+def test_figures_of_any_size_are_short(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_values_are_as_fine_as_their_intervals() -> None:
+    assert scale([(0.70, 0.75, 0.80)]).write(0.7512) == "0.751"
+    assert scale([(100.0, 150.0, 200.0)]).write(-151.2) == "−151"
+    assert places(1, 3) == "1–3"
+    assert places(2, 2) == "2"
+
+
+def test_boards_are_written_and_listed(tmp_path: Path) -> None:
+    write(made_up.results(), tmp_path, "made-up")
+    (tmp_path / "speed.csv").write_text("what,seconds\nfit,1\n")
+    index(tmp_path)
+    listed = (tmp_path / "index.html").read_text()
+    assert 'href="made-up.html"' in listed
+    assert 'href="speed.csv"' in listed
+    assert "2025-01-31 at 37f8e0b" in listed
+    assert "mnist / cnn-m" in listed
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "index.html",
+        "made-up.csv",
+        "made-up.html",
+        "speed.csv",
+    ]
+    index(tmp_path)
+    assert (tmp_path / "index.html").read_text() == listed
+
+
+def test_an_empty_folder_gets_an_index_too(tmp_path: Path) -> None:
+    index(tmp_path)
+    assert "No board here yet" in (tmp_path / "index.html").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RecordError, match="file"):
+        index(tmp_path / "file")

@@ -1,0 +1,302 @@
+"""Intervals cover as often as they say; what is equal ties, what differs is found; same scores, same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from mibench import statistics as ours
+
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+DISTRIBUTIONS: dict[str, tuple[Draw, float]] = {
+    "normal": (lambda rng, shape: rng.normal(2.0, 3.0, shape), 2.0),
+    "exponential": (lambda rng, shape: rng.exponential(1.0, shape), 1.0),
+    "beta, near its bound": (lambda rng, shape: rng.beta(2, 8, shape), 0.2),
+}
+
+
+def bootstrap(scores: np.ndarray, name: str = "test", draws: int = ours.DRAWS) -> ours.Bootstrap:
+    weights = ours.resamples(scores.shape[2], ours.generator(name, "samples"), draws)
+    return ours.bootstrap(scores, weights, ours.generator(name, "seeds"))
+
+
+def coverage(draw: Callable[[], np.ndarray], truth: float, repeats: int = 8) -> float:
+    """How often the intervals of (M, S, n) scores hold the truth, over repeated draws."""
+    held = []
+    for repeat in range(repeats):
+        low, high = ours.intervals(bootstrap(draw(), f"coverage {repeat}"))
+        held.append(((low <= truth) & (truth <= high)).mean())
+    return float(np.mean(held))
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_intervals_of_64_samples_cover_the_mean_in_94_to_96_of_100(name: str) -> None:
+    draw, mean = DISTRIBUTIONS[name]
+    rng = np.random.default_rng(1)
+    assert 0.94 <= coverage(lambda: draw(rng, (1000, 1, 64)), mean) <= 0.96
+
+
+@pytest.mark.parametrize("samples", [8, 16])
+def test_intervals_of_few_samples_are_stretched_to_cover(samples: int) -> None:
+    rng = np.random.default_rng(2)
+    assert 0.93 <= coverage(lambda: rng.normal(size=(1000, 1, samples)), 0.0, 3) <= 0.965
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.1, 0.5])
+def test_intervals_over_three_seeds_cover_what_other_seeds_would_give(spread: float) -> None:
+    rng = np.random.default_rng(3)
+
+    def draw() -> np.ndarray:
+        seeds = spread * rng.normal(size=(1000, 3, 1)) + rng.normal(size=(1000, 3, 64)) / 2
+        return rng.normal(size=(1000, 1, 64)) + seeds
+
+    assert 0.91 <= coverage(draw, 0.0, 3) <= 0.975
+
+
+def test_leaving_the_seeds_out_would_not_cover() -> None:
+    rng = np.random.default_rng(3)
+
+    def draw() -> np.ndarray:
+        scores = rng.normal(size=(1000, 1, 64)) + 0.5 * rng.normal(size=(1000, 3, 1))
+        return scores.mean(1, keepdims=True)
+
+    assert coverage(draw, 0.0, 2) < 0.7
+
+
+def test_the_bootstrap_is_what_a_loop_over_resamples_gives() -> None:
+    scores = np.random.default_rng(4).normal(size=(3, 1, 11))
+    weights = ours.resamples(11, ours.generator("loop"), 50)
+    boot = ours.bootstrap(scores, weights, ours.generator("none"))
+    for b, counts in enumerate(weights):
+        drawn = [i for i, count in enumerate(counts) for _ in range(count)]
+        assert len(drawn) == 11
+        for m in range(3):
+            assert boot.draws[b, m] == pytest.approx(sum(scores[m, 0, i] for i in drawn) / 11, abs=1e-12)
+
+
+def test_intervals_agree_with_those_of_scipy() -> None:
+    scores = np.random.default_rng(5).exponential(size=64)
+    theirs = stats.bootstrap((scores,), np.mean, method="BCa", n_resamples=20000, rng=np.random.default_rng(0))
+    low, high = ours.intervals(bootstrap(scores[None, None], draws=20000))
+    stretch = stats.t.ppf(0.975, 63) / stats.norm.ppf(0.975) * np.sqrt(64 / 63)
+    mean = scores.mean()
+    assert low[0] == pytest.approx(mean + stretch * (theirs.confidence_interval.low - mean), abs=0.01)
+    assert high[0] == pytest.approx(mean + stretch * (theirs.confidence_interval.high - mean), abs=0.01)
+
+
+@pytest.mark.parametrize(("samples", "seeds"), [(64, 1), (64, 3), (16, 1)])
+def test_two_methods_that_do_not_differ_tie_in_95_of_100_boards(samples: int, seeds: int) -> None:
+    rng = np.random.default_rng(6)
+    weights = ours.resamples(samples, ours.generator("ties"))
+    ties = 0
+    for _ in range(1500):
+        scores = rng.normal(size=(1, 1, samples)) + 0.2 * rng.normal(size=(2, seeds, 1)) * (seeds > 1)
+        scores = scores + rng.exponential(size=(2, seeds, samples))
+        ties += not ours.pairs(ours.bootstrap(scores, weights, rng)).above.any()
+    assert 0.935 <= ties / 1500 <= 0.965
+
+
+@pytest.mark.parametrize("samples", [8, 64])
+def test_a_board_of_eight_equal_methods_seldom_has_a_false_separation(samples: int) -> None:
+    rng = np.random.default_rng(7)
+    weights = ours.resamples(samples, ours.generator("eight"))
+    shared = rng.normal(size=(500, 1, 1, samples))
+    boards = [ours.pairs(ours.bootstrap(one + rng.normal(size=(8, 1, samples)), weights, rng)) for one in shared]
+    assert np.mean([board.above.any() for board in boards]) <= 0.075
+
+
+def test_a_planted_difference_is_found_as_often_as_the_needed_samples_promise() -> None:
+    rng = np.random.default_rng(8)
+    pilot = ours.pairs(bootstrap(np.stack([rng.normal(0.4, 1, (1, 4000)), rng.normal(0, 1, (1, 4000))])))
+    needed = int(pilot.needed[0, 1])
+    assert needed == pytest.approx((1.96 + 0.84) ** 2 * 2 / 0.4**2, rel=0.25)
+    weights = ours.resamples(needed, ours.generator("power"))
+    found = [
+        ours.pairs(
+            ours.bootstrap(np.stack([rng.normal(0.4, 1, (1, needed)), rng.normal(0, 1, (1, needed))]), weights, rng)
+        ).above[0, 1]
+        for _ in range(400)
+    ]
+    assert 0.72 <= np.mean(found) <= 0.88
+
+
+def test_a_large_difference_is_found_and_the_better_method_is_above() -> None:
+    rng = np.random.default_rng(9)
+    hardness = rng.normal(size=(1, 1, 64))
+    pairs = ours.pairs(
+        bootstrap(hardness + np.array([0.0, 1.0, 0.5])[:, None, None] + 0.3 * rng.normal(size=(3, 1, 64)))
+    )
+    assert pairs.rank.tolist() == [3, 1, 2]
+    assert pairs.letters == ("c", "a", "b")
+    assert [each.tolist() for each in pairs.rank_interval] == [[3, 1, 2], [3, 1, 2]]
+
+
+def test_pairing_finds_what_separate_intervals_would_not() -> None:
+    rng = np.random.default_rng(10)
+    hardness = 5 * rng.normal(size=(1, 1, 64))
+    boot = bootstrap(hardness + np.array([0.0, 0.3])[:, None, None] + 0.2 * rng.normal(size=(2, 1, 64)))
+    low, high = ours.intervals(boot)
+    assert low[1] < high[0]
+    assert ours.pairs(boot).above[1, 0]
+
+
+def test_identical_methods_tie_and_share_their_rank() -> None:
+    one = np.random.default_rng(11).normal(size=(1, 1, 64))
+    pairs = ours.pairs(bootstrap(np.concatenate([one, one - 3, one])))
+    assert pairs.rank.tolist() == [1, 3, 1]
+    assert pairs.p[0, 2] == 1
+    assert pairs.letters == ("a", "b", "a")
+    assert np.isinf(pairs.needed[0, 2])
+
+
+def test_constant_scores_that_differ_are_told_apart_and_have_no_width() -> None:
+    boot = bootstrap(np.stack([np.full((1, 40), 0.25), np.full((1, 40), 0.75)]))
+    low, high = ours.intervals(boot)
+    np.testing.assert_allclose(low, high)
+    assert ours.pairs(boot).above.tolist() == [[False, False], [True, False]]
+
+
+def test_one_sample_tells_nothing_apart() -> None:
+    boot = bootstrap(np.array([[[0.0]], [[1.0]]]))
+    assert np.isnan(ours.intervals(boot)).all()
+    assert not ours.pairs(boot).above.any()
+    assert ours.pairs(boot).letters == ("a", "a")
+
+
+def test_one_method_stands_alone() -> None:
+    pairs = ours.pairs(bootstrap(np.random.default_rng(12).normal(size=(1, 1, 20))))
+    assert pairs.rank.tolist() == [1]
+    assert pairs.letters == ("a",)
+
+
+def test_a_method_with_fewer_seeds_is_averaged_over_its_own() -> None:
+    scores = np.random.default_rng(13).normal(size=(2, 3, 20))
+    scores[1, 1:] = np.nan
+    boot = bootstrap(scores)
+    np.testing.assert_allclose(boot.mean, [scores[0].mean(), scores[1, 0].mean()])
+    assert boot.seeds.tolist() == [3, 1]
+    assert boot.seeded[1] == 0
+
+
+def test_the_same_scores_give_the_same_bytes_and_the_order_of_methods_does_not_matter() -> None:
+    scores = np.random.default_rng(14).normal(size=(5, 1, 64)) + np.arange(5)[:, None, None] / 5
+    one, again = (np.array(ours.intervals(bootstrap(scores))).tobytes() for _ in range(2))
+    assert one == again
+    order = [3, 0, 4, 1, 2]
+    p, shuffled = ours.pairs(bootstrap(scores)).p, ours.pairs(bootstrap(scores[order])).p
+    np.testing.assert_allclose(shuffled, p[np.ix_(order, order)])
+    assert ours.generator("a", "b").random() != ours.generator("ab").random()
+
+
+def test_rank_intervals_hold_the_true_ranks_of_all_methods_at_once() -> None:
+    rng = np.random.default_rng(15)
+    weights = ours.resamples(64, ours.generator("ranks"))
+    truth = np.arange(8)
+    held = []
+    for _ in range(400):
+        scores = -0.15 * truth[:, None, None] + rng.normal(size=(1, 1, 64)) + 0.5 * rng.normal(size=(8, 1, 64))
+        low, high = ours.pairs(ours.bootstrap(scores, weights, rng)).rank_interval
+        held.append(((low <= truth + 1) & (truth + 1 <= high)).all())
+    assert np.mean(held) >= 0.94
+
+
+def test_step_down_is_what_its_definition_says() -> None:
+    rng = np.random.default_rng(16)
+    z, drawn = np.abs(rng.normal(size=6)) * 1.5, np.abs(rng.normal(size=(200, 6)))
+    adjusted = ours.step_down(z, drawn)
+    order, worst = sorted(range(6), key=lambda k: -z[k]), 0.0
+    for place, k in enumerate(order):
+        left = order[place:]
+        exceed = sum(max(row[m] for m in left) >= z[k] for row in drawn)
+        worst = max(worst, (1 + exceed) / 201)
+        assert adjusted[k] == pytest.approx(worst)
+
+
+@given(st.integers(2, 9), st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_methods_share_a_letter_if_and_only_if_they_tie(methods: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mean = rng.normal(size=methods)
+    p = np.triu(rng.choice([0.01, 0.5], size=(methods, methods)), 1)
+    difference = mean[:, None] - mean
+    pairs = ours.Pairs(difference, p + p.T + np.eye(methods), np.ones_like(p))
+    apart = pairs.above | pairs.above.T
+    for i in range(methods):
+        for j in range(methods):
+            assert bool({*pairs.letters[i]} & {*pairs.letters[j]}) == (not apart[i, j])
+    assert "a" in pairs.letters[int(mean.argmax())]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_ranks_lie_in_their_intervals(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = ours.pairs(bootstrap(rng.normal(size=(6, 1, 12)) + rng.normal(size=(6, 1, 1)), draws=100))
+    low, high = pairs.rank_interval
+    assert (low <= pairs.rank).all()
+    assert (pairs.rank <= high).all()
+
+
+def test_tau_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(17)
+    left, right = rng.integers(0, 5, (20, 7)).astype(float), rng.integers(0, 5, (20, 7)).astype(float)
+    for ours_tau, one, other in zip(ours.tau(ours.orders(left), ours.orders(right)), left, right, strict=True):
+        assert ours_tau == pytest.approx(stats.kendalltau(one, other).statistic, nan_ok=True)
+
+
+def test_an_interval_around_a_bent_statistic_reaches_to_the_further_side() -> None:
+    draws = np.linspace(-1, 0.5, 1001)
+    low, high = ours.around(0.4, draws)
+    assert low == pytest.approx(np.quantile(draws, 0.025))
+    assert high == pytest.approx(0.8 - np.quantile(draws, 0.025))
+    assert np.isnan(ours.around(0.4, np.full(5, np.nan))).all()
+
+
+def test_ranks_on_samples_share_ties_and_repeat_the_seeds_that_a_method_has() -> None:
+    scores = np.array([[[3.0, 1.0], [0.0, 0.0]], [[2.0, 1.0], [np.nan, np.nan]], [[1.0, 5.0], [9.0, 0.5]]])
+    ranks = ours.sample_ranks(scores)
+    assert ranks[:, 0].T.tolist() == [[1, 2, 3], [2.5, 2.5, 1]]
+    assert ranks[:, 1].T.tolist() == [[3, 2, 1], [3, 1, 2]]
+
+
+def test_pooled_tasks_count_once_each() -> None:
+    rng = np.random.default_rng(18)
+    few, many = bootstrap(rng.normal(0, 1, (2, 1, 20)), "few"), bootstrap(rng.normal(4, 1, (2, 1, 2000)), "many")
+    pooled = ours.pool([few, many])
+    np.testing.assert_allclose(pooled.mean, (few.mean + many.mean) / 2)
+    low, high = ours.intervals(pooled)
+    wide = np.subtract(*ours.intervals(few)[::-1]) / 2
+    np.testing.assert_allclose(high - low, wide, rtol=0.1)
+
+
+def test_tests_over_tasks_find_the_better_method_and_want_six_tasks() -> None:
+    rng = np.random.default_rng(19)
+    means = rng.normal(size=(12, 1)) + np.array([2.0, 0.0, 0.1]) + 0.05 * rng.normal(size=(12, 3))
+    assert ours.across(means[:5]) is None
+    assert ours.across(means[:, :2]) is None
+    verdict = ours.across(means)
+    assert verdict is not None
+    assert verdict.friedman == pytest.approx(stats.friedmanchisquare(*means.T).pvalue)
+    assert verdict.wilcoxon[0, 1] < 0.01
+    assert verdict.nemenyi[0, 1] < 0.01
+    np.testing.assert_allclose(verdict.nemenyi, verdict.nemenyi.T)
+
+
+def test_equal_methods_tie_over_tasks() -> None:
+    means = np.repeat(np.random.default_rng(20).normal(size=(8, 1)), 3, axis=1)
+    verdict = ours.across(means)
+    assert verdict is not None
+    assert verdict.friedman == 1
+    assert verdict.wilcoxon.min() > 0.05
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    p = np.random.default_rng(21).random(9) ** 3
+    np.testing.assert_allclose(ours.holm(p), multitest.multipletests(p, method="holm")[1])
