@@ -74,6 +74,8 @@ class Store:
                 for part in ("maps", "logs"):
                     (folder / part).mkdir(parents=True, exist_ok=True)
                 self._lock = _locked(folder / "lock")
+                for half in folder.glob("**/*.part"):  # left by a run that was killed while it wrote
+                    half.unlink()
             self._database = _opened(folder / "results.sqlite", write)
 
     def close(self) -> None:

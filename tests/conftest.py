@@ -32,7 +32,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package of somebody else's plug-ins, installed for one test."""
     folder = Path(__file__).parent / "thirdparty"
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{folder.parent}", prepend=":")
     registry.refresh()
     yield
     monkeypatch.undo()

@@ -1,0 +1,158 @@
+"""Whatever a job does, every cell gets one outcome, and only the guilty cell fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mibench.engines.base import Engine, answers
+from mibench.engines.inline import InlineEngine
+from mibench.engines.local import LocalEngine
+from mibench.jobs import Cell, Job, Loss, Outcome, Setting
+from mibench.task import TaskSpec
+
+TASK = TaskSpec("model", "data", 1, 1)
+
+
+def cell(key: str, does: str = "work", needs: tuple[str, ...] = ()) -> Cell:
+    return Cell(key, "score", "data/model", does, needs=needs)
+
+
+def job(*cells: Cell, seconds: float = 60) -> Job:
+    return Job("score", Setting("nowhere", seconds=seconds), TASK, cells)
+
+
+def statuses(engine: Engine, *jobs: Job) -> dict[str, str]:
+    """The status of every cell; complains if a cell was answered twice."""
+    found: dict[str, str] = {}
+    for _, outcomes in answers(engine, jobs, {}):
+        for outcome in outcomes:
+            assert outcome.key not in found
+            found[outcome.key] = outcome.status
+    return found
+
+
+@pytest.fixture
+def local(toy: None) -> Iterator[Callable[[int], Engine]]:
+    from toy.chores import perform
+
+    engines: list[Engine] = []
+
+    def start(workers: int) -> Engine:
+        engines.append(LocalEngine(perform, workers))
+        return engines[-1]
+
+    yield start
+    for engine in engines:
+        engine.close(at_once=True)
+
+
+def test_a_crash_or_a_timeout_costs_the_cell_that_caused_it_and_no_other(local: Callable[[int], Engine]) -> None:
+    bad = [
+        job(cell("a", "segfault")),
+        job(cell("b", "kill")),
+        job(cell("c", "exit")),
+        job(cell("d", "hang"), seconds=1),
+    ]
+    good = [job(cell(f"good {number}")) for number in range(8)]
+    found = statuses(local(2), *bad, *good)
+    assert {key: found[key] for key in "abcd"} == {"a": "crash", "b": "oom", "c": "crash", "d": "timeout"}
+    assert [found[f"good {number}"] for number in range(8)] == ["ok"] * 8
+
+
+def test_the_cells_of_a_lost_job_are_tried_one_by_one(local: Callable[[int], Engine]) -> None:
+    found = statuses(local(2), job(cell("a"), cell("b", "segfault"), cell("c"), cell("d", "loss"), cell("e")))
+    assert found == {"a": "ok", "b": "crash", "c": "ok", "d": "failed", "e": "ok"}
+
+
+def test_workers_do_not_outlive_the_run_that_is_killed(toy: None) -> None:
+    code = (
+        "import sys\n"
+        "from mibench.engines.base import each\nfrom mibench.engines.local import LocalEngine\n"
+        "from toy.chores import perform\nfrom test_engine_local import cell, job\n"
+        "if __name__ == '__main__':\n"
+        "    engine = LocalEngine(perform, 2)\n"
+        "    for _, (outcome,) in each(engine, [job(cell('a')), job(cell('b'))]):\n"
+        "        print(outcome.facts['pid'], flush=True)\n"
+        "    next(each(engine, [job(cell('c', 'hang'))]))\n"
+    )
+    path = os.pathsep.join([os.path.dirname(__file__), os.getcwd(), os.environ["PYTHONPATH"]])
+    run = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert run.stdout is not None
+    workers = {int(run.stdout.readline()) for _ in range(2)}
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    deadline = time.monotonic() + 30
+    while any(alive(worker) for worker in workers):
+        assert time.monotonic() < deadline, "a worker is still there"
+        time.sleep(0.1)
+
+
+def alive(process: int) -> bool:
+    try:
+        with open(f"/proc/{process}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def chores(work: Job) -> list[Outcome] | Loss:
+    return [Outcome(each.key, "failed" if each.method == "fail" else "ok", each.method) for each in work.cells]
+
+
+def test_a_cell_whose_need_failed_fails_with_its_reason_and_the_others_go_on() -> None:
+    found = dict[str, Outcome]()
+    jobs = [
+        job(cell("score 1", needs=("maps 1",)), cell("score 2", needs=("maps 2",)), cell("lost", needs=("nowhere",))),
+        job(cell("maps 1", "fail", needs=("fit",))),
+        job(cell("maps 2", needs=("fit",))),
+        job(cell("fit")),
+    ]
+    for _, outcomes in answers(InlineEngine(chores), jobs, {}):
+        found |= {outcome.key: outcome for outcome in outcomes}
+    assert {key: outcome.status for key, outcome in found.items()} == {
+        "fit": "ok", "maps 1": "failed", "maps 2": "ok", "score 1": "failed", "score 2": "ok", "lost": "failed",
+    }  # fmt: skip
+    assert found["score 1"].reason == "fail"
+
+
+def test_known_outcomes_count_as_needs() -> None:
+    known = {"maps": Outcome("maps", "ok"), "bad maps": Outcome("bad maps", "timeout", "too slow")}
+    jobs = [job(cell("score", needs=("maps",)), cell("bad score", needs=("bad maps",)))]
+    found = {
+        o.key: (o.status, o.reason) for _, outcomes in answers(InlineEngine(chores), jobs, known) for o in outcomes
+    }
+    assert found == {"score": ("ok", "work"), "bad score": ("timeout", "too slow")}
+
+
+@given(st.data())
+def test_every_cell_is_answered_once_and_after_all_that_it_needs(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 12))
+    does = [data.draw(st.sampled_from(["work", "work", "fail"])) for _ in range(count)]
+    needs = [
+        tuple(str(each) for each in data.draw(st.sets(st.integers(0, number - 1), max_size=3))) if number else ()
+        for number in range(count)
+    ]
+    cells = [cell(str(number), does[number], needs[number]) for number in range(count)]
+    order = data.draw(st.permutations([job(each) for each in cells]))
+    told: list[str] = []
+    failed: set[str] = set()
+    for _, outcomes in answers(InlineEngine(chores), order, {}):
+        for outcome in outcomes:
+            each = cells[int(outcome.key)]
+            assert set(each.needs) <= set(told)
+            assert (outcome.status == "ok") == (each.method == "work" and not set(each.needs) & failed)
+            told.append(outcome.key)
+            if outcome.status != "ok":
+                failed.add(outcome.key)
+    assert sorted(told) == sorted(each.key for each in cells)
