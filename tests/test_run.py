@@ -170,7 +170,7 @@ def test_the_second_seed_adds_to_the_first(toy_plugins: None, tmp_path: Path) ->
         ("memory", "oom", "memory"),
         ("refuse", "skipped", "this network is not to my taste"),
         ("shape", "failed", "has shape (8, 7, 8) where (B, H, W) = (8, 8, 8) is wanted"),
-        ("nan", "nan", "the map holds NaN (8 of 8 maps)"),
+        ("nan", "nan", "the map holds NaN"),
         ("weights", "failed", "left the network changed: parameter blur.weight (its values changed)"),
         ("hook", "failed", "left the network changed: layer blur (hooks=0 became hooks=1)"),
         ("training", "failed", "training=False became training=True"),
