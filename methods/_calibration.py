@@ -5,6 +5,7 @@ Local features are kept while they fit into memory and are computed again, batch
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -81,14 +82,25 @@ def look(probe: Probe, samples: Samples) -> Calibration:
         representation,
         torch.cat(predictions),
         samples.label.to(representation.device),
-        _moments(mean, square, f"local features of layer {probe.local!r}"),
-        _moments(*pooled, f"local features of layer {probe.local!r}"),
-        _moments(z.mean(0, keepdim=True), z.square().mean(0, keepdim=True), "representations"),
+        moments(mean, square, f"local features of layer {probe.local!r}"),
+        moments(*pooled, f"local features of layer {probe.local!r}"),
+        moments(z.mean(0, keepdim=True), z.square().mean(0, keepdim=True), "representations"),
     )
 
 
-def _moments(mean: Tensor, square: Tensor, what: str) -> Moments:
-    """Moments from the means of values and of their squares; refused where they are not finite or nothing varies."""
+def refuse(data: Calibration, batch: int) -> None:
+    """Refuse what makes no map or fills no batch, with the mend."""
+    layer, cells = data.probe.local, math.prod(data.probe.grid)
+    if data.probe.kind == "grid" and data.locals(torch.arange(1)).dim() == 2:
+        raise Unsupported(f"the numbers of layer {layer!r} have no place in the image; cut earlier")
+    if cells < 2:
+        raise Unsupported(f"layer {layer!r} has one local feature, which makes no map; cut earlier")
+    if len(data) < batch:
+        raise Unsupported(f"{len(data)} calibration samples do not fill a batch of {batch}; set a smaller batch")
+
+
+def moments(mean: Tensor, square: Tensor, what: str) -> Moments:
+    """Mean and deviation from the means of values and squares, which must be finite and must not all be constant."""
     variance = square - mean.square()
     if not bool(torch.isfinite(variance).all()):
         raise ValueError(f"the {what} are not finite on the calibration samples; look at the weights and the inputs")

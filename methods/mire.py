@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,10 +30,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mibench import contract
-from mibench.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State, Unsupported
+from mibench.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 from mibench.information import infonce, mine
-from mibench.information.critic import Critic, Objective, minibatches
-from mibench.methods._calibration import Calibration, Moments, look
+from mibench.information.critic import Critic, Objective
+from mibench.methods._calibration import Calibration, Moments, look, refuse
+from mibench.methods._descent import descend
 from mibench.methods._masks import Blend, Mask, mix, multiply, noise_like
 
 
@@ -52,7 +53,7 @@ class Parameters(contract.Parameters):
     hidden: int = Field(256, ge=1)
     joint: int = Field(64, ge=0)  # a wider z is mapped to so many dimensions; 0: never, as in the paper
     temperature: float = Field(1.0, gt=0)  # of the critic's start; it is learned
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(20, ge=1)
     batch: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     references: int = Field(8192, ge=1)  # calibration features that are negatives when explaining
@@ -237,35 +238,24 @@ def objective(
 
 def train(p: Parameters, data: Calibration, seed: int) -> State:
     """Maximise (5) over critic and mask."""
-    cells = math.prod(data.probe.grid)
-    if cells < 2:
-        raise Unsupported(f"layer {data.probe.local!r} has one local feature, which makes no map; cut earlier")
-    if len(data) < p.batch:
-        raise Unsupported(f"{len(data)} calibration samples do not fill a batch of {p.batch}; set a smaller batch")
-    shape = data.locals(torch.arange(1)).shape
-    if data.probe.kind == "grid" and len(shape) == 2:
-        raise Unsupported(f"the numbers of layer {data.probe.local!r} have no place in the image; cut earlier")
+    refuse(data, p.batch)
     order = torch.Generator().manual_seed(seed)
     noise = torch.Generator(data.probe.device).manual_seed(seed)
+    shape = data.locals(torch.arange(1)).shape
     model = Decomposition(p, shape, data.probe.grid, statistics(data), order).to(data.probe.device)
-    optimiser = torch.optim.Adam(model.parameters(), p.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, p.epochs * (len(data) // p.batch))
     wanted = data.prediction if p.keep == "prediction" else data.label
-    history: list[list[float]] = []
-    for epoch in range(p.epochs):
-        parts = []
-        for index in minibatches(len(data), p.batch, order):
-            value, figures = objective(model, data, index, wanted, noise)
-            optimiser.zero_grad()
-            (-value).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-            parts.append(figures)
-        history.append(torch.stack(parts).mean(0).tolist())
-        if not all(map(math.isfinite, history[-1])):
-            raise ValueError(f"the objective is not finite in epoch {epoch + 1}; lower learning_rate={p.learning_rate}")
+
+    def backward(index: Tensor) -> Tensor:
+        value, parts = objective(model, data, index, wanted, noise)
+        (-value).backward()  # type: ignore[no-untyped-call]
+        return parts
+
+    curve = descend(model, p, len(data), order, backward, PARTS)
     model.remember(data, order, noise)
-    return State({name: tensor.cpu() for name, tensor in model.state_dict().items()}, facts(p, shape, history))
+    limit = infonce.ceiling(p.batch * math.prod(data.probe.grid))
+    saturated = bool(infonce.saturated(torch.tensor(curve["total"][-1]), limit))
+    facts = {"shape": list(shape), "curve": curve, "ceiling": limit, "saturated": saturated, "kept": curve["kept"][-1]}
+    return State({name: tensor.cpu() for name, tensor in model.state_dict().items()}, facts)
 
 
 def statistics(data: Calibration) -> dict[str, Tensor]:
@@ -274,16 +264,3 @@ def statistics(data: Calibration) -> dict[str, Tensor]:
     means = {f"{name}_mean": each.mean for name, each in moments.items()}
     deviations = {f"{name}_deviation": each.deviation for name, each in moments.items()}
     return {**means, **deviations}
-
-
-def facts(p: Parameters, shape: torch.Size, history: list[list[float]]) -> dict[str, Any]:
-    """What is worth knowing of the fit: the loss curve, and whether the estimate is more than its ceiling."""
-    limit = infonce.ceiling(p.batch * math.prod(shape[2:] if len(shape) == 4 else shape[1:2]))
-    curve = {name: [epoch[index] for epoch in history] for index, name in enumerate(PARTS)}
-    return {
-        "shape": list(shape),
-        "curve": curve,
-        "ceiling": limit,
-        "saturated": bool(infonce.saturated(torch.tensor(curve["total"][-1]), limit)),
-        "kept": curve["kept"][-1],
-    }

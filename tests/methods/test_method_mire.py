@@ -148,7 +148,7 @@ def test_the_objective_is_equation_7_term_by_term(mask_cost: str) -> None:
     model = mire.Decomposition(p, torch.Size((1, 6, 4, 4)), probe.grid, buffers, torch.Generator().manual_seed(0))
     value, _ = mire.objective(model, data, torch.arange(5), samples.label, torch.Generator())
     with torch.no_grad():
-        assert float(value) == pytest.approx(slow_objective(model, probe, samples), rel=1e-4)
+        assert value.item() == pytest.approx(slow_objective(model, probe, samples), rel=1e-4)
 
 
 def test_noise_has_the_calibration_datas_mean_and_deviation_and_takes_everything_at_lambda_zero() -> None:
@@ -273,7 +273,7 @@ def test_features_and_objectives_that_are_not_finite_are_errors() -> None:
     broken = Samples(samples.x * torch.nan, samples.label, samples.ids)
     with pytest.raises(ValueError, match="not finite on the calibration samples"):
         quick().fit(convolutional(), broken, 0)
-    with pytest.raises(ValueError, match="not finite in epoch 1; lower learning_rate"):
+    with pytest.raises(ValueError, match="not finite in epoch 1; set learning_rate below"):
         quick(learning_rate=1e30).fit(convolutional(), samples, 0)
 
 
