@@ -111,7 +111,7 @@ class Scale:
 
     def write(self, value: float) -> str:
         """A number with the column's decimals and a true minus."""
-        return f"{value:.{self.decimals}f}".replace("-", "−")
+        return f"{round(value, self.decimals) + 0.0:.{self.decimals}f}".replace("-", "−")
 
     def at(self, value: float) -> float:
         """Where a number lies, in per cent."""
@@ -132,7 +132,7 @@ def scale(values: Sequence[tuple[float, float, float]], chance: float | None = N
     halves = sorted((high - low) / 2 for low, _, high in values if math.isfinite(high - low) and high > low)
     decimals = 3
     if halves:
-        decimals = min(5, max(0, math.ceil(-math.log10(halves[len(halves) // 2])) + 1))
+        decimals = min(4, max(0, math.ceil(-math.log10(halves[len(halves) // 2])) + 1))
     return Scale(finite[0] if finite else 0.0, finite[-1] if finite else 1.0, decimals, chance)
 
 

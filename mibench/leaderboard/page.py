@@ -96,6 +96,10 @@ def _overview(board: Board, overall: Standings) -> Table:
             columns.append((Column("cost", f"× forward, {task[0]}"), cells))
     ranked = {place.method: "" for place in overall.places}
     left = {name: f"not ranked on {where}" for name, where in overall.incomplete}
+    every = [panel for panels in board.panels.values() for panel in panels]
+    controls = {card.name for card in board.results.methods if card.control}
+    nowhere = sorted({row.method for row in board.rows} - controls - {*ranked, *left})
+    left |= {method: _why(every, method) for method in nowhere}
     return table(columns, {"": ranked, "not ranked by every metric that counts": left})
 
 
@@ -138,6 +142,7 @@ def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
         "id": name,
         "title": _title(board, task),
         "facts": {"data": task[0], "model": task[1], **facts},
+        "unjudged": ", ".join(panel.card.name for panel in panels if panel.ranks and panel.blind is None),
         "families": [*_family_tables(board, panels)],
         "gates": _gates(board, task),
         "costs": _costs(board, task),
@@ -154,18 +159,25 @@ def _family_tables(board: Board, panels: Sequence[Panel]) -> Iterator[dict[str, 
     for family in dict.fromkeys(panel.card.family for panel in panels):
         lost = {panel.card.name: _lost_alike(panel) for panel in _of(panels, family)}
         some = [panel for panel in _of(panels, family) if not lost[panel.card.name]]
-        notes = [f"{name}: {why} on all rows." for name, why in lost.items() if why]
+        notes = [f"{name} has no score on any row: {why}." for name, why in lost.items() if why]
         notes += [f"{panel.card.name} is {panel.blind}." for panel in some if panel.blind]
+        notes += [f"{panel.card.name} does not count in mean ranks: {panel.aside}." for panel in some if _silent(panel)]
         about = [(panel.card.name, panel.card.about) for panel in some if panel.card.about]
         shown = _family_table(board, some) if some else None
         yield {"name": family, "about": about, "notes": notes, "table": shown}
 
 
+def _silent(panel: Panel) -> bool:
+    return panel.ranks and not panel.counts
+
+
 def _lost_alike(panel: Panel) -> str:
-    """What became of a metric that has the same status and reason on every row, and no value on any."""
-    told = {(row.status, row.reason) for row in panel.rows}
-    status, reason = next(iter(told))
-    return f"{status} ({reason})" if len(told) == 1 and status in LOST else ""
+    """What became of a metric that has no value on any row: its commonest status and reason."""
+    if any(row.samples for row in panel.rows):
+        return ""
+    told = [(row.status, row.reason) for row in panel.rows]
+    status, reason = max(sorted(set(told)), key=told.count)
+    return f"{status} ({reason})"
 
 
 def _family_table(board: Board, panels: Sequence[Panel]) -> Table:
@@ -192,10 +204,11 @@ def _family_table(board: Board, panels: Sequence[Panel]) -> Table:
 
 
 def _why(panels: Sequence[Panel], method: str) -> str:
-    """The reasons why some metrics of a family do not rank a row, each once."""
-    rows = [row for panel in panels for row in panel.rows if row.method == method]
-    told = dict.fromkeys(row.reason for row in rows if row.status not in ("ok", "blind", "gate", "control"))
-    return "; ".join(told)
+    """Why a row is not ranked: a failed gate says it for all metrics, else each reason once."""
+    rows = [(panel, row) for panel in panels for row in panel.rows if row.method == method]
+    gated = [row.reason for _, row in rows if row.status == "gated"]
+    other = [row.reason for panel, row in rows if panel.ranks and row.status not in ("ok", "control", "gated")]
+    return "; ".join(dict.fromkeys(gated or other))
 
 
 def _gates(board: Board, task: Task) -> dict[str, Any]:

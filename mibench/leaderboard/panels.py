@@ -93,7 +93,7 @@ class Referee:
     gated: Mapping[str, str]  # row -> why it failed a gate
     failed: Mapping[tuple[str, str], tuple[str, str]]  # (row, metric) -> (status, reason)
     chance: str
-    known_good: str
+    known_good: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,17 @@ class Panel:
     boot: Bootstrap | None  # of the ranked, oriented
     pairs: Pairs | None
     blind: str | None  # "" where the metric sees, else its figures; None where there was nothing to judge it by
+    aside: str = ""  # why it does not count in mean ranks although it ranks, if so
+
+    @property
+    def ranks(self) -> bool:
+        """Whether this metric ranks anything here."""
+        return self.boot is not None and not self.blind and not self.card.gate
 
     @property
     def counts(self) -> bool:
         """Whether these ranks count in a mean rank."""
-        return self.boot is not None and not self.blind and not self.card.gate
+        return self.ranks and not self.aside
 
     def over(self, methods: Sequence[str]) -> Bootstrap:
         """The joint bootstrap of some of the ranked rows."""
@@ -141,29 +147,50 @@ def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee
     blind = _blind(card, scores, weights, referee, *names)
     verdicts = {method: _verdict(card, scores, method, referee) for method in scores.methods}
     ranked, common = _common(scores, [method for method, (status, _) in verdicts.items() if status == "ok"])
-
     boot = scores.bootstrap(ranked, common, weights, *names) if ranked else None
     compared = pairs(boot) if boot else None
-    rows = _filled(blank, card, ranked, boot) if boot else {}
+
+    rows = {method: replace(blank, method=method) for method in scores.methods}
+    rows |= _filled(blank, card, ranked, boot) if boot else {}
     if compared and not blind and not card.gate:
-        rows = _placed(rows, ranked, compared)
-    for method, (status, reason) in verdicts.items():
-        keep = scores.by(method) & common
-        keep = keep if keep.any() else scores.by(method)
-        if method not in rows and keep.any():
+        rows |= _placed(rows, ranked, compared)
+    for method in {*scores.methods} - {*ranked}:
+        keep = scores.by(method) & common if (scores.by(method) & common).any() else scores.by(method)
+        if keep.any():
             rows |= _filled(blank, card, [method], scores.bootstrap([method], keep, weights, *names, method))
-        if status == "ok" and method not in ranked:
-            status, reason = "incomplete", "no sample has a score in every row"
-        elif status == "ok" and card.gate:
-            status, reason = "gate", "a gate is passed or failed, not ranked"
-        elif status == "ok" and blind:
-            status, reason = "blind", blind
-        row = rows.get(method, replace(blank, method=method))
-        coverage = int(scores.by(method).sum()) / max(1, scores.scored.shape[1])
-        rows[method] = replace(row, status=status, reason=reason, coverage=coverage)
+    judged = tuple(
+        _judged(row, scores, verdicts[method], method in ranked, card.gate, blind or "") for method, row in rows.items()
+    )
     values = np.where(common, scores.values[[scores.methods.index(method) for method in ranked]], np.nan)
-    ordered = tuple(rows[method] for method in scores.methods)
-    return Panel(card, ordered, tuple(ranked), values, weights, boot, compared, blind)
+    return Panel(card, judged, tuple(ranked), values, weights, boot, compared, blind)
+
+
+def _judged(row: Row, scores: Scores, verdict: tuple[str, str], ranked: bool, gate: bool, blind: str) -> Row:
+    """A row with its coverage, status and reason; what is wrong with the metric says it for all rows that are well."""
+    status, reason = verdict
+    if status == "ok" and not ranked:
+        status, reason = "incomplete", "no sample has a score in every row"
+    elif status == "ok" and gate:
+        status, reason = "gate", "a gate is passed or failed, not ranked"
+    elif status == "ok" and blind:
+        status, reason = "blind", blind
+    scored = scores.by(row.method)
+    return replace(row, status=status, reason=reason, coverage=int(scored.sum()) / max(1, len(scored)))
+
+
+def set_aside(panels: Sequence[Panel]) -> list[Panel]:
+    """Say which metrics of one task do not count in mean ranks: variants of others, and those that fit few rows."""
+    names = {panel.card.name for panel in panels}
+    rows = {method for panel in panels if panel.ranks for method in panel.ranked}
+    found = []
+    for panel in panels:
+        why = ""
+        if panel.card.name != panel.card.plain and panel.card.plain in names:
+            why = f"a variant of {panel.card.plain}"
+        elif 2 * len(panel.ranked) < len(rows):
+            why = f"it ranks only {len(panel.ranked)} of {len(rows)} rows"
+        found.append(replace(panel, aside=why))
+    return found
 
 
 def _common(scores: Scores, complete: list[str]) -> tuple[list[str], Mask]:
@@ -187,26 +214,27 @@ def _verdict(card: MetricCard, scores: Scores, method: str, referee: Referee) ->
         return "gated", referee.gated[method]
     if scored < COMPLETE * scoreable:
         return "incomplete", f"a score for {scored} of {scoreable} samples that have one: {why or 'no reason given'}"
-    missing = scores.scored.shape[1] - scored
-    return (
-        "ok",
-        f"{missing} of {scores.scored.shape[1]} samples have no score: {why or 'no reason given'}" if missing else "",
-    )
+    samples = scores.scored.shape[1]
+    lacking = f"{samples - scored} of {samples} samples have no score: {why or 'no reason given'}"
+    return "ok", lacking if scored < samples else ""
 
 
 def _blind(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str | None:
-    """Whether the metric cannot tell the known-good row from the random one, and by what figures."""
-    if card.gate or not {referee.known_good, referee.chance} <= set(scores.methods):
+    """By what figures the metric fails to tell the first known-good row that has scores from the random one."""
+    if card.gate or referee.chance not in scores.methods:
         return None
-    both = scores.by(referee.known_good) & scores.by(referee.chance)
-    if both.sum() < 2:
+    shared = {
+        good: scores.by(good) & scores.by(referee.chance) for good in referee.known_good if good in scores.methods
+    }
+    known_good = next((good for good, both in shared.items() if both.sum() > 1), None)
+    if known_good is None:
         return None
-    boot = scores.bootstrap([referee.known_good, referee.chance], both, weights, *names, "blind")
+    boot = scores.bootstrap([known_good, referee.chance], shared[known_good], weights, *names, "blind")
     compared = pairs(boot)
     if compared.above[0, 1]:
         return ""
     good, chance = card.sign * boot.mean
-    figures = f"{referee.known_good} {good:.3g}, {referee.chance} {chance:.3g}, p = {compared.p[0, 1]:.2g}"
+    figures = f"{known_good} {good:.3g}, {referee.chance} {chance:.3g}, p = {compared.p[0, 1]:.2g}"
     return f"blind here: the known-good map is not told from random ({figures})"
 
 

@@ -3,8 +3,7 @@
 For a mean rank the rows are ranked on every single sample by every counted metric; a sample's rank is the mean over the
 metrics that score it, a task's the mean over its samples, and each task counts once. No weights are made up, and a mean
 rank is a mean over samples like any score: it has the same intervals, ties and rank intervals. Only rows that every
-counted metric ranks take part; of a metric with variants (another baseline, another patch size) the plain one counts. A
-row is dominated where another has a mean at least as good on every counted metric,
+counted metric ranks take part. A row is dominated where another has a mean at least as good on every counted metric,
 and can be told apart from it on one. How far two metrics agree is Kendall's tau-b of the orders of their means.
 """
 
@@ -64,7 +63,8 @@ class Standings:
 
 def standings(panels: Mapping[Task, Sequence[Panel]]) -> Standings:
     """Rank the rows that every counted panel ranks by their mean rank."""
-    counted = {task: some for task, every in panels.items() if (some := _counted(every))}
+    counted = {task: [panel for panel in some if panel.counts] for task, some in panels.items()}
+    counted = {task: some for task, some in counted.items() if some}
     every = [panel for some in counted.values() for panel in some]
     anyone = sorted({method for panel in every for method in panel.ranked})
     lacks = {method: _lacks(counted, method) for method in anyone}
@@ -84,16 +84,6 @@ def standings(panels: Mapping[Task, Sequence[Panel]]) -> Standings:
         for name, mean, low, high, rank, first, last, tie in zip(*columns, strict=True)
     ]
     return Standings(tuple(sorted(places, key=lambda place: (place.mean, place.method))), len(every), incomplete)
-
-
-def _counted(panels: Sequence[Panel]) -> list[Panel]:
-    """The panels of one task that count, without variants of metrics that are there themselves."""
-    plain = {panel.card.name for panel in panels}
-    return [
-        panel
-        for panel in panels
-        if panel.counts and (panel.card.name == panel.card.plain or panel.card.plain not in plain)
-    ]
 
 
 def _lacks(counted: Mapping[Task, Sequence[Panel]], method: str) -> str:
@@ -187,7 +177,7 @@ class Flip:
 
 def flips(panels: Sequence[Panel]) -> Iterator[Flip]:
     """Every two rows that some counted metrics of one task put surely one way round, and others the other way."""
-    counted = _counted(panels)
+    counted = [panel for panel in panels if panel.counts]
     for first, second in combinations(sorted({method for panel in counted for method in panel.ranked}), 2):
         both = [panel for panel in counted if first in panel.ranked and second in panel.ranked]
         ahead = tuple(panel.card.name for panel in both if panel.compare(first, second)[1])

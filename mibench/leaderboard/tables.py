@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from mibench.leaderboard.panels import Panel, Referee, Row, judge, read
+from mibench.leaderboard.panels import Panel, Referee, Row, judge, read, set_aside
 from mibench.leaderboard.results import COSTS, Results
 from mibench.statistics import generator, resamples
 
@@ -40,7 +40,7 @@ def board(results: Results) -> Board:
     """Work out values, intervals, ranks and ties of all results."""
     tables = [results.scores[["data", "model"]], results.cells[["data", "model"]]]
     tasks = sorted({(str(data), str(model)) for data, model in pd.concat(tables).itertuples(index=False)})
-    panels = {task: tuple(_panels(results, task)) for task in tasks}
+    panels = {task: tuple(set_aside([*_panels(results, task)])) for task in tasks}
     rows = [row for judged in panels.values() for panel in judged for row in panel.rows]
     rows += [row for task in tasks for row in _costs(results, task)]
     return Board(results, tuple(sorted(rows, key=lambda row: (row.data, row.model, row.method, row.metric))), panels)
@@ -59,13 +59,20 @@ def _panels(results: Results, task: Task) -> Iterator[Panel]:
     referee = _referee(results, task, methods, scores, cells)
     for card in results.metrics:
         blank = Row(results.suite, *task, "", card.name, card.family, card.direction, card.unit)
-        table = scores[scores["metric"] == card.name]
-        yield judge(
-            blank, card, read(table, methods, samples, 1 if card.direction == "higher" else -1), weights, referee
-        )
+        arranged = read(scores[scores["metric"] == card.name], methods, samples, card.sign)
+        yield judge(blank, card, arranged, weights, referee)
 
 
 def _referee(results: Results, task: Task, methods: list[str], scores: pd.DataFrame, cells: pd.DataFrame) -> Referee:
+    controls = frozenset(card.name for card in results.methods if card.control)
+    failed = _failed(results, methods, scores, cells)
+    return Referee(controls, _gated(results, task), failed, results.chance, results.known_good)
+
+
+def _failed(
+    results: Results, methods: list[str], scores: pd.DataFrame, cells: pd.DataFrame
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """Status and reason of every (row, metric) of a task that did not come to scores."""
     have = set(zip(scores["method"], scores["metric"], strict=True))
     told = cells[["method", "metric", "status", "reason"]].fillna("").astype(str)
     named = {(method, metric): (status, reason) for method, metric, status, reason in told.to_numpy().tolist()}
@@ -76,14 +83,17 @@ def _referee(results: Results, task: Task, methods: list[str], scores: pd.DataFr
             known = "missing", "not in the record of the run"
         if known is not None and known[0] != "ok":
             failed[method, card.name] = known
-    gated: dict[str, str] = {}
+    return failed
+
+
+def _gated(results: Results, task: Task) -> dict[str, str]:
+    """Why each row that failed a gate on a task did."""
+    failures: dict[str, list[str]] = {}
     for gate in results.gates:
         if (gate.data, gate.model) == task and not gate.passed:
             why = f"failed the gate {gate.gate}" + (f": {gate.reason}" if gate.reason else "")
-            gated[gate.method] = f"{gated[gate.method]}; {why}" if gate.method in gated else why
-    controls = frozenset(card.name for card in results.methods if card.control)
-    good = next((name for name in results.known_good if name in methods), "")
-    return Referee(controls, gated, failed, results.chance, good)
+            failures.setdefault(gate.method, []).append(why)
+    return {method: "; ".join(sorted(whys)) for method, whys in failures.items()}
 
 
 def _costs(results: Results, task: Task) -> Iterator[Row]:

@@ -68,7 +68,10 @@ def test_every_name_is_escaped() -> None:
         cells=cells,
         metrics=tuple(cards),
         methods=tuple(replace(card, name=evil.get(card.name, card.name), title=EVIL) for card in results.methods),
-        samples=tuple(replace(sample, sample=evil.get(sample.sample, sample.sample)) for sample in results.samples),
+        samples=tuple(
+            replace(sample, model=evil.get(sample.model, sample.model), sample=evil.get(sample.sample, sample.sample))
+            for sample in results.samples
+        ),
         facts={EVIL: EVIL},
     )
     page = to_html(board(spoilt))
@@ -175,6 +178,7 @@ def test_figures_of_any_size_are_short(value: float, text: str) -> None:
 def test_values_are_as_fine_as_their_intervals() -> None:
     assert scale([(0.70, 0.75, 0.80)]).write(0.7512) == "0.751"
     assert scale([(100.0, 150.0, 200.0)]).write(-151.2) == "−151"
+    assert scale([(0.70, 0.75, 0.80)]).write(-0.0001) == "0.000"
     assert places(1, 3) == "1–3"
     assert places(2, 2) == "2"
 

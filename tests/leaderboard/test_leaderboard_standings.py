@@ -66,6 +66,20 @@ def test_blind_metrics_gates_and_variants_of_a_metric_do_not_count(whole: Board)
     assert mnist.panels == counted - 2  # pixel-flipping is blind, the error in nats skipped
 
 
+def test_a_metric_that_fits_few_rows_is_shown_and_does_not_unrank_the_others() -> None:
+    results = made_up.results()
+    few = results.scores["metric"].eq("sparseness") & ~results.scores["method"].isin(["mire", "mire.total"])
+    cells = results.cells.copy()
+    cells.loc[cells["metric"].eq("sparseness"), ["status", "reason"]] = "skipped", "needs another map"
+    cells = cells[~(cells["metric"].eq("sparseness") & cells["method"].isin(["mire", "mire.total"]))]
+    made = board(replace(results, scores=results.scores[~few], cells=cells))
+    panels = {panel.card.name: panel for panel in made.panels[made_up.TASKS[0]]}
+    assert panels["sparseness"].ranked == ("mire", "mire.total")
+    assert panels["sparseness"].aside == "it ranks only 2 of 16 rows"
+    assert not panels["sparseness"].counts
+    assert "saliency" in {place.method for place in standings(made.panels).places}
+
+
 def test_a_row_is_dominated_where_another_is_never_behind_and_once_surely_ahead(whole: Board) -> None:
     places = {place.method: place for place in standings(whole.panels).places}
     assert places["saliency"].dominated

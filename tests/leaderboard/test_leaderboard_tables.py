@@ -139,6 +139,13 @@ def test_a_row_that_failed_a_gate_is_shown_with_the_reason_and_takes_no_rank() -
     assert made["next"].rank == 1
 
 
+def test_all_gates_that_a_row_failed_are_named_in_one_order() -> None:
+    gates = (Gate("data", "model", "a", "z", False), Gate("data", "model", "a", "b", False))
+    for order in (gates, gates[::-1]):
+        made = rows(board(small({"a": noise(1), "other": noise(2)}, gates=order)))
+        assert made["a"].reason == "failed the gate b; failed the gate z"
+
+
 def test_ranks_are_over_the_samples_that_all_ranked_rows_have() -> None:
     easy, lucky = noise(1), noise(1) + 0.0
     easy[:3] = 50.0
@@ -191,6 +198,16 @@ def test_a_metric_that_cannot_tell_the_known_good_map_from_random_is_blind() -> 
     seeing = values | {"good": noise(2) + 2}
     made = rows(board(small(seeing, controls=("good", "random"), chance="random", known_good=("good",))))
     assert made["a"].status == "ok"
+
+
+def test_the_first_known_good_row_that_has_scores_is_the_judge() -> None:
+    values = {"a": noise(1), "truth": np.full(64, np.nan), "good": noise(2) + 2, "random": noise(3)}
+    results = small(values, controls=("truth", "good", "random"), chance="random", known_good=("truth", "good"))
+    (panel,) = board(results).panels["data", "model"]
+    assert panel.blind == ""
+    (unjudged,) = board(replace(results, known_good=("truth",))).panels["data", "model"]
+    assert unjudged.blind is None
+    assert unjudged.counts
 
 
 @pytest.mark.parametrize(("card", "gain"), [(UP, -2.0), (DOWN, 2.0)])
