@@ -111,12 +111,12 @@ class NatsError(RowMetric):
     needs = frozenset({"truth"})
 
     @abstractmethod
-    def claim(self, row: Evidence) -> tuple[Tensor, Role] | None:
+    def claim(self, scene: Scene, row: Evidence) -> tuple[Tensor, Role] | None:
         """A map in nats a cell, still on the pixels, and the quantity that it claims to be."""
 
     @final
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
-        truth, claim = known(scene), self.claim(row)
+        truth, claim = known(scene), self.claim(scene, row)
         if claim is None:
             return torch.full((len(scene.x),), torch.nan)
         nats, role = claim
@@ -133,8 +133,8 @@ class InformationError(NatsError):
     title = "Error of the claimed information, cell by cell"
     no_score = "the map claims no nats or bits"
 
-    def claim(self, row: Evidence) -> tuple[Tensor, Role] | None:
-        factor = nats_each(row)
+    def claim(self, scene: Scene, row: Evidence) -> tuple[Tensor, Role] | None:
+        factor = nats_each(scene, row)
         role: Role = "decision" if row.spec.role == "mask" else row.spec.role
         return None if factor is None else (row.raw.double() * factor, role)
 
@@ -147,8 +147,8 @@ class EstimatorError(NatsError):
     no_score = "the map claims no nats or bits"
     needs = frozenset({"truth", "map:total"})
 
-    def claim(self, row: Evidence) -> tuple[Tensor, Role] | None:
-        factor = nats_each(row)
+    def claim(self, scene: Scene, row: Evidence) -> tuple[Tensor, Role] | None:
+        factor = nats_each(scene, row)
         return None if factor is None else (row.siblings["total"].double() * factor, "total")
 
 
@@ -219,9 +219,17 @@ def above(values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     return (higher * pairs).sum((1, 2)) / pairs.sum((1, 2))  # NaN where there is no pair
 
 
-def nats_each(row: Evidence) -> float | None:
-    """What turns a map's values into nats; None where it claims no unit."""
-    return {"nats": 1.0, "bits": NATS_PER_BIT}.get(row.spec.unit)
+def nats_each(scene: Scene, row: Evidence) -> float | None:
+    """What turns a map's values into nats a cell; None where it claims no unit.
+
+    A map is a density where its explainer states, as a fact named after the unit, the sum that its pixels add up to;
+    otherwise every pixel has the value of its cell.
+    """
+    nats = {"nats": 1.0, "bits": NATS_PER_BIT}.get(row.spec.unit)
+    if nats is None or row.spec.unit not in row.facts:
+        return nats
+    height, width = known(scene).grid
+    return nats * row.raw[0].numel() / (height * width)
 
 
 def on_cells(scene: Scene, values: Tensor) -> Tensor:

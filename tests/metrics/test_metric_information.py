@@ -139,6 +139,16 @@ def test_the_error_is_counted_in_nats_and_each_kind_of_cell_counts_the_same(unit
     assert mean(InformationError, scene, row) == pytest.approx((0.3 + 0.6 + 0.9) / 3, abs=1e-4)
 
 
+def test_a_map_whose_pixels_add_up_to_a_stated_total_is_read_as_a_density() -> None:
+    scene = planted().scene
+    assert scene.truth is not None
+    bits = scene.truth.information["decision"].float() / math.log(2)
+    spread = scene.probe.upsample(bits) / 64  # an 8 x 8 cell's pixels add up to its bits
+    row = Evidence(spread, spread, MapSpec("map", unit="bits"), facts={"bits": bits.sum((1, 2))})
+    assert mean(InformationError, scene, row) == pytest.approx(0.0, abs=1e-4)
+    assert mean(InformationError, scene, dataclasses.replace(row, facts={})) > 0.5
+
+
 def test_the_estimators_error_is_that_of_the_total() -> None:
     scene = planted().scene
     assert scene.truth is not None
