@@ -11,9 +11,10 @@ import hashlib
 import inspect
 import json
 import os
+import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,9 +53,9 @@ class Lesson:
     def path(self) -> Path:
         """The cache file of exactly this lesson."""
         texts = [inspect.getsource(sys.modules[s]) if s in sys.modules else s for s in (__name__, *self.sources)]
-        digest = hashlib.sha256(json.dumps([self.name, repr(self.recipe), *texts]).encode()).hexdigest()[:16]
+        content = digest(text.encode() for text in (self.name, repr(self.recipe), *texts))
         readable = "".join(letter if letter.isalnum() or letter in "-=." else "_" for letter in self.name)
-        return cache_folder() / "models" / f"{readable[:80]}-{digest}.safetensors"
+        return cache_folder() / "models" / f"{readable[:80]}-{content}.safetensors"
 
 
 def trained(lesson: Lesson, build: Callable[[], Net], teach: Callable[[Net, Recipe], float]) -> Net:
@@ -99,6 +100,11 @@ def accuracy(network: nn.Module, x: Tensor, label: Tensor, batch: int = 256) -> 
     with torch.no_grad():
         answers = [network(x[start : start + batch]).argmax(1) for start in range(0, len(x), batch)]
     return float((torch.cat(answers) == label).float().mean())
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """A short hash of several pieces of bytes."""
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
 
 
 def frozen(network: Net) -> Net:
@@ -152,7 +158,7 @@ def _keep(network: nn.Module, path: Path, facts: dict[str, Any]) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         draft.write_bytes(content)
         os.replace(draft, path)

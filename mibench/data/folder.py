@@ -1,0 +1,91 @@
+"""A folder of pictures, one subfolder a class: `folder:PATH`.
+
+Classes are the subfolders in sorted order (ImageNet's WordNet ids so come in ImageNet's order). Pictures are made
+upright RGB (or grey, for a network of one channel), scaled to leave a margin of 1/8 and cropped at their centre.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from mibench import contract
+from mibench.contract import Data, Samples, Split
+from mibench.data.images import is_smaller, read
+from mibench.data.splits import members
+from mibench.errors import DataError
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jfif"}
+)
+
+
+class Folder(Data):
+    """Class folders of pictures, dealt to the splits class by class."""
+
+    name = "folder"
+    title = "Image folder"
+
+    class Parameters(contract.Parameters):
+        classes: str = ""  # a file that names the model's classes in order, one subfolder's name a line
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The subfolders' names in order, or those of the file of classes."""
+        return self._listed()[0]
+
+    def load(self, split: Split, count: int | None, shape: tuple[int, ...]) -> Samples:
+        """The first pictures of a split, read and cropped."""
+        _, paths, labels = self._listed()
+        root = Path(self.argument)
+        names = [path.relative_to(root).as_posix() for path in paths]
+        chosen = members(split, names, labels)[:count]
+        if not chosen:
+            raise DataError(f"{root} has too few pictures for a {split} split: {len(paths)} in all")
+        x = torch.stack([read(paths[index], shape) for index in chosen])  # (N, C, H, W)
+        smaller = [paths[index] for index in chosen if is_smaller(paths[index], shape)]
+        if smaller:
+            what = f"{len(smaller)} of {len(chosen)} pictures (first {smaller[0]}) are smaller than the model's input"
+            warnings.warn(f"{what} of {shape[-2]}x{shape[-1]} and were enlarged", stacklevel=2)
+        return Samples(x, torch.tensor([labels[index] for index in chosen]), tuple(names[index] for index in chosen))
+
+    def _listed(self) -> tuple[tuple[str, ...], list[Path], list[int]]:
+        if not self.argument:
+            raise DataError("folder needs a path: write folder:PATH, with one subfolder of pictures a class")
+        return listed(Path(self.argument), self.parameters.classes)
+
+
+@cache
+def listed(root: Path, classes: str = "") -> tuple[tuple[str, ...], list[Path], list[int]]:
+    """Classes, picture files and their labels."""
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not folders:
+        raise DataError(f"{root} has no subfolders: put the pictures of each class into a folder of its own")
+    names = _named(Path(classes)) if classes else tuple(folder.name for folder in folders)
+    paths: list[Path] = []
+    labels: list[int] = []
+    for folder in folders:
+        if folder.name not in names:
+            raise DataError(f"{folder} is not among the {len(names)} classes that {classes} names")
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+        paths += found
+        labels += [names.index(folder.name)] * len(found)
+    if not paths:
+        raise DataError(f"{root} has subfolders but no pictures in them ({', '.join(sorted(SUFFIXES))})")
+    return names, paths, labels
+
+
+def _named(path: Path) -> tuple[str, ...]:
+    """The classes that a file lists."""
+    try:
+        names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as a list of classes, one a line: {error}") from error
+    if len(set(names)) < len(names) or not names:
+        raise DataError(f"{path} must name every class once, one a line")
+    return names
