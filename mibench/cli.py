@@ -6,6 +6,7 @@ interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +25,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+WIDE = 1000  # where the output is no terminal, nothing is wrapped
 out = Console(highlight=False)
+if not out.is_terminal and "COLUMNS" not in os.environ:
+    out = Console(highlight=False, width=WIDE)
 LEADERBOARDS = Path("leaderboards")
 
 

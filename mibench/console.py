@@ -31,15 +31,14 @@ def line(console: Console, text: str, style: str = "") -> None:
 
 
 def grid(console: Console, heads: Sequence[str], rows: Iterable[Sequence[str | Text]], numbers: int = 0) -> None:
-    """A plain table whose last `numbers` columns are numbers; nothing is cut off where the output is no terminal."""
+    """A plain table whose last `numbers` columns are numbers."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, head in enumerate(heads):
         right = place >= len(heads) - numbers
         table.add_column(head, justify="right" if right else "left", overflow="fold", no_wrap=right)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    width = None if console.is_terminal else 10_000
-    console.print(table, width=width, crop=console.is_terminal, no_wrap=not console.is_terminal)
+    console.print(table)
 
 
 def warn_of_broken(console: Console) -> None:
@@ -57,7 +56,7 @@ def shelf(console: Console, room: str) -> None:
         grid(console, ("", ""), [(name, suite.load(name).description) for name in suite.names()])
     else:
         plugins = registry.plugins(room)  # type: ignore[arg-type]  # one of the rooms, or a suite, seen above
-        grid(console, ("", "", ""), [(name, _parameters(cls), _about(cls)) for name, cls in sorted(plugins.items())])
+        grid(console, ("", "", ""), [(name, _about(cls), _parameters(cls)) for name, cls in sorted(plugins.items())])
     line(console, "")
 
 

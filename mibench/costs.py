@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 from mibench import registry
 from mibench.contract import Explainer, Features, Probe
@@ -79,7 +80,9 @@ def _counted(
 ) -> dict[str, float]:
     """Operations and passes of one sample's explanation."""
     passes = Passes()
-    with FlopCounterMode(display=False) as operations, counting(probe, passes) as counted:
+    operations = FlopCounterMode(display=False)
+    operations.mod_tracker = _NoModules()
+    with operations, counting(probe, passes) as counted:
         explainer.explain(counted, x, target, seeds)
     return {
         "flops": float(operations.get_total_flops()),
@@ -87,6 +90,31 @@ def _counted(
         "resumed_passes": float(passes.resumed),
         "backward_passes": float(passes.backward),
     }
+
+
+class _NoModules(ModuleTracker):
+    """Counts for no module apart: torch's tracker fails where gradients are asked of a network's very input."""
+
+    def __init__(self) -> None:
+        self.parents = {"Global"}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+
+class _OneModule:
+    """Counts operations without asking which module they are in: torch's own way fails where a leaf's gradient is asked."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_error: object) -> None:
+        pass
 
 
 @contextlib.contextmanager

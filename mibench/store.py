@@ -186,7 +186,7 @@ class Store:
     def seconds(self) -> dict[tuple[str, str, str], float]:
         """How long cells took: the mean by stage, method and metric, of whatever was computed here, planned or not."""
         query = (
-            "SELECT stage, method, metric, avg(seconds) FROM cells WHERE status = 'ok' GROUP BY stage, method, metric"
+            "SELECT stage, method, metric, avg(seconds) FROM cells WHERE status != '' GROUP BY stage, method, metric"
         )
         return {(stage, method, metric): seconds for stage, method, metric, seconds in self._rows(query)}
 
