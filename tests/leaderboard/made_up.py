@@ -7,6 +7,7 @@ range. So the tests know who is better, and who is only luckier.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -71,6 +72,12 @@ def results(count: int = 64, methods: Sequence[str] = tuple(QUALITY), **changes:
         "known_good": ("known-good",),
     }
     return Results(**{**whole, **changes})
+
+
+@cache
+def whole() -> Results:
+    """The whole run unchanged, made once."""
+    return results()
 
 
 def _cells(methods: Sequence[str]) -> list[tuple[str, ...]]:

@@ -16,12 +16,12 @@ from mibench.leaderboard.tables import Board, board
 
 @pytest.fixture(scope="module")
 def whole() -> Board:
-    return board(made_up.results())
+    return board(made_up.whole())
 
 
 def test_mean_ranks_are_the_mean_over_metrics_and_samples_of_the_rank_on_each_sample(whole: Board) -> None:
     task = made_up.TASKS[0]
-    results = made_up.results()
+    results = made_up.whole()
     standing = standings({task: whole.panels[task]})
     methods = sorted(place.method for place in standing.places)
     scores = results.scores[(results.scores["data"] == "planted") & results.scores["method"].isin(methods)]
@@ -67,7 +67,7 @@ def test_blind_metrics_gates_and_variants_of_a_metric_do_not_count(whole: Board)
 
 
 def test_a_metric_that_fits_few_rows_is_shown_and_does_not_unrank_the_others() -> None:
-    results = made_up.results()
+    results = made_up.whole()
     few = results.scores["metric"].eq("sparseness") & ~results.scores["method"].isin(["mire", "mire.total"])
     cells = results.cells.copy()
     cells.loc[cells["metric"].eq("sparseness"), ["status", "reason"]] = "skipped", "needs another map"

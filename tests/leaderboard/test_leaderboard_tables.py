@@ -50,7 +50,7 @@ def noise(seed: int, samples: int = 64) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def whole() -> Board:
-    return board(made_up.results())
+    return board(made_up.whole())
 
 
 def test_the_table_has_the_agreed_columns_and_is_sorted(whole: Board) -> None:
@@ -74,7 +74,7 @@ def test_every_method_meets_every_metric_on_every_task(whole: Board) -> None:
 
 
 def test_the_same_scores_give_the_same_bytes_in_any_order(whole: Board) -> None:
-    results = made_up.results()
+    results = made_up.whole()
     shuffled = replace(
         results,
         scores=results.scores.sample(frac=1, random_state=1),
