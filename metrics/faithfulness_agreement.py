@@ -183,16 +183,16 @@ class Sufficiency(RowMetric):
         similar = distance <= self.parameters.threshold * distance.max()
         similar.fill_diagonal_(False)
         decision = scene.predict(scene.x).argmax(1)
-        alike: Tensor = (decision[:, None] == decision) & similar
-        return alike.sum(1).double() / similar.sum(1)  # 0 / 0 is NaN
+        alike = similar & (decision[:, None] == decision)
+        share: Tensor = alike.sum(1).double() / similar.sum(1)
+        return share  # 0 / 0 is NaN
 
 
 def _falls(scene: Scene, when: Tensor, steps: int, parameters: Any, *, alone: bool = True) -> Tensor:
     """How far the output falls (B, S) when the pixels of each step are replaced."""
-    ask = forwards(scene)
-    answers = ask.removed(when, steps, parameters.baseline, alone=alone)
-    falls: Tensor = ask.unperturbed().of(parameters.output) - answers.of(parameters.output)
-    return falls
+    ask, output = forwards(scene), parameters.output
+    after = ask.removed(when, steps, parameters.baseline, alone=alone).of(output)
+    return ask.unperturbed().of(output) - after
 
 
 def _random_agreement(scene: Scene, rows: Mapping[str, Evidence], share: float, parameters: Any) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.linalg import solveh_banded
+from scipy.linalg.lapack import dpbsv
 from torch import Tensor
 
 STRAIGHT, DIAGONAL = 1 / 6, 1 / 12
@@ -21,7 +21,7 @@ AHEAD = {(0, 1): STRAIGHT, (1, -1): DIAGONAL, (1, 0): STRAIGHT, (1, 1): DIAGONAL
 
 
 def impute(x: Tensor, removed: Tensor) -> Tensor:
-    """Images x (B, C, H, W) with their removed pixels (B, H, W) linearly imputed."""
+    """Images x (B, C, H, W), in double precision, with their removed pixels (B, H, W; never all) linearly imputed."""
     filled = x.double()
     known = (~removed)[:, None] * filled  # (B, C, H, W)
     suggested = _from_neighbours(known)  # what the known neighbours add up to
@@ -30,7 +30,7 @@ def impute(x: Tensor, removed: Tensor) -> Tensor:
         if hole.any():
             system = _banded(hole.numpy(), weight[hole].numpy())
             right = suggested[sample][:, hole].numpy().T  # (n, C)
-            solution = solveh_banded(system, right, lower=True, overwrite_ab=True, check_finite=False)
+            _, solution, _ = dpbsv(system, right, lower=True, overwrite_ab=True)
             known[sample][:, hole] = torch.from_numpy(solution.T)
     return known
 
@@ -50,12 +50,11 @@ def _banded(hole: np.ndarray, weight: np.ndarray) -> np.ndarray:
     row, column = np.nonzero(hole)
     couplings = []
     for (down, right), share in AHEAD.items():
-        neighbour = number[row + down, column + 1 + right]  # (n,)
-        couplings.append((neighbour, neighbour >= 0, share))
-    distance = [np.max(there - np.arange(len(weight)), where=found, initial=0) for there, found, _ in couplings]
-    bands = np.zeros((max(distance) + 1, len(weight)))
+        there = number[row + down, column + 1 + right]  # (n,)
+        own = np.flatnonzero(there >= 0)
+        couplings.append((there[own] - own, own, share))
+    bands = np.zeros((1 + max(gap.max(initial=0) for gap, _, _ in couplings), len(weight)), order="F")
     bands[0] = weight
-    for there, found, share in couplings:
-        own = np.flatnonzero(found)
-        bands[there[own] - own, own] = -share
+    for gap, own, share in couplings:
+        bands[gap, own] = -share
     return bands

@@ -45,8 +45,14 @@ class Forwards:
 
     def __init__(self, scene: Scene) -> None:
         self.predict, self.target, self.baselines, self.x = scene.predict, scene.target, scene.baselines, scene.x
-        self.known: dict[bytes, tuple[float, ...]] = {}
-        self.asked = self.run = 0
+        self.known: dict[bytes, int] = {}  # where in `said` an input's answer stands
+        self.said = torch.zeros(0, 3, dtype=torch.float64)  # logit, probability, kept
+        self.asked = 0
+
+    @property
+    def run(self) -> int:
+        """How many inputs went through the network."""
+        return len(self.said)
 
     def replaced(self, part: slice, masks: Tensor, baseline: str) -> Answers:
         """Answers for the samples of `part` with the pixels of each of their masks (b, S, F) replaced."""
@@ -94,20 +100,20 @@ class Forwards:
         """Run what is not known yet; an input is known by its sample, the kind of change and the change itself."""
         samples = np.arange(part.start, part.stop).repeat(shape[1])  # (b S,)
         keys = [_key(*identity) for identity in zip(samples, kinds, contents, strict=True)]
-        first: dict[bytes, int] = {}
+        new: dict[bytes, int] = {}
         for index, key in enumerate(keys):
             if key not in self.known:
-                first.setdefault(key, index)
+                new.setdefault(key, index)
         self.asked += len(keys)
-        self.run += len(first)
-        if first:
-            chosen = torch.tensor(list(first.values()))
+        if new:
+            chosen = torch.tensor(list(new.values()))
             logits = self.predict(build(chosen).reshape(len(chosen), *self.x.shape[1:])).double()
             target = self.target[torch.from_numpy(samples)[chosen]][:, None]  # (n, 1)
             kept = logits.argmax(1, keepdim=True) == target
-            said = torch.cat([logits.gather(1, target), logits.softmax(1).gather(1, target), kept], 1)  # (n, 3)
-            self.known.update(zip(first, map(tuple, said.tolist()), strict=True))
-        table = torch.tensor([self.known[key] for key in keys], dtype=torch.float64).reshape(*shape, 3)
+            said = [logits.gather(1, target), logits.softmax(1).gather(1, target), kept]
+            self.known.update({key: self.run + number for number, key in enumerate(new)})
+            self.said = torch.cat([self.said, torch.cat(said, 1)])
+        table = self.said[[self.known[key] for key in keys]].reshape(*shape, 3)
         return Answers(*table.unbind(-1))
 
 
@@ -136,8 +142,8 @@ def join(answers: Sequence[Answers]) -> Answers:
 def descending(scene: Scene, values: Tensor) -> Tensor:
     """The place (B, n) of each value from the highest, 0; equal values in a random order that is the sample's own."""
     shuffle = torch.stack([torch.randperm(values.shape[1], generator=drawing(seed, "ties")) for seed in scene.seeds])
-    order = values.gather(1, shuffle).argsort(dim=1, descending=True, stable=True)
-    return shuffle.gather(1, order).argsort(dim=1)  # the inverse permutation
+    order = shuffle.gather(1, values.gather(1, shuffle).argsort(dim=1, descending=True, stable=True))  # (B, n)
+    return torch.empty_like(order).scatter_(1, order, torch.arange(values.shape[1]).expand_as(order))
 
 
 def in_steps(places: Tensor, steps: int) -> tuple[Tensor, int]:

@@ -69,8 +69,10 @@ def ranks(values: Tensor) -> Tensor:
 
 def mean_of_equals(values: Tensor, ordered: Tensor) -> Tensor:
     """Each of the values (B, n) becomes the mean over the places where `ordered` (B, n), which is sorted, is equal."""
-    group = torch.zeros(ordered.shape, dtype=torch.int64)
-    group[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]).cumsum(1)
+    rises = ordered[:, 1:] != ordered[:, :-1]
+    if rises.all():
+        return values
+    group = torch.nn.functional.pad(rises.cumsum(1), (1, 0))
     return mean_by(values, group).gather(1, group)
 
 

