@@ -285,7 +285,8 @@ def _scores(board: Board, task: Task, samples: set[str]) -> Mapping[str, Mapping
     means = mine.groupby(["metric", "sample", "method"], sort=True)["value"].mean().dropna().reset_index()
     picked: dict[str, dict[str, dict[str, str]]] = {card.name: {} for card in board.results.metrics}
     for metric, sample, method, value in means.to_numpy().tolist():
-        picked[metric].setdefault(sample, {})[method] = f"{value:.3g}".replace("-", "−")
+        if metric in picked:
+            picked[metric].setdefault(sample, {})[method] = f"{value:.3g}".replace("-", "−")
     return {metric: found for metric, found in picked.items() if found}
 
 
