@@ -105,18 +105,6 @@ class _NoModules(ModuleTracker):
         pass
 
 
-class _OneModule:
-    """Counts operations without asking which module they are in: torch's own way fails where a leaf's gradient is asked."""
-
-    parents = frozenset({"Global"})
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_error: object) -> None:
-        pass
-
-
 @contextlib.contextmanager
 def counting(probe: OpenProbe, passes: Passes) -> Iterator[Probe]:
     """A probe that counts the samples that pass, also those that an explainer sends through `probe.model` itself."""
