@@ -1,0 +1,66 @@
+"""Degradation: how much longer the decision lives when the least relevant tiles go first than when the most relevant do
+(Schulz et al. 2020, section 5.3, after Ancona et al. 2018).
+
+With p_s the probability of the explained class after step s, and S steps until the whole image is gone,
+
+    score = 1/S sum_{s = 0 … S} (LeRF_s - MoRF_s) / (t - b)        (by trapezoids; both curves share their ends)
+
+where t is the mean p_0 and b the mean p_S over all samples, as the paper normalises its curves. It takes tiles of 8 x 8
+and 14 x 14 pixels: `degradation` and `degradation[tile=14]`. A map that knows nothing scores 0. The paper's other task,
+the box ratio, is `bounding-box-accuracy`.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mibench import contract
+from mibench.contract import Evidence, Scene, Unsupported
+from mibench.metrics.perturbation import Baseline, descending, forwards
+from mibench.metrics.sharing import RowMetric, image, mean_by
+
+DROP = 0.01  # the least mean fall of the probability that can be divided by
+
+
+class Degradation(RowMetric):
+    """High when the order of the tiles is right at both ends."""
+
+    name = "degradation"
+    title = "Degradation: area between the curves of least and most relevant tiles first"
+    family = "faithfulness"
+    direction = "higher"
+    range = (-float("inf"), float("inf"))
+    paper = "Schulz et al. 2020, arXiv:2001.00396"
+    needs = frozenset({"image"})
+    no_score = "the network names the class as surely when the whole image is gone"
+
+    class Parameters(contract.Parameters):
+        baseline: Baseline = "mean"
+        tile: int = Field(8, ge=1, description="pixels along a tile's side; the paper takes 8 and 14")
+        steps: int = Field(24, ge=2, description="at most; fewer where there are fewer tiles")
+
+    def judge(self, scene: Scene, row: Evidence) -> Tensor:
+        tile = tiled(scene, self.parameters.tile).expand(len(row.map), -1)  # (B, F)
+        count = int(tile.max()) + 1
+        if count < 2:
+            raise Unsupported(f"a tile of {self.parameters.tile} pixels covers the whole image")
+        places = descending(scene, mean_by(row.map.flatten(1).double(), tile)[:, :count])  # (B, tiles)
+        most, least = (self._curve(scene, order.gather(1, tile), count) for order in (places, count - 1 - places))
+        whole = forwards(scene).unperturbed().probability[:, 0]  # (B,)
+        drop = whole.mean() - most[:, -1].mean()  # t - b
+        area = (least - most)[:, :-1].sum(1) / most.shape[1]  # (B,) the curves meet at both ends
+        return area / drop if drop > DROP else torch.full_like(area, torch.nan)
+
+    def _curve(self, scene: Scene, place: Tensor, count: int) -> Tensor:
+        """The class's probability after each step, (B, S), as tiles go in the order of their pixels' `place` (B, F)."""
+        size = -(-count // self.parameters.steps)  # tiles a step
+        return forwards(scene).removed(place // size, -(-count // size), self.parameters.baseline).probability
+
+
+def tiled(scene: Scene, side: int) -> Tensor:
+    """(F,) the tile of each pixel, row by row, tiles of `side` by `side` pixels."""
+    height, width = image(scene)
+    down, right = (torch.arange(length) // side for length in (height, width))
+    return (down[:, None] * (int(right[-1]) + 1) + right).flatten()
