@@ -1,0 +1,111 @@
+"""The figures of MIRE: image, Grad-CAM, and the total, decision-related and redundant information, alone and mixed in.
+
+One page a task and kind of mask. All maps of a page share one scale, in nats, so that colours can be compared between
+samples and quantities; blue is information that speaks against the representation that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mibench import registry
+from mibench.contract import FittedExplainer
+from mibench.task import Task, TaskSpec, make_task
+
+TASKS = (("planted", "planted"), ("cnn-m", "mnist"))
+METHODS = ("mire", "mire-noise")
+BESIDE = "gradcam"
+QUANTITIES = ("total", "decision", "redundant")
+CALIBRATION = 2000
+MIX = 0.6  # the map's share in a mixed picture
+COLOURS = "RdBu_r"
+Picture = np.ndarray[Any, np.dtype[Any]]
+
+
+def draw(folder: Path, *, model: str, data: str, count: int, say: Callable[[str], None]) -> list[Path]:
+    """Draw every page of the given task, or of the shipped ones."""
+    tasks = [(model, data or registry.model(model).data)] if model else TASKS
+    written = []
+    for each in tasks:
+        task = make_task(TaskSpec(*each, samples=count, calibration=CALIBRATION))
+        for method in METHODS:
+            maps = explained(task, method)
+            maps["Grad-CAM"] = explained(task, BESIDE)["map"]
+            written += page(task, method, maps, folder)
+            say(f"wrote {written[-2]} and {written[-1].name}")
+    return written
+
+
+def explained(task: Task, name: str) -> dict[str, Tensor]:
+    """A method's maps (N, H, W) of the task's scoring samples."""
+    explainer = registry.method(name).explainer
+    if isinstance(explainer, FittedExplainer):
+        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    x = task.scoring.x
+    return dict(explainer.explain(task.probe, x, task.target, range(len(x))).maps)
+
+
+def page(task: Task, method: str, maps: Mapping[str, Tensor], folder: Path) -> list[Path]:
+    """One row a sample: image, Grad-CAM over it, then each quantity alone and over the image."""
+    pictures = [picture(task, index) for index in range(len(task.scoring))]
+    largest = max(float(maps[name].abs().max()) for name in QUANTITIES)
+    scale = Normalize(-largest, largest)
+    headings = ["image", "Grad-CAM", *(heading for name in QUANTITIES for heading in (name, "over the image"))]
+    figure = Figure(figsize=(1.5 * len(headings) + 1, 1.6 * len(pictures) + 0.7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(pictures), len(headings), squeeze=False)
+    for index, (row, image) in enumerate(zip(axes, pictures, strict=True)):
+        camera = maps["Grad-CAM"][index].clamp(min=0)
+        shown = [image, mixed(image, camera / camera.max().clamp(min=1e-12), "inferno")]
+        for name in QUANTITIES:
+            values = scale(maps[name][index].numpy())
+            shown += [coloured(values, COLOURS), mixed(image, torch.as_tensor(values), COLOURS)]
+        for place, tile in zip(row, shown, strict=True):
+            place.imshow(tile, interpolation="nearest")
+            place.set_xticks([])
+            place.set_yticks([])
+        row[0].set_ylabel(task.probe.classes[int(task.target[index])], fontsize=8)
+    for place, heading in zip(axes[0], headings, strict=True):
+        place.set_title(heading, fontsize=9)
+    figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, label="information (nats)", shrink=0.8, pad=0.01)
+    figure.suptitle(f"{registry.method(method).explainer.title}: {task.name}, layer {task.probe.local}", fontsize=10)
+    return save(figure, folder / f"mire-{method}-{task.name.replace('/', '-')}")
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """As PNG and as SVG, the same to the byte each time."""
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    with rc_context({"svg.hashsalt": "mibench"}):
+        figure.savefig(files[0], dpi=150, metadata={"Software": None})
+        figure.savefig(files[1], metadata={"Date": None})
+    return files
+
+
+def picture(task: Task, index: int) -> Picture:
+    """A sample as a picture (H, W, 3) in [0, 1]."""
+    x = task.scoring.x[index]
+    mean, deviation = (torch.tensor(each).reshape(-1, 1, 1) for each in (task.model.mean, task.model.std))
+    raw = (x * deviation + mean).clamp(0, 1).expand(3, -1, -1)  # (3, H, W)
+    return np.asarray(raw.permute(1, 2, 0))
+
+
+def coloured(values: Picture, colours: str) -> Picture:
+    """Values in [0, 1] as colours (H, W, 3)."""
+    return np.asarray(ScalarMappable(Normalize(0, 1), colours).to_rgba(np.asarray(values))[..., :3])
+
+
+def mixed(image: Picture, values: Tensor, colours: str) -> Picture:
+    """A map over a grey copy of its image."""
+    grey: Picture = image.mean(-1, keepdims=True)
+    return (1 - MIX) * grey + MIX * coloured(values.numpy(), colours)
