@@ -35,6 +35,8 @@ class Bright(Explainer):
         power: float = Field(1.0, gt=0)
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
+        if x.dim() != 4:
+            raise Unsupported("only images are bright")
         return Explanation({"map": x.mean(1).abs() ** self.parameters.power})
 
 
