@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -39,15 +38,12 @@ def area_between(world: Any, maps: Tensor, side: int) -> list[float]:
         for top in range(0, height, side)
         for left in range(0, width, side)
     ]
-    areas, first, last = [], [], []
+    areas = []
     for sample, relevance in enumerate(maps):
         falling = sorted(tiles, key=lambda tile, relevance=relevance: -float(relevance[tile].mean()))
         most, least = curve(world, sample, falling), curve(world, sample, falling[::-1])
         areas.append(torch.trapezoid(torch.tensor(least) - torch.tensor(most)).item() / len(tiles))
-        first.append(most[0])
-        last.append(most[-1])
-    drop = sum(first) / len(first) - sum(last) / len(last)
-    return [area / drop for area in areas]
+    return areas
 
 
 @pytest.mark.parametrize("side", [8, 10])
@@ -63,7 +59,7 @@ def test_tiles_that_go_together_make_a_coarser_curve() -> None:
     maps = signed_maps(world)
     fine, coarse = (score(world, maps, tile=4, steps=steps) for steps in (36, 12))
     assert not torch.equal(fine, coarse)
-    assert torch.allclose(fine, coarse, atol=0.2)
+    assert torch.allclose(fine, coarse, atol=0.1)
 
 
 def test_an_inverted_map_scores_the_opposite() -> None:
@@ -84,13 +80,6 @@ def test_random_maps_score_nothing_on_average_and_the_right_order_much() -> None
                 falls[(sample, *tile)] = -curve(world, sample, [tile])[1]
     assert noise.mean().abs() < 4 * noise.mean(1).std() / 40**0.5
     assert score(world, falls).mean() > noise.mean() + 3 * noise.mean(1).std()
-
-
-def test_images_that_keep_their_class_when_gone_get_no_score() -> None:
-    world = image_world()
-    same = {"mean": world.scene.x.clone()}
-    world.scene = dataclasses.replace(world.scene, baselines=same)
-    assert score(world, signed_maps(world)).isnan().all()
 
 
 def test_tables_and_tiles_as_large_as_the_image_are_refused() -> None:
