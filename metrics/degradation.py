@@ -5,10 +5,10 @@ With p_s the probability of the explained class after step s, and S steps until 
 
     score = 1/S sum_{s = 0 … S} (LeRF_s - MoRF_s)        (by trapezoids; both curves share their ends)
 
-The paper divides its curves by their mean fall from p_0 to p_S over all images: one factor for all maps of a task, which
-changes no order. We leave it out, so that a sample's score depends on nothing but the sample. The paper takes tiles of
-8 x 8 and 14 x 14 pixels: `degradation` and `degradation[tile=14]`. A map that knows nothing scores 0. The paper's other
-task, the box ratio, is `bounding-box-accuracy`.
+The paper divides its curves by their mean fall from p_0 to p_S over all images: one factor for all maps of a task,
+which changes no order. We leave it out, so that a sample's score depends on nothing but the sample. The paper takes
+tiles of 8 x 8 and 14 x 14 pixels: `degradation` and `degradation[tile=14]`. A map that knows nothing scores 0. The
+paper's other task, the box ratio, is `bounding-box-accuracy`.
 """
 
 from __future__ import annotations
