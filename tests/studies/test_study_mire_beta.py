@@ -1,0 +1,119 @@
+"""The study of beta: what it measures of a fit, and that its page says where the figures fail."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mibench import studies
+from mibench.contract import Samples, Truth
+from mibench.errors import UsageError
+from mibench.probe import open_probe
+from mibench.studies import mire_beta
+from mibench.studies.mire_beta import CELLS, KINDS, QUANTITIES, Fit, describe, measure, on_grid, write_table
+
+TRUTH = {"total": (1.79, 1.79, 0.0), "decision": (1.79, 0.0, 0.0), "redundant": (0.0, 1.79, 0.0), "mask": (1.0, 0, 0)}
+
+
+def perfect(kind: str, beta: float, seed: int) -> Fit:
+    figures = {f"{name} at {cell}": value for name, at in TRUTH.items() for cell, value in zip(CELLS, at, strict=True)}
+    figures |= {"total: signal above redundant": 0.5, "decision: signal above redundant": 1.0}
+    return Fit(kind, beta, seed, figures | {"redundant: signal above redundant": 0.0, "decisions kept": 1.0})
+
+
+def every() -> list[Fit]:
+    return [perfect(kind.title, beta, seed) for kind in KINDS for beta in kind.betas for seed in range(5)]
+
+
+def small_task() -> Any:
+    """A network on a 2 x 2 grid and samples that say where their signal is."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 5, 2, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3))
+    probe = open_probe(
+        model.eval().requires_grad_(False),
+        kind="grid",
+        local="1",
+        representation="3",
+        shape=(3, 4, 4),
+        classes=("a", "b", "c"),
+    )
+    x = torch.randn(96, 3, 4, 4)
+    signal, redundant = (torch.zeros(96, 2, 2, dtype=torch.bool) for _ in range(2))
+    signal[:, 0, 0] = redundant[:, 1, 1] = True
+    truth = Truth((2, 2), {"signal": signal, "redundant": redundant}, {"total": signal.float()})
+    samples = Samples(x, torch.zeros(96, dtype=torch.int64), tuple(map(str, range(96))), None, truth)
+    return SimpleNamespace(probe=probe, calibration=samples, scoring=samples[slice(20)], target=samples.label[:20])
+
+
+def test_a_fit_is_measured_on_the_cells_of_the_truth() -> None:
+    task = small_task()
+    fit = measure(task, KINDS[1], 2.0, 0)
+    assert set(fit.figures) == set(perfect("", 0, 0).figures)
+    for cell in CELLS:
+        total, decision, redundant = (fit.figures[f"{name} at {cell}"] for name in QUANTITIES)
+        assert redundant == pytest.approx(total - decision, abs=1e-5)
+    assert all(0 <= fit.figures[name] <= 1 for name in fit.figures if "above" in name or "kept" in name)
+    assert measure(task, KINDS[1], 2.0, 0).figures == fit.figures
+
+
+def test_the_grid_comes_back_from_the_pixels() -> None:
+    grid = torch.randn(6, 2, 2, dtype=torch.float64)
+    task = small_task()
+    torch.testing.assert_close(on_grid(task, task.probe.upsample(grid.float()), (2, 2)), grid, atol=1e-5, rtol=1e-5)
+
+
+def test_the_page_says_met_where_the_truth_was_found() -> None:
+    page = describe(every(), small_task())
+    assert "missed" not in page
+    assert page.count(": met") == len(mire_beta.NOISE_CLAIMS) + 2 * len(mire_beta.TOTAL_CLAIMS)
+    assert "1.79 ± 0.00 / 0.00 ± 0.00 / 0.00 ± 0.00" in page
+    assert mire_beta.COMMAND in page
+
+
+def test_the_page_says_missed_with_the_beta_and_the_figure() -> None:
+    fits = every()
+    wrong = dict(perfect("", 0, 0).figures) | {"decision at redundant": 0.4}
+    fits = [Fit(f.kind, f.beta, f.seed, wrong) if f.kind == KINDS[1].title and f.beta == 3.0 else f for f in fits]
+    assert "decision at redundant at least -0.1 and at most 0.1: **missed** at beta 3 (0.4)" in describe(
+        fits, small_task()
+    )
+    outside = [Fit(f.kind, f.beta, f.seed, wrong) if f.beta == 50.0 else f for f in every()]
+    assert "missed" not in describe(outside, small_task())  # the noisy mask is held to betas from 1 to 6
+
+
+def test_intervals_are_students_over_seeds() -> None:
+    fits = [Fit("", 1.0, seed, {"figure": value}) for seed, value in enumerate((1.0, 2.0, 3.0))]
+    summary = mire_beta.summarise(fits, "figure")
+    assert summary.mean == 2.0
+    assert summary.half == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
+    assert str(mire_beta.summarise(fits[:1], "figure")) == "1.00"
+
+
+def test_the_table_holds_every_figure_of_every_fit(tmp_path: Path) -> None:
+    fits = every()
+    write_table(fits, tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == len(fits) * len(fits[0].figures)
+    assert {row["mask"] for row in rows} == {kind.title for kind in KINDS}
+
+
+def test_a_sum_with_beta_is_a_mean_with_as_many_times_beta() -> None:
+    task = small_task()
+    summed = mire_beta.Kind("", "mire[mask_cost=sum]", ())
+    first, second = measure(task, summed, 0.5, 0), measure(task, KINDS[0], 2.0, 0)
+    for name, value in first.figures.items():
+        assert second.figures[name] == pytest.approx(value, abs=1e-3), name
+
+
+def test_a_study_that_is_not_there_gets_the_nearest_name(tmp_path: Path) -> None:
+    assert "mire-beta" in studies.names()
+    with pytest.raises(UsageError, match="mire-beta"):
+        studies.write("mire-bta", tmp_path)
