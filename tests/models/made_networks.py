@@ -1,0 +1,47 @@
+"""A user's module of networks, good and bad, as tests of the user's own models import it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Plain(nn.Module):
+    """A convolution, a pool and a dense layer for ten classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.avgpool(self.features(x)).flatten(1))
+        return logits
+
+
+class Dicing(Plain):
+    """Not deterministic, not even in eval mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.rand(1)
+
+
+def build() -> nn.Module:
+    return Plain()
+
+
+def dicing() -> nn.Module:
+    return Dicing()
+
+
+def perceptron() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+
+
+def broken() -> nn.Module:
+    raise OSError("no such place")
+
+
+def number() -> int:
+    return 3
