@@ -99,9 +99,10 @@ class IROF(RowMetric):
     class Parameters(contract.Parameters):
         baseline: Baseline = "mean"
         segments: int = Field(36, ge=2, description="asked of SLIC; Quantus asks for 100")
+        smoothing: float = Field(1.0, ge=0, description="pixels; Quantus' 0 leaves one or two segments of noisy images")
 
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
-        segment = segments(scene, self.parameters.segments)  # (B, F)
+        segment = segments(scene, self.parameters.segments, self.parameters.smoothing)  # (B, F)
         number = segment.amax(1, keepdim=True) + 1  # (B, 1) how many segments the image has
         relevance = mean_by(row.map.flatten(1).double(), segment)[:, : int(number.max())]  # (B, L)
         step = torch.arange(relevance.shape[1])
@@ -145,12 +146,12 @@ class ROAD(RowMetric):
 
 
 @once
-def segments(scene: Scene, number: int) -> Tensor:
+def segments(scene: Scene, number: int, smoothing: float) -> Tensor:
     """(B, F) the segment of each pixel, from 0: SLIC on the normalised image, as Quantus does it."""
     image(scene)
     found = []
     for x in scene.x.double().numpy():
-        labels = slic(np.moveaxis(x, 0, -1), n_segments=number, start_label=0)  # (H, W)
+        labels = slic(np.moveaxis(x, 0, -1), n_segments=number, sigma=smoothing, start_label=0)  # (H, W)
         found.append(torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(-1)))
     return torch.stack(found)
 

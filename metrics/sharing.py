@@ -19,19 +19,20 @@ from mibench.contract import Evidence, Metric, Scene, Unsupported
 
 P = ParamSpec("P")
 T = TypeVar("T")
+PLAIN = (int, float, str)  # told apart by value, everything else by identity
 
 
 def once(make: Callable[P, T]) -> Callable[P, T]:
-    """Make once for the same arguments, by identity, for as long as they live; what is made must not hold them."""
+    """Make once for the same arguments, for as long as they live; what is made must not hold them."""
     kept: dict[tuple[object, ...], T] = {}
 
     @functools.wraps(make)
     def remembered(*subjects: P.args, **named: P.kwargs) -> T:
-        key = tuple(subject if isinstance(subject, int | str) else id(subject) for subject in subjects)
+        key = tuple(subject if isinstance(subject, PLAIN) else id(subject) for subject in subjects)
         if key not in kept:
             kept[key] = make(*subjects, **named)
             for subject in subjects:
-                if not isinstance(subject, int | str):
+                if not isinstance(subject, PLAIN):
                     weakref.finalize(subject, kept.pop, key, None)
         return kept[key]
 

@@ -102,17 +102,17 @@ def test_region_perturbation_is_quantus_curve_averaged_with_its_start(world: Any
     same(ours(RegionPerturbation, world, maps, side=side, regions=10), np.sum(curves, axis=1) / 11)
 
 
-@pytest.mark.parametrize("number", [36, 100])
+@pytest.mark.parametrize(("number", "smoothing"), [(36, 1.0), (100, 0.0)], ids=["ours", "quantus"])
 def test_irof_is_quantus_area_over_the_number_of_segments(
-    world: Any, monkeypatch: pytest.MonkeyPatch, number: int
+    world: Any, monkeypatch: pytest.MonkeyPatch, number: int, smoothing: float
 ) -> None:
-    monkeypatch.setattr(quantus.helpers.utils, "slic", partial(slic, n_segments=number))
+    monkeypatch.setattr(quantus.helpers.utils, "slic", partial(slic, n_segments=number, sigma=smoothing))
     maps = evidence(signed_maps(world))
     areas = quantus_score(
         "IROF", world, maps, segmentation_method="slic", perturb_func=_one_by_one(world), call={"batch_size": 1}
     )
-    count = segments(world.scene, number).amax(1).numpy() + 1
-    same(ours(IROF, world, maps, segments=number), np.array(areas) / count)
+    count = segments(world.scene, number, smoothing).amax(1).numpy() + 1
+    same(ours(IROF, world, maps, segments=number, smoothing=smoothing), np.array(areas) / count)
 
 
 def _one_by_one(world: Any) -> Callable[..., np.ndarray]:
@@ -296,7 +296,7 @@ def test_rgb_irof_follows_the_paper_read_literally() -> None:
     scene, maps = world.scene, evidence(signed_maps(world))
     scores = []
     for x, base, values, target in zip(scene.x, scene.baselines["mean"], maps.map, scene.target, strict=True):
-        found = slic(x.permute(1, 2, 0).double().numpy(), n_segments=36, start_label=0)
+        found = slic(x.permute(1, 2, 0).double().numpy(), n_segments=36, sigma=1, start_label=0)
         order = sorted(np.unique(found), key=lambda label: -values.numpy()[found == label].mean(dtype=float))
         removed, curve = x.clone(), []
         for label in order:
