@@ -24,7 +24,7 @@ NAME = "mire-beta"
 COMMAND = f"python -m mibench study {NAME}"
 QUANTITIES = ("total", "decision", "redundant")
 CELLS = ("signal", "redundant", "others")
-BETAS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0, 20.0, 50.0)
+BETAS = (0.05, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0, 50.0)
 FEW_BETAS = (0.5, 2.0, 6.0)
 TRAINING = "epochs=6"  # of 4,000 images in batches of 64: the maps change little after
 
