@@ -7,6 +7,7 @@ pass measured in the same process is less so; operations and passes are counted 
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import statistics
 import time
@@ -26,8 +27,8 @@ from mibench.explaining import fitted, sample_seeds, task_of
 from mibench.jobs import Job, Outcome
 from mibench.probe import OpenProbe
 
-FORWARDS = 30  # a forward's time is the median of so many
-ENOUGH = 2.0  # seconds after which no further sample is timed …
+FORWARDS = 30  # a forward's time is the median of so many, explaining is timed on `job.samples` …
+ENOUGH = 2.0  # … but after so many seconds no more are timed …
 LEAST = 3  # … once there are so many
 MEBIBYTE = 2**20
 
@@ -56,12 +57,8 @@ def measure(job: Job) -> list[Outcome]:
         explainer.explain(probe, inputs[part], classes[part], seeds[part])
 
     one(0)  # warm
-    forward = statistics.median(_timed(lambda: _forward(probe, inputs[:1]), probe.device) for _ in range(FORWARDS))
-    seconds: list[float] = []
-    for number in range(len(inputs)):
-        seconds.append(_timed(lambda: one(number), probe.device))  # noqa: B023 - called at once
-        if len(seconds) >= LEAST and sum(seconds) > ENOUGH:
-            break
+    forward = statistics.median(_times(lambda _: _forward(probe, inputs[:1]), FORWARDS, probe.device))
+    seconds = _times(one, len(inputs), probe.device)
     median = statistics.median(seconds)
     facts = {
         "seconds": median,
@@ -168,6 +165,16 @@ class _Counting:
 def _forward(probe: OpenProbe, x: Tensor) -> None:
     with torch.no_grad():
         probe.logits(x)
+
+
+def _times(work: Callable[[int], None], count: int, device: torch.device) -> list[float]:
+    """Seconds of each of some calls, which are told their number."""
+    seconds: list[float] = []
+    for number in range(count):
+        seconds.append(_timed(functools.partial(work, number), device))
+        if len(seconds) >= LEAST and sum(seconds) > ENOUGH:
+            break
+    return seconds
 
 
 def _timed(work: Callable[[], None], device: torch.device) -> float:

@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mibench import registry
-from mibench.contract import Explainer, FittedExplainer, Unsupported
+from mibench.contract import Data, Explainer, FittedExplainer, Model, Samples, Split, Unsupported
 from mibench.data import images
-from mibench.errors import UsageError
+from mibench.errors import MibenchError, UsageError
 from mibench.explaining import in_batches, sample_seeds
+from mibench.probe import open_probe
 from mibench.reporting import picture
 from mibench.task import Task, TaskSpec, make_task
 
@@ -59,21 +60,41 @@ def sheet(image: np.ndarray, maps: Mapping[str, np.ndarray], title: str, file: P
     figure.savefig(file, format="png")
 
 
+class Given(Data):
+    """The user's own images in the place of a data set: explainers are fitted on them, and classes are numbers."""
+
+    name = "given"
+    title = "The images to be explained"
+
+    def __init__(self, raw: torch.Tensor, names: Sequence[str], classes: int) -> None:
+        super().__init__()
+        self.raw, self.names, self.count = raw, tuple(names), classes
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes by number."""
+        return tuple(f"class {number}" for number in range(self.count))
+
+    def load(self, split: Split, count: int | None, shape: tuple[int, ...]) -> Samples:
+        """All images, whatever the split."""
+        return Samples(self.raw, torch.zeros(len(self.raw), dtype=torch.long), self.names)
+
+
 def explain(
-    paths: Sequence[Path],
-    model: str,
-    methods: Sequence[str],
-    folder: Path,
-    data: str = "",
-    calibration: int = 512,
-    device: str = "cpu",
+    paths: Sequence[Path], model: str, methods: Sequence[str], folder: Path, data: str, calibration: int, device: str
 ) -> Iterator[str]:
     """Explain image files and write NAME.METHOD.png for each map and NAME.maps.png for all; tells what was written."""
     if not methods:
         raise UsageError("say which methods, for example --methods gradcam,ig")
     chosen = [registry.method(spec) for spec in methods]
-    task = make_task(TaskSpec(model, data or registry.model(model).data, len(paths), calibration), device)
-    raw = torch.stack([images.read(path, task.model.shape) for path in paths])  # (N, C, H, W)
+    network = registry.model(model)
+    raw = torch.stack([images.read(path, network.shape) for path in paths])  # (N, C, H, W)
+    if data or _has_data(network):
+        task = make_task(TaskSpec(model, data, len(paths), calibration), device)
+    else:
+        task = _task_of_images(network, model, raw, [path.name for path in paths], device)
+        if any(isinstance(method.explainer, FittedExplainer) for method in chosen):
+            yield "explainers are fitted on these images alone; give --data to fit them on more"
     x = task.normalise(raw)
     target = task.predictions(x)
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,11 +109,38 @@ def explain(
             for each, one in zip(found, values, strict=True):
                 each[row] = one
     for path, image, label, each in zip(paths, raw, target.tolist(), found, strict=True):
-        shown = picture(image.numpy())
+        shown, said = picture(image.numpy()), task.probe.classes[label]
         for row, values in each.items():
             save(overlay(shown, values), folder / f"{path.stem}.{row.replace(':', '-')}.png")
-        sheet(shown, each, f"{path.name}: {task.probe.classes[label]}", folder / f"{path.stem}.maps.png")
-        yield f"{path}: {task.probe.classes[label]}; {len(each)} maps in {folder / path.stem}.*.png"
+        sheet(shown, each, f"{path.name}: {said}", folder / f"{path.stem}.maps.png")
+        yield f"{path}: {said}; {len(each)} maps in {folder / path.stem}.*.png"
+
+
+def _has_data(network: Model) -> bool:
+    """Whether the data that the network learned from are at hand, without being told where."""
+    try:
+        return bool(registry.data(network.data).classes)
+    except MibenchError:
+        return False
+
+
+def _task_of_images(network: Model, spec: str, raw: torch.Tensor, names: Sequence[str], device: str) -> Task:
+    """A task whose data are the images themselves."""
+    loaded = network.load()
+    with torch.no_grad():
+        classes = loaded(torch.zeros(1, *network.shape)).shape[1]
+    given = Given(raw, names, classes)
+    probe = open_probe(
+        loaded,
+        kind=network.kind,
+        local=network.local,
+        representation=network.representation,
+        depths=network.depths,
+        shape=network.shape,
+        classes=given.classes,
+        device=device,
+    )
+    return Task(TaskSpec(spec, given.name, len(raw), len(raw)), network, given, probe)
 
 
 def _maps(

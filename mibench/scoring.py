@@ -50,7 +50,8 @@ def score(job: Job) -> list[Outcome]:
     """Score rows by metrics; a metric that fails on all rows together is asked for each row alone."""
     setting = job.setting
     scene = scene_of(job.task, setting.device, setting.precision, job.cells[0].seed, setting.batch)
-    evidence = {row: gather(Path(setting.folder), source) for row, source in job.rows.items()}
+    asked = {cell.method for cell in job.cells}  # rows whose maps failed are no longer among the cells
+    evidence = {row: gather(Path(setting.folder), source) for row, source in job.rows.items() if row in asked}
     by_metric: dict[str, list[Cell]] = {}
     for cell in job.cells:
         by_metric.setdefault(cell.metric, []).append(cell)
@@ -72,7 +73,8 @@ def gather(folder: Path, source: RowSource) -> tuple[Evidence, list[str]]:
         return maps.Saved(method.wrapper.wrap(only, spec), {spec.name: saved.reasons[spec.name]})
 
     saved = look(source.maps)
-    variants = {name: look([key]).explanation.maps[spec.name] for name, key in source.variants.items()}
+    there = {name: key for name, key in source.variants.items() if maps.path(folder, key).exists()}
+    variants = {name: look([key]).explanation.maps[spec.name] for name, key in there.items()}
     return evidence_of(saved, spec, variants), list(saved.reasons[spec.name])
 
 

@@ -1,7 +1,8 @@
 """An engine carries jobs to workers and brings their outcomes back; the order of work is decided here, for all engines.
 
 A job starts when every cell that it needs has an outcome. A cell whose needs failed fails with their reason. A job of
-several cells that is lost whole is asked again cell by cell, so that only the guilty one fails.
+several cells that is lost whole is asked again cell by cell, so that only the guilty one fails. One that is lost for
+want of memory is asked again when nothing runs beside it, for its neighbours may have been the guilty ones.
 """
 
 from __future__ import annotations
@@ -67,21 +68,26 @@ def answers(
     engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome], *, alone: bool = False
 ) -> Iterator[tuple[Job, list[Outcome]]]:
     """Perform jobs after what they need, `alone` one at a time, and tell the outcome of every cell once."""
-    in_hand = 1 if alone else engine.workers * IN_HAND
     schedule = _Schedule(jobs, known)
-    while schedule.busy or engine.pending:
+    hungry: deque[Job] = deque()  # lost for want of memory: each is tried once more when nothing else runs
+    while schedule.busy or hungry or engine.pending:
         yield from schedule.failed()
-        while schedule.ready and engine.pending < in_hand:
+        while schedule.ready and engine.pending < (1 if alone else engine.workers * IN_HAND):
             engine.submit(schedule.ready.popleft())
+        last_try = bool(hungry) and not engine.pending
+        if last_try:
+            engine.submit(hungry.popleft())
         if not engine.pending:
             continue
         for job, answer in engine.collect():
             if isinstance(answer, Loss) and len(job.cells) > 1:
                 schedule.ready.extendleft(reversed(job.singly()))
-                continue
-            outcomes = [answer.outcome(job.cells[0].key)] if isinstance(answer, Loss) else list(answer)
-            schedule.settle(outcomes)
-            yield job, outcomes
+            elif isinstance(answer, Loss) and answer.status == "oom" and not (alone or last_try):
+                hungry.append(job)
+            else:
+                outcomes = [answer.outcome(job.cells[0].key)] if isinstance(answer, Loss) else list(answer)
+                schedule.settle(outcomes)
+                yield job, outcomes
 
 
 class _Schedule:
