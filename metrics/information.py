@@ -190,10 +190,9 @@ def known(scene: Scene) -> Truth:
 
 def claimed(row: Evidence, role: Role) -> Tensor | None:
     """The map (B, H, W) by which a row answers for a quantity: its own, or its explainer's where it is the main one."""
-    own: Role = "decision" if row.spec.role == "mask" else row.spec.role
-    if own == role:
+    if row.spec.role == role or (row.spec.role, role) == ("mask", "decision"):
         return row.raw
-    return row.siblings.get(role) if own == "decision" else None
+    return row.siblings.get(role) if row.spec.role == "decision" else None
 
 
 def holds(truth: Truth, role: Role) -> Tensor:

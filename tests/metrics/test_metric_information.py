@@ -124,6 +124,9 @@ def test_a_main_row_answers_for_its_explainers_other_maps_and_they_for_themselve
     assert mean(TotalAUC, scene, found["decision"]) == mean(TotalAUC, scene, found["total"]) == 0.0
     assert math.isnan(mean(TotalAUC, scene, found["redundant"]))
     assert math.isnan(mean(DecisionAUC, scene, found["total"]))
+    mask = dataclasses.replace(found["decision"], spec=MapSpec("mask", role="mask"))
+    assert mean(DecisionAUC, scene, mask) == 1.0
+    assert math.isnan(mean(TotalAUC, scene, mask))
 
 
 @pytest.mark.parametrize("unit", ["nats", "bits"])
