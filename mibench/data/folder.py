@@ -43,14 +43,13 @@ class Folder(Data):
         root = Path(self.argument)
         names = [path.relative_to(root).as_posix() for path in paths]
         chosen = members(split, names, labels)[:count]
-        if not chosen:
-            raise DataError(f"{root} has too few pictures for a {split} split: {len(paths)} in all")
-        x = torch.stack([read(paths[index], shape) for index in chosen])  # (N, C, H, W)
+        x = torch.stack([read(paths[index], shape) for index in chosen] or [torch.zeros(shape)])  # (N, C, H, W)
         smaller = [paths[index] for index in chosen if is_smaller(paths[index], shape)]
         if smaller:
             what = f"{len(smaller)} of {len(chosen)} pictures (first {smaller[0]}) are smaller than the model's input"
             warnings.warn(f"{what} of {shape[-2]}x{shape[-1]} and were enlarged", stacklevel=2)
-        return Samples(x, torch.tensor([labels[index] for index in chosen]), tuple(names[index] for index in chosen))
+        label = torch.tensor([labels[index] for index in chosen], dtype=torch.int64)
+        return Samples(x[: len(chosen)], label, tuple(names[index] for index in chosen))
 
     def _listed(self) -> tuple[tuple[str, ...], list[Path], list[int]]:
         if not self.argument:

@@ -191,11 +191,10 @@ def test_a_folder_without_a_path_says_how_to_write_one() -> None:
         registry.data("folder").load("scoring", 1, SHAPE)
 
 
-def test_a_folder_too_small_for_a_split_says_so(tmp_path: Path) -> None:
+def test_a_folder_of_one_picture_has_it_scored_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "only").mkdir()
     Image.new("RGB", (40, 40)).save(tmp_path / "only" / "one.png")
-    with pytest.raises(DataError, match="too few pictures for a training split: 1 in all"):
-        load(tmp_path, "training")
+    assert [len(load(tmp_path, split)) for split in ("training", "calibration", "scoring")] == [0, 0, 1]
 
 
 def test_a_file_of_classes_gives_the_labels(folder: Path) -> None:

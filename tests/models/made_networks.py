@@ -27,6 +27,13 @@ class Dicing(Plain):
         return super().forward(x) + torch.rand(1)
 
 
+class Pair(Plain):
+    """Gives more than logits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x), x  # type: ignore[return-value]
+
+
 def build() -> nn.Module:
     return Plain()
 
@@ -45,3 +52,13 @@ def broken() -> nn.Module:
 
 def number() -> int:
     return 3
+
+
+def pair() -> nn.Module:
+    return Pair()
+
+
+def poisoned() -> nn.Module:
+    network = Plain()
+    network.fc.weight.data[1, 1] = float("nan")
+    return network
