@@ -42,6 +42,15 @@ def test_intervals_of_64_samples_cover_the_mean_in_94_to_96_of_100(name: str) ->
     assert 0.94 <= coverage(lambda: draw(rng, (1000, 1, 64)), mean) <= 0.96
 
 
+def test_intervals_of_skewed_scores_miss_on_both_sides_alike() -> None:
+    rng = np.random.default_rng(22)
+    low, high = np.concatenate(
+        [ours.intervals(bootstrap(rng.exponential(size=(1000, 1, 64)), f"skew {k}")) for k in range(4)], axis=1
+    )
+    assert 0.015 <= np.mean(low > 1) <= 0.035
+    assert 0.015 <= np.mean(high < 1) <= 0.035
+
+
 @pytest.mark.parametrize("samples", [8, 16])
 def test_intervals_of_few_samples_are_stretched_to_cover(samples: int) -> None:
     rng = np.random.default_rng(2)

@@ -71,7 +71,6 @@ def read(table: pd.DataFrame, methods: Sequence[str], samples: pd.Index[str], si
     method = pd.Index(methods).get_indexer(pd.Index(table["method"]))
     values = np.full((len(methods), len(seeds), len(samples)), np.nan)
     values[method, seed, samples.get_indexer(pd.Index(table["sample"]))] = sign * table["value"].to_numpy(float)
-    values[~np.isfinite(values)] = np.nan
     ran = np.zeros((len(methods), len(seeds), 1), bool)
     ran[method, seed] = True
     scored = (np.isfinite(values) | ~ran).all(1) & ran.any(1)

@@ -21,8 +21,8 @@ MADE = "mibench:"  # how the names of a page's own facts begin
 def write(results: Results, folder: Path, name: str = "leaderboard") -> Board:
     """Write a run's table and page into a folder."""
     made = board(results)
-    _put(folder / f"{name}.csv", to_csv(made))
-    _put(folder / f"{name}.html", to_html(made))
+    put(folder / f"{name}.csv", to_csv(made))
+    put(folder / f"{name}.html", to_html(made))
     return made
 
 
@@ -31,7 +31,7 @@ def index(folder: Path) -> None:
     tables = {path: pd.read_csv(path, keep_default_na=False) for path in sorted(folder.glob("*.csv"))}
     boards = [_entry(path, table) for path, table in tables.items() if tuple(table.columns) == COLUMNS]
     others = [path.name for path, table in tables.items() if tuple(table.columns) != COLUMNS]
-    _put(folder / "index.html", str(template("index.html").render(boards=boards, others=others)))
+    put(folder / "index.html", str(template("index.html").render(boards=boards, others=others)))
 
 
 def _entry(path: Path, table: pd.DataFrame) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _facts(page: Path) -> Iterator[tuple[str, str]]:
     yield from found
 
 
-def _put(path: Path, text: str) -> None:
+def put(path: Path, text: str) -> None:
     """Write a whole file or leave the old one, whatever happens half-way."""
     beside = path.with_name(path.name + ".part")
     try:

@@ -30,6 +30,7 @@ class MetricCard:
     gate: bool = False
     paper: str = ""
     about: str = ""  # one plain sentence: what the number means
+    version: int = 1  # scores of two versions are not compared
 
     @property
     def plain(self) -> str:

@@ -122,6 +122,7 @@ def test_a_metric_turned_upside_down_opposes_and_flips_every_pair_that_is_surely
     found = {(flip.first, flip.second): flip for flip in flips(panels)}
     assert found["mire", "saliency"].first_above == ("auc",)
     assert found["mire", "saliency"].second_above == ("contrary",)
+    assert not any(place.dominated for place in standings({made_up.TASKS[0]: panels}).places)
 
 
 def test_tests_over_tasks_need_enough_tasks(whole: Board) -> None:
