@@ -181,6 +181,38 @@ def report(
         out.print(f"wrote {file}", soft_wrap=True)
 
 
+ThresholdsOption = Annotated[Path | None, typer.Option(help="A TOML of what counts as a change; default: ours.")]
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A run's folder, or a leaderboard's CSV.")],
+    after: Annotated[Path, typer.Argument(help="The later one.")],
+    thresholds: ThresholdsOption = None,
+) -> None:
+    """What became better or worse between two runs, as Markdown. Exit 4 if they cannot be compared."""
+    from mibench import comparison, regression
+
+    sides = regression.side(before), regression.side(after)
+    changes = comparison.compare(*sides, comparison.read_thresholds(thresholds))
+    out.print(comparison.to_markdown(changes, str(before), str(after)), markup=False, soft_wrap=True)
+
+
+@app.command()
+def gate(
+    folder: Annotated[Path | None, typer.Argument(help="The run's folder; default: the newest in runs/.")] = None,
+    baseline: Annotated[Path, typer.Option(help="A folder of leaderboards, one of them, or a run.")] = LEADERBOARDS,
+    thresholds: ThresholdsOption = None,
+) -> None:
+    """Compare a run with the committed leaderboard of its suite. Exit 1 if anything became worse."""
+    from mibench import comparison, regression
+
+    folder = folder or _newest()
+    changes = regression.gate(folder, baseline, comparison.read_thresholds(thresholds))
+    out.print(comparison.to_markdown(changes, str(baseline), str(folder)), markup=False, soft_wrap=True)
+    raise typer.Exit(1 if any(change.is_regression for change in changes) else 0)
+
+
 @app.command()
 def show(
     what: Annotated[

@@ -5,6 +5,7 @@ Everything comes from the run's folder; nothing is explained or scored anew.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +41,7 @@ def metric_card(metric: Metric) -> MetricCard:
     about = (type(metric).__doc__ or "").strip().partition("\n")[0]
     name = registry.label(metric)
     facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, metric.paper)
-    return MetricCard(name, metric.title, *facts, about)
+    return MetricCard(name, metric.title, *facts, about, metric.version)
 
 
 def _title(method: registry.Method, map_name: str) -> str:
@@ -185,6 +186,15 @@ def _facts(about: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def identity_of(store: Store) -> dict[str, str]:
+    """What must be equal for two runs' scores to be compared: samples, weights and metric versions, by name."""
+    about = store.about()
+    identity = {f"metric {card['name']}": str(card.get("version", 1)) for card in about["cards"]["metrics"]}
+    for name, task in about["tasks"].items():
+        identity |= {f"data of {name}": task["data_hash"], f"weights of {name}": task["weights_hash"]}
+    return identity
+
+
 def publish(runs: Sequence[Path], folder: Path) -> list[Path]:
     """Write the boards of runs into a folder under their suites' names, and its index."""
     from mibench.leaderboard import publish as boards
@@ -193,6 +203,8 @@ def publish(runs: Sequence[Path], folder: Path) -> list[Path]:
     for run in runs:
         with Store(run) as store:
             results = results_of(store)
+            identity = identity_of(store)
         boards.write(results, folder, results.suite)
-        files += [folder / f"{results.suite}.csv", folder / f"{results.suite}.html"]
+        boards.put(folder / f"{results.suite}.json", json.dumps(identity, indent=1, sort_keys=True) + "\n")
+        files += [folder / f"{results.suite}.{ending}" for ending in ("csv", "html", "json")]
     return files
