@@ -127,16 +127,17 @@ def walk(model: nn.Module, depth: Depth) -> Chain:
     while isinstance(node, fx.Node) and node.op != "placeholder":
         if depth == "classifier" and _opened(layers) and not _pools(model, node):
             break
-        layers.insert(0, _layer(model, node))
+        if not isinstance(layer := _layer(model, node), Nothing):
+            layers.insert(0, layer)
         node = node.args[0]
     if not isinstance(node, fx.Node):
         raise Unsupported(f"the network's output is a {type(node).__name__}, not one tensor of logits")
-    layers = list(_folded([layer for layer in layers if not isinstance(layer, Nothing)]))
+    layers = list(_folded(layers))
     if not layers or not isinstance(layers[-1], Dense):
         raise Unsupported("the network does not end in a dense layer, whose outputs are the logits")
     if node.op == "placeholder":
         return Chain("input", lambda x: x, tuple(layers))
-    return Chain(str(node.target), _up_to(model, graph, node), tuple(layers))
+    return Chain(_name(node), _up_to(model, graph, node), tuple(layers))
 
 
 def _trace(model: nn.Module) -> fx.Graph:
@@ -153,6 +154,10 @@ def _kind(model: nn.Module, node: fx.Node) -> type[Layer] | None:
     return FUNCTIONS.get(node.target)
 
 
+def _name(node: fx.Node) -> str:
+    return str(node.target) if node.op == "call_module" else node.name
+
+
 def _opened(layers: list[Layer]) -> bool:
     """Whether the walk down has come through the dense layers and the flattening below them."""
     return bool(layers) and isinstance(layers[0], Reshape | Mean | Pick)
@@ -165,7 +170,7 @@ def _pools(model: nn.Module, node: fx.Node) -> bool:
 
 def _layer(model: nn.Module, node: fx.Node) -> Layer:
     """The layer of one node, if it is of a kind that we know how to go down through."""
-    name = str(node.target) if node.op == "call_module" else node.name
+    name = _name(node)
     joined = [n for n in (*node.args, *node.kwargs.values()) if isinstance(n, fx.Node) and not _is_size(n)]
     if len(joined) > 1:
         raise Unsupported(f"values meet at {name!r} (a residual sum, say): the network is no chain of layers there")
@@ -239,5 +244,7 @@ def _up_to(model: nn.Module, graph: fx.Graph, base: fx.Node) -> Callable[[Tensor
         if node is base:
             break
     part.output(copied[base])
-    part.eliminate_dead_code()
-    return fx.GraphModule(model, part)
+    to_base = fx.GraphModule(model, part)
+    to_base.graph.eliminate_dead_code()
+    to_base.recompile()
+    return to_base

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-FLOOR = 1e-9  # of a covariance's mean eigenvalue: with it a singular one has the solution of least norm
+FLOOR = 1e-7  # of a covariance's mean eigenvalue: over the noise of single precision; a singular one is solvable with it
 
 
 @dataclass(frozen=True)
