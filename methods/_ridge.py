@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-FLOOR = 1e-7  # of a covariance's mean eigenvalue: over the noise of single precision; a singular one is solvable with it
+FLOOR = 1e-7  # of a covariance's mean eigenvalue: over single precision's noise, and it makes a singular one solvable
 
 
 @dataclass(frozen=True)
