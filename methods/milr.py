@@ -47,7 +47,7 @@ class Parameters(contract.Parameters):
     keep: Literal["prediction", "label"] = "prediction"  # what l(X) asks the network to go on saying
     hidden: int = Field(256, ge=1)
     joint: int = Field(64, ge=0)  # a wider z is mapped to so many dimensions for the critic; 0: never
-    epochs: int = Field(20, ge=1)
+    epochs: int = Field(10, ge=1)
     batch: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
     references: int = Field(8192, ge=1)  # calibration features that are negatives when explaining
