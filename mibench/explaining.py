@@ -58,10 +58,10 @@ def prepare(job: Job) -> Prepared:
     """Make sure that the network is trained and the samples are there; keep a few samples to be looked at."""
     task = task_of(job.task, job.setting.device, job.setting.precision)
     scoring, probe = task.scoring, task.probe
-    shown = Explanation({}, {"label": scoring.label, "target": task.target}, {"x": scoring.x})
-    first = {name: tensor[: job.samples] for name, tensor in shown.facts.items()}
-    few = Explanation({}, first, {"x": scoring.x[: job.samples]})
-    maps.write(maps.path(Path(job.setting.folder), picture_key(task)), maps.Saved(few))
+    seen = {"x": scoring.x[: job.samples]}
+    if scoring.mask is not None:
+        seen["mask"] = scoring.mask[: job.samples].float()
+    maps.write(maps.path(Path(job.setting.folder), picture_key(task)), maps.Saved(Explanation({}, {}, seen)))
     facts = {
         "kind": probe.kind,
         "layer": probe.local,

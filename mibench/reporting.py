@@ -64,7 +64,7 @@ def results_of(store: Store) -> Results:
         metrics=metrics,
         methods=methods,
         tasks=tuple(_task(name, task) for name, task in tasks.items()),
-        costs=_costs(store.cells(), places),
+        costs=_costs(store.cells(), places, about["rows"]),
         gates=gates(scores, metrics, about["suite"]["chance"]),
         samples=tuple(each for name in tasks for each in samples_of(store, name, range(about["pictures"]))),
         facts=_facts(about),
@@ -79,7 +79,8 @@ def samples_of(store: Store, task: str, numbers: Iterable[int]) -> list[Sample]:
     file = maps.path(store.folder, about["facts"].get("pictures", ""))
     if not file.exists():
         return []
-    x = maps.read([file]).explanation.signals["x"]
+    seen = maps.read([file]).explanation.signals
+    x, masks = seen["x"], seen.get("mask")
     named = store.samples(task)
     pictures = {number: picture(x[number].numpy()) for number in numbers if number < min(len(x), len(named))}
     rows = {row: found for row, found in row_maps(store, task).items() if found is not None}
@@ -91,6 +92,7 @@ def samples_of(store: Store, task: str, numbers: Iterable[int]) -> list[Sample]:
             image,
             {row: each[number].astype(np.float32) for row, each in rows.items() if number < len(each)},
             *named[number][1:],
+            mask=None if masks is None else masks[number].numpy() > 0,
         )
         for number, image in pictures.items()
     ]
@@ -146,17 +148,24 @@ def _cells(store: Store, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
     return pd.DataFrame([(*key, *value) for key, value in worst.items()], columns=list(CELLS))
 
 
-def _costs(cells: Iterable[Recorded], places: Mapping[str, tuple[str, str]]) -> dict[tuple[str, str, str], Any]:
-    """Costs by row, under the names that the leaderboard knows."""
+def _costs(
+    cells: Iterable[Recorded], places: Mapping[str, tuple[str, str]], rows: Mapping[str, Mapping[str, str]]
+) -> dict[tuple[str, str, str], Any]:
+    """Costs by row, under the names that the leaderboard knows; an explainer's rows cost what it costs."""
     names = [cost.name for cost in COSTS]
-    costs: dict[tuple[str, str, str], dict[str, float]] = {}
+    costs: dict[tuple[str, str], dict[str, float]] = {}
     for cell in cells:
-        place = (*places[cell.task], cell.method)
         if cell.stage == "cost" and cell.status == "ok":
-            costs.setdefault(place, {}).update({name: cell.facts[name] for name in names if name in cell.facts})
+            found = {name: cell.facts[name] for name in names if name in cell.facts}
+            costs.setdefault((cell.task, cell.method), {}).update(found)
         if cell.stage == "fit" and cell.status == "ok" and cell.variant == TRAINED and cell.seed == 0:
-            costs.setdefault(place, {})["fit_seconds"] = cell.facts["seconds"]
-    return costs
+            costs.setdefault((cell.task, cell.method), {})["fit_seconds"] = cell.facts["seconds"]
+    return {
+        (*places[task], row): found
+        for (task, explainer), found in costs.items()
+        for row, source in rows.items()
+        if source["explainer"] == explainer
+    }
 
 
 def _task(name: str, about: Mapping[str, Any]) -> TaskCard:
@@ -177,6 +186,7 @@ def _facts(about: Mapping[str, Any]) -> dict[str, str]:
     libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items() if version)
     return {
         "suite": about["suite"]["description"],
+        "date": about["started"][:10],
         "seeds": str(about["suite"]["seeds"]),
         "device": f"{machine['device']}, {about['setting']['precision']}",
         "processor": f"{machine['processor']}, {machine['cores']} cores",
@@ -207,4 +217,5 @@ def publish(runs: Sequence[Path], folder: Path) -> list[Path]:
         boards.write(results, folder, results.suite)
         boards.put(folder / f"{results.suite}.json", json.dumps(identity, indent=1, sort_keys=True) + "\n")
         files += [folder / f"{results.suite}.{ending}" for ending in ("csv", "html", "json")]
-    return files
+    boards.index(folder)
+    return [*files, folder / "index.html"]
