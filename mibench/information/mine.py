@@ -16,7 +16,7 @@ from mibench.information.infonce import CHUNK, log_partition, scores
 
 
 def log_normaliser(query: Tensor, keys: Tensor, *, dtype: torch.dtype = torch.float32, chunk: int = CHUNK) -> Tensor:
-    """log of the mean exp f of a representation with another sample's cells: queries (N, D), keys (N, K, D), a scalar."""
+    """log of the mean exp f of a representation with another sample's cells: queries (N, D), keys (N, K, D)."""
     count, cells, _ = keys.shape
     if count < 2:
         raise ValueError("MINE pairs each representation with other samples' features, and there is only one sample")

@@ -75,6 +75,13 @@ def test_the_page_says_met_where_the_truth_was_found() -> None:
     assert page.count(": met") == len(mire_beta.NOISE_CLAIMS) + 2 * len(mire_beta.TOTAL_CLAIMS)
     assert "1.79 ± 0.00 / 0.00 ± 0.00 / 0.00 ± 0.00" in page
     assert mire_beta.COMMAND in page
+    assert "the command does them all" not in page
+
+
+def test_a_part_of_the_study_says_that_it_is_one() -> None:
+    part = [fit for fit in every() if fit.seed < 3]
+    said = f"This page shows {len(part)} of the study's {len(every())} fits"
+    assert said in describe(part, small_task())
 
 
 def test_the_page_says_missed_with_the_beta_and_the_figure() -> None:
