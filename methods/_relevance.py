@@ -105,7 +105,8 @@ def _as_module(node: fx.Node, model: nn.Module, layers: dict[str, nn.Module]) ->
         return Mean(node)
     if node.target in MOVES:
         return None
-    raise Unsupported(f"there is no relevance rule for {getattr(node.target, '__name__', node.target)} ({node.name})")
+    what = "a parameter by itself" if node.op == "get_attr" else getattr(node.target, "__name__", node.target)
+    raise Unsupported(f"there is no relevance rule for {what} ({node.name})")
 
 
 def _own_module(node: fx.Node, layer: nn.Module, layers: dict[str, nn.Module]) -> nn.Module:
