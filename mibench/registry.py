@@ -253,10 +253,10 @@ def _classes(loaded: Any, bases: tuple[type, ...]) -> Iterator[type[Any]]:
             raise TypeError(f"{loaded.__name__} is not a concrete {' or '.join(base.__name__ for base in bases)}")
         yield loaded
     elif inspect.ismodule(loaded):
-        for _, cls in sorted(vars(loaded).items()):
-            own = inspect.isclass(cls) and cls.__module__ == loaded.__name__ and not cls.__name__.startswith("_")
-            if own and issubclass(cls, bases) and not inspect.isabstract(cls):
-                yield cls
+        classes = [cls for _, cls in sorted(vars(loaded).items()) if inspect.isclass(cls) and issubclass(cls, bases)]
+        own = [cls for cls in classes if cls.__module__ == loaded.__name__ and not cls.__name__.startswith("_")]
+        shared = {base for cls in own for base in cls.__mro__[1:]}  # plug-ins are final: what has heirs is no plug-in
+        yield from (cls for cls in own if cls not in shared and not inspect.isabstract(cls))
     else:
         raise TypeError(f"an entry point must name a class or a module, not {type(loaded).__name__}")
 
