@@ -57,7 +57,7 @@ def test_the_input_s_logits_are_asked_for_once_for_all_rows_and_both_scores() ->
     rows = {name: evidence(maps, signals={"source": world.scene.x * 0.5}) for name in "abc"}
     Apc().score(world.scene, rows)
     PositiveApc().score(world.scene, rows)
-    assert sum(len(batch) for batch in world.shown) == 3 * (1 + len(rows))
+    assert len(world.shown) == 3 * (1 + len(rows))
 
 
 def test_maps_that_do_not_look_at_the_class_have_no_sensitivity() -> None:
