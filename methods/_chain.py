@@ -52,10 +52,6 @@ class Mean(Layer):
     """Means over windows of each channel, (B, C, H, W) -> (B, C, h, w)."""
 
 
-class Pick(Layer):
-    """One token of a sequence, (B, T, C) -> (B, C)."""
-
-
 class Scale(Layer):
     """Batch norm where it cannot be folded: x scale + shift, channel by channel."""
 
@@ -95,7 +91,6 @@ FUNCTIONS: dict[Any, type[Layer]] = {
     **dict.fromkeys((torch.mean, "mean"), Mean),
     **dict.fromkeys((torch.flatten, "flatten", "view", "reshape", "squeeze", torch.squeeze), Reshape),
     **dict.fromkeys((F.dropout, F.dropout2d, "contiguous"), Nothing),
-    operator.getitem: Pick,
 }
 
 
@@ -160,12 +155,12 @@ def _name(node: fx.Node) -> str:
 
 def _opened(layers: list[Layer]) -> bool:
     """Whether the walk down has come through the dense layers and the flattening below them."""
-    return bool(layers) and isinstance(layers[0], Reshape | Mean | Pick)
+    return bool(layers) and isinstance(layers[0], Reshape | Mean)
 
 
 def _pools(model: nn.Module, node: fx.Node) -> bool:
     """Whether a node is part of the way from the top feature map to a vector."""
-    return _kind(model, node) in (Reshape, Mean, Pick, Nothing)
+    return _kind(model, node) in (Reshape, Mean, Nothing)
 
 
 def _layer(model: nn.Module, node: fx.Node) -> Layer:
@@ -175,6 +170,9 @@ def _layer(model: nn.Module, node: fx.Node) -> Layer:
     if len(joined) > 1:
         raise Unsupported(f"values meet at {name!r} (a residual sum, say): the network is no chain of layers there")
     kind = _kind(model, node)
+    if node.target is operator.getitem:
+        source = _name(joined[0])
+        raise Unsupported(f"layer {source!r} gives tokens: no rectifier silences any, so a class would have one map")
     if kind is None:
         what = type(model.get_submodule(name)).__name__ if node.op == "call_module" else str(node.target)
         raise Unsupported(f"layer {name!r} ({what}) cannot be inverted")
@@ -201,8 +199,6 @@ def _function(kind: type[Layer], name: str, node: fx.Node) -> Callable[[Tensor],
         return lambda x: x.flatten(1)
     rest: tuple[Any, ...] = node.args[1:]
     named: dict[str, Any] = node.kwargs
-    if kind is Pick and not (isinstance(rest[0], tuple) and rest[0][0] == slice(None) and isinstance(rest[0][-1], int)):
-        raise Unsupported(f"layer {name!r} takes {rest[0]} of its input, which is no single token")
     if node.target is F.avg_pool2d:
         return nn.AvgPool2d(*rest, **named)
     call: Any = getattr(Tensor, node.target) if isinstance(node.target, str) else node.target

@@ -89,21 +89,21 @@ class _Cells(_Sums):
 
     def add(self, y: Tensor, m: Tensor, x: Tensor) -> None:
         self.count += len(y)
-        seen = lifted(m, x) * x  # (B, C, h, w) or (B, T, C)
+        seen = lifted(m) * x  # (B, C, h, w)
         self.increase(m=m.sum(0), ym=y.T @ m, yym=y.square().T @ m, x=x.double().sum(0), mx=seen.double().sum(0))
         if self.count == len(y):
             self.ymx = seen.new_zeros((y.shape[1], seen[0].numel()))
         self.ymx.addmm_(y.T, seen.flatten(1))  # in place and in single precision, for its size
 
     def solve(self, weight: Tensor, bias: Tensor) -> Inverse:
-        """(2) for all classes, (classes, C, h, w) or (classes, T, C); no biases, which nobody needs at the base."""
+        """(2) for all classes, (classes, C, h, w); no biases, which nobody needs at the base."""
         x, mx = self.mean("x"), self.mean("mx")
         m, ym, yym = self.mean("m"), self.mean("ym"), self.mean("yym")
         source = weight * ym + bias * m  # (classes, C): E S
         square = weight.square() * yym + 2 * weight * bias * ym + bias.square() * m  # E S^2
         found = self.ymx.reshape(-1, *x.shape)
         for some in torch.split(torch.arange(len(weight), device=x.device), AT_A_TIME):
-            w, b, s, ss = (lifted(part[some], x[None]) for part in (weight, bias, source, square))
+            w, b, s, ss = (lifted(part[some]) for part in (weight, bias, source, square))
             covariance = w * found[some].double() / self.count + b * mx - s * x
             found[some] = slope(covariance, ss - s.square(), ss).float()
         return Inverse(found, None)

@@ -1,6 +1,6 @@
 """Going down through one layer of a chain: what the source above it says about the activation below it.
 
-Learned from the data are the ways down through a dense layer, a convolution, a mean and the choice of a token; max
+Learned from the data are the ways down through a dense layer, a convolution and a mean; max
 pooling is undone by the explained sample's switches (eq. 8), batch norm by its own numbers, a rectifier by nothing:
 what it had silenced is silenced again by the forward ReLU (eq. 9). (Deng et al. 2021, section 4.)
 """
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mibench.contract import Unsupported
-from mibench.methods._chain import Chain, Convolution, Dense, Layer, MaxPool, Mean, Pick, Rectifier, Reshape, Scale
+from mibench.methods._chain import Chain, Convolution, Dense, Layer, MaxPool, Mean, Rectifier, Reshape, Scale
 from mibench.methods._filters import FilterSums, Windows
 from mibench.methods._ridge import DenseSums, Inverse, SpreadSums, lifted
 
@@ -24,7 +24,7 @@ Inverses = Mapping[int, Inverse]  # by the layer's place in the chain
 
 def is_learned(layer: Layer) -> bool:
     """Whether the way down through a layer is learned."""
-    return isinstance(layer, Dense | Convolution | Mean | Pick)
+    return isinstance(layer, Dense | Convolution | Mean)
 
 
 def descend(
@@ -57,7 +57,7 @@ def undo(layer: Layer, inverse: Inverse | None, s: Tensor, x: Tensor, *, linear:
             return F.linear(s, inverse.weight, bias)  # (B, G) -> (B, F)
         return F.linear(F.linear(s, inverse.weight), inverse.basis.T, bias)  # (B, G) -> (B, n) -> (B, F)
     if spreads(layer, s, x):
-        spread = lifted(s, x) * inverse.weight  # (B, C, 1, 1) * (C, h, w), or (B, 1, C) * (T, C)
+        spread = lifted(s) * inverse.weight  # (B, C, 1, 1) * (C, h, w)
         return spread if linear or inverse.bias is None else spread + inverse.bias
     return Windows.of(layer.run, s, x).rebuild(inverse, s, x, linear=linear)
 
@@ -100,9 +100,8 @@ def affine(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor) -> tuple[Tensor, Te
 
 
 def spreads(layer: Layer, s: Tensor, x: Tensor) -> bool:
-    """Whether one number of each channel becomes all its cells or tokens."""
-    channels = x.shape[1] if x.dim() == 4 else x.shape[-1]
-    return isinstance(layer, Mean | Pick) and s[0].numel() == channels
+    """Whether one number of each channel becomes all its cells."""
+    return isinstance(layer, Mean) and x.dim() == 4 and s[0].numel() == x.shape[1]
 
 
 def sums_for(layer: Layer, s: Tensor, x: Tensor, penalty: float) -> Sums:

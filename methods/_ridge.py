@@ -20,8 +20,8 @@ FLOOR = 1e-7  # of a covariance's mean eigenvalue: over single precision's noise
 class Inverse:
     """A learned map from a source to the activation below its layer."""
 
-    weight: Tensor  # dense (F, G); filters (C_out, C_in / groups, k, k); spread (C, h, w) or (T, C)
-    bias: Tensor | None  # (F); (C_in); (C, h, w) or (T, C); None where only the linear part is needed
+    weight: Tensor  # dense (F, G); filters (C_out, C_in / groups, k, k); mean (C, h, w)
+    bias: Tensor | None  # (F); (C_in); (C, h, w); None where only the linear part is needed
     basis: Tensor | None = None  # (n, F): a dense map in its dual form is basisᵀ weight, with weight (n, G)
 
     def multiplied_out(self) -> Inverse:
@@ -84,16 +84,16 @@ class DenseSums:
 
 
 class SpreadSums:
-    """Every cell or token of a channel from that channel's one number: a regression for each, from scalar to scalar."""
+    """Every cell of a channel from that channel's one number: a regression for each, from scalar to scalar."""
 
     def __init__(self) -> None:
         self.count = 0
         self.sums: list[Tensor] = []
 
     def add(self, s: Tensor, x: Tensor) -> None:
-        """Sources (B, C) and the activations below them, (B, C, h, w) or (B, T, C)."""
+        """Sources (B, C) and the activations below them (B, C, h, w)."""
         self.count += len(s)
-        s, x = lifted(s, x).double(), x.double()
+        s, x = lifted(s).double(), x.double()
         new = s.sum(0), s.square().sum(0), x.sum(0), (s * x).sum(0)
         self.sums = [a + b for a, b in zip(self.sums, new, strict=True)] if self.sums else list(new)
 
@@ -104,9 +104,9 @@ class SpreadSums:
         return Inverse(weight.float(), (x - weight * s).float())
 
 
-def lifted(s: Tensor, x: Tensor) -> Tensor:
-    """One number a channel, (B, C), shaped to meet cells (B, C, h, w) or tokens (B, T, C)."""
-    return s.reshape(len(s), -1, 1, 1) if x.dim() == 4 else s.reshape(len(s), 1, -1)
+def lifted(s: Tensor) -> Tensor:
+    """One number a channel, (B, C) or (B, C, 1, 1), shaped to meet cells (B, C, h, w)."""
+    return s.reshape(len(s), -1, 1, 1)
 
 
 def slope(covariance: Tensor, variance: Tensor, square: Tensor) -> Tensor:

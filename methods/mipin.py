@@ -8,7 +8,8 @@ what is left of the class, and silence what the explained sample itself left sil
 
 S_0 is the source signal, A_0 the attribution. Small networks are inverted down to the input. Of a large one only the
 classifier is (section 6.1.2): from the logits to the top feature map, where A is averaged over the channels, cut off at
-zero and upsampled. Where nothing is ever silent (tokens after a layer norm) A is the same for all samples of a class.
+zero and upsampled. Tokens are refused: nothing silences them, so A would be the same for all samples of a class, and a
+layer norm cancels the mean over its channels.
 
 Where the paper is silent: its convolutions are learned by 20 epochs of gradient descent, ours are the same least
 squares solved in closed form (`solver=sgd` for theirs); "learned for each class" is read as from the class's own
@@ -26,7 +27,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from math import isqrt
 from typing import Literal
 
 import torch
@@ -139,10 +139,5 @@ def _unseen(name: str) -> str:
 
 
 def _on_grid(attribution: Tensor) -> Tensor:
-    """The attribution of the top feature map, its channels' mean: (B, C, h, w) or (B, T, C) -> (B, h, w)."""
-    if attribution.dim() == 4:
-        return attribution.mean(1)
-    if attribution.dim() == 2:
-        return attribution[:, None]
-    side = isqrt(attribution.shape[1])  # the class token and its like come before the grid's
-    return attribution[:, -side * side :].mean(2).reshape(-1, side, side)
+    """The attribution of the top feature map, its channels' mean: (B, C, h, w) -> (B, h, w)."""
+    return attribution.mean(1) if attribution.dim() == 4 else attribution[:, None]

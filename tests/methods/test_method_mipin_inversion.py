@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mibench.methods._chain import Dense, Pick, Scale
+from mibench.methods._chain import Dense, Scale
 from mibench.methods._filters import FilterSums, Windows, descended
 from mibench.methods._inversion import affine, undo, unpool
 from mibench.methods._ridge import DenseSums, SpreadSums
@@ -114,16 +114,6 @@ def test_every_cell_of_a_mean_has_a_regression_of_its_own() -> None:
         pair = torch.stack([s[:, channel], x[:, channel, row, column]]).double()
         slope = torch.cov(pair)[0, 1] / pair[0].var()
         assert float(inverse.weight[channel, row, column]) == pytest.approx(float(slope), abs=1e-5)
-
-
-def test_a_picked_token_tells_about_all_tokens_of_its_channel() -> None:
-    x = drawn(20, 5, 4)
-    sums = SpreadSums()
-    sums.add(x[:, 0], x)
-    inverse = sums.solve()
-    rebuilt = undo(Pick("pick", lambda x: x[:, 0]), inverse, x[:, 0], x)
-    assert torch.allclose(rebuilt[:, 0], x[:, 0], atol=1e-5)
-    assert squared(rebuilt - x) < squared(x - x.mean(0))
 
 
 def test_switches_put_a_source_where_the_largest_value_was() -> None:
