@@ -150,6 +150,7 @@ def ratio(seconds: Mapping[str, tuple[float, float]], names: Any) -> float:
     return ours / theirs
 
 
+@pytest.mark.slow
 def test_ten_rows_on_small_images_cost_a_third_of_quantus() -> None:
     seconds = race(world_of(Small(), count=8, channels=1, side=28), step=28, patch=4)
     assert ratio(seconds, ["FaithfulnessCorrelation"]) < 1 / 5

@@ -19,8 +19,9 @@ from mibench.metrics.faithfulness_agreement import (
     FaithfulnessEstimate,
     Infidelity,
     MonotonicityCorrelation,
+    random_sets,
 )
-from mibench.metrics.faithfulness_curves import IROF, ROAD, PixelFlipping, RegionPerturbation
+from mibench.metrics.faithfulness_curves import IROF, ROAD, PixelFlipping, RegionPerturbation, segments
 from mibench.metrics.perturbation import descending, forwards, in_steps, parts, tiles
 
 DEFAULT = [PixelFlipping, RegionPerturbation, IROF, ROAD, FaithfulnessEstimate, FaithfulnessCorrelation]
@@ -47,6 +48,13 @@ def test_the_random_sets_of_all_rows_are_run_once(rows: tuple[Any, dict[str, Any
     metric = FaithfulnessCorrelation(FaithfulnessCorrelation.Parameters(runs=30))
     metric.score(world.scene, all_rows)
     assert len(world.shown) <= 5 * 31
+
+
+def test_random_sets_are_a_samples_own() -> None:
+    first, second, third = (random_sets(seeds, 50, 8, 0.2) for seeds in ((1, 2), (2,), (3,)))
+    assert torch.equal(first[1], second[0])
+    assert not torch.equal(second, third)
+    assert (first.sum(2) == 10).all()
 
 
 def test_slices_perturbed_for_one_metric_serve_another(rows: tuple[Any, dict[str, Any]]) -> None:
@@ -90,6 +98,15 @@ def test_replacing_like_by_like_is_the_unperturbed_input() -> None:
     answer = ask.replaced(slice(0, 2), half.expand(2, 1, -1), "mean")
     assert torch.equal(answer.logit, ask.unperturbed().logit)
     assert len(world.shown) == 2
+
+
+def test_a_pixel_goes_in_all_its_channels() -> None:
+    world = image_world(count=2, channels=3)
+    world.scene.baselines["mean"][:, 0] = world.scene.x[:, 0]  # like by like in one channel alone
+    ask = forwards(world.scene)
+    answer = ask.replaced(slice(0, 2), torch.ones(2, 1, 576, dtype=torch.bool), "mean")
+    expected = world.model(world.scene.baselines["mean"]).gather(1, world.scene.target[:, None])
+    torch.testing.assert_close(answer.logit, expected)
 
 
 def test_answers_are_what_the_network_says() -> None:
@@ -175,6 +192,13 @@ def test_tiles_are_squares_that_lie_centrally() -> None:
     tile = tiles(scene, 3).view(10, 10)  # squares of 4: 12 = 1 + 10 + 1
     assert tile[0].tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
     assert tile[:, 0].tolist() == [0, 0, 0, 3, 3, 3, 3, 6, 6, 6]
+
+
+def test_noise_does_not_dissolve_the_segments() -> None:
+    scene = image_world(channels=3, side=32).scene
+    noisy = dataclasses.replace(scene, x=torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert (segments(noisy, 36, 1.0).amax(1) + 1 >= 25).all()
+    assert (segments(noisy, 36, 0.0).amax(1) + 1 <= 5).all(), "Quantus' way may be taken now"
 
 
 def test_parts_cover_all_samples_and_bound_what_is_built() -> None:

@@ -135,6 +135,7 @@ def test_like_maps_of_unlike_decisions_are_insufficient() -> None:
     found = scores(metric, scene, {"good": evidence(good_maps(scene)), "bad": evidence(halves)})
     assert found["good"].tolist() == [1.0] * 12
     assert found["bad"] == pytest.approx(2 / 5)
+    assert metric.direction == "higher"
 
 
 @pytest.mark.parametrize("name", sorted(GATES))
