@@ -6,7 +6,6 @@ interrupted.
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +26,7 @@ app = typer.Typer(
 )
 WIDE = 1000  # where the output is no terminal, nothing is wrapped
 out = Console(highlight=False)
-if not out.is_terminal and "COLUMNS" not in os.environ:
+if not out.is_terminal:
     out = Console(highlight=False, width=WIDE)
 LEADERBOARDS = Path("leaderboards")
 

@@ -32,7 +32,7 @@ def line(console: Console, text: str, style: str = "") -> None:
 
 def grid(console: Console, heads: Sequence[str], rows: Iterable[Sequence[str | Text]], numbers: int = 0) -> None:
     """A plain table whose last `numbers` columns are numbers."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(heads))
     for place, head in enumerate(heads):
         right = place >= len(heads) - numbers
         table.add_column(head, justify="right" if right else "left", overflow="fold", no_wrap=right)

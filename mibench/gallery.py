@@ -29,7 +29,7 @@ def heat(values: np.ndarray) -> np.ndarray:
     largest = float(np.abs(values).max()) or 1.0
     if values.min() < 0:
         return np.asarray(colormaps["RdBu_r"](0.5 + values / largest / 2)[..., :3])
-    return np.asarray(colormaps["inferno"](values / largest)[..., :3])
+    return np.asarray(colormaps["magma"](values / largest)[..., :3])
 
 
 def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,279 @@
+"""The command line as people meet it: what it prints, what it writes, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mibench import cli, suite
+
+ROOT = Path(__file__).resolve().parent.parent
+TOY = """
+name = "toy"
+methods = ["bright", "learned"]
+controls = ["noise", "upside:bright"]
+chance = "noise"
+known_good = ["bright"]
+metrics = ["inside", "drop", "moved"]
+samples = 6
+calibration = 16
+gate_samples = 2
+timed_samples = 1
+
+[[tasks]]
+model = "quadrants"
+"""
+
+
+@dataclass
+class Told:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Told]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which commands are given; it holds toy.toml."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.toml").write_text(TOY)
+    return tmp_path
+
+
+@pytest.fixture
+def mibench(toy: None, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """The command, given in this process."""
+
+    def call(*words: str) -> Told:
+        monkeypatch.setattr(sys, "argv", ["mibench", *words])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        code = end.value.code
+        return Told(int(code or 0), *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def fresh(toy: None, place: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command, given in a process of its own."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+
+    def call(*words: str, path: Path | None = None) -> Told:
+        given = os.environ | ({"PYTHONPATH": f"{path}{os.pathsep}{os.environ['PYTHONPATH']}"} if path else {})
+        command = [sys.executable, "-m", "mibench", *words]
+        told = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=600, env=given)
+        return Told(told.returncode, told.stdout, told.stderr)
+
+    return call
+
+
+def test_help_is_quick_and_names_every_command(fresh: Command) -> None:
+    """It imports nothing heavy."""
+    told = fresh("--help")
+    assert told.code == 0
+    for command in ("run", "list", "explain", "check", "report", "show", "doctor"):
+        assert re.search(rf"^  {command} ", told.out, re.MULTILINE)
+    code = "import sys, mibench.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_run_from_the_first_call_to_the_report(mibench: Command, tmp_path: Path) -> None:
+    plan = mibench("run", "toy.toml", "--dry-run", "--out", "first")
+    assert plan.code == 0
+    assert re.search(r"score +corners/quadrants +inside +5 +0", plan.out)
+    assert "32 cells, 0 of them computed before; about" in plan.out
+    assert not (tmp_path / "first").exists()
+
+    run = mibench("run", "toy.toml", "--out", "first", "--jobs", "1", "--device", "cpu")
+    assert run.code == 0, run
+    assert "corners/quadrants: accuracy 100.0%, 6 samples" in run.out
+    assert "[32/32]" in run.out
+    assert "the board is first/leaderboard.html" in run.out
+    assert {"run.json", "suite.toml", "results.sqlite", "maps", "logs", "leaderboard.csv"} <= set(
+        os.listdir(tmp_path / "first")
+    )
+    assert not (tmp_path / "leaderboards").exists()
+
+    assert "32 cells, 32 of them computed before" in mibench("run", "toy.toml", "--dry-run", "--out", "first").out
+    report = mibench("report", "first", "-o", "boards")
+    assert report.code == 0
+    assert (tmp_path / "boards" / "toy.csv").read_bytes() == (tmp_path / "first" / "leaderboard.csv").read_bytes()
+
+    sample = mibench("show", "scoring-3", "--run", "first")
+    assert "labelled 'bottom right', explained as 'bottom right'" in sample.out
+    assert re.search(r"^learned\.total +\S+ +\S+", sample.out, re.MULTILINE)
+    picture = re.search(r"maps: (.*\.png)", sample.out)
+    assert picture is not None
+    assert Image.open(tmp_path / picture[1]).width > 500
+    assert mibench("show", "scoring-33", "--run", "first").code == 2
+
+
+def test_failed_cells_are_told_and_end_in_code_3(mibench: Command) -> None:
+    run = mibench("run", "toy.toml", "--methods", "bright,faulty", "--engine", "inline", "--out", "first")
+    assert run.code == 3
+    assert "failed: corners/quadrants faulty: ValueError: the explainer had a bad day" in run.out
+    failures = mibench("show", "--run", "first")
+    key = re.search(r"^(\w{8}) +explain · corners/quadrants · faulty · seed 0", failures.out, re.MULTILINE)
+    assert key is not None
+    cell = mibench("show", key[1], "--run", "first")
+    assert "the explainer had a bad day" in cell.out
+
+
+def test_the_log_of_a_failed_cell_is_shown(mibench: Command) -> None:
+    mibench("run", "toy.toml", "--methods", "bright,faulty", "--jobs", "1", "--out", "first")
+    key = re.search(
+        r"^(\w{8}) +explain · corners/quadrants · faulty · seed 0", mibench("show", "--run", "first").out, re.M
+    )
+    assert key is not None
+    assert "Traceback (most recent call last)" in mibench("show", key[1], "--run", "first").out
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["run", "toi.toml"], "toi.toml: the suite cannot be read: No such file"),
+        (["run", "defalt"], "no suite 'defalt'; did you mean default"),
+        (["run", "toy.toml", "--methods", "brigth"], "no method 'brigth'; did you mean bright"),
+        (["run", "toy.toml", "--methods", "bright[power=soft]"], "bright[power=soft] is not possible"),
+        (["run", "toy.toml", "--metrics", "insid"], "no metric 'insid'; did you mean inside"),
+        (["run", "toy.toml", "--models", "quadrant"], "no model 'quadrant'; did you mean quadrants"),
+        (["run", "toy.toml", "--data", "corner"], "no data set 'corner'; did you mean corners"),
+        (["run", "toy.toml", "--device", "gpu"], "no device 'gpu'"),
+        (["run", "toy.toml", "--engine", "lokal"], "no engine 'lokal'; did you mean local"),
+        (["run", "toy.toml", "--precision", "fp8", "--engine", "inline"], "no precision 'fp8'"),
+        (["run", "toy.toml", "--samples", "0"], "samples"),
+        (["check", "brigth"], "no method 'brigth'; did you mean bright"),
+        (["report", "nowhere"], "nowhere is not the folder of a run"),
+        (["show", "x"], "there is no run in runs/"),
+        (["lst"], "list"),
+    ],
+)
+def test_wrong_words_are_one_line_with_the_mend_and_code_2(mibench: Command, words: list[str], answer: str) -> None:
+    told = mibench(*words)
+    assert told.code == 2
+    assert answer in told.err
+    assert "Traceback" not in told.err
+
+
+def test_a_second_run_in_the_same_folder_says_so_and_stops(fresh: Command, mibench: Command, tmp_path: Path) -> None:
+    words = [
+        sys.executable,
+        "-m",
+        "mibench",
+        "run",
+        "toy.toml",
+        "--methods",
+        "bright,faulty[how=hang]",
+        "--out",
+        "first",
+    ]
+    first = subprocess.Popen([*words, "--jobs", "1"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "first" / "run.json").exists() and first.poll() is None:
+            time.sleep(0.05)
+        second = mibench("run", "toy.toml", "--out", "first")
+        assert second.code == 2
+        assert f"another run (process {first.pid}) is at work in first" in second.err
+        first.send_signal(2)
+        assert first.wait(timeout=60) == 130
+    finally:
+        first.kill()
+    assert mibench("run", "toy.toml", "--out", "first", "--jobs", "1").code == 0
+
+
+def test_a_whole_suite_refreshes_the_leaderboards_of_its_checkout(mibench: Command, tmp_path: Path) -> None:
+    (tmp_path / "leaderboards").mkdir()
+    words = ["run", "toy.toml", "--engine", "inline", "--samples", "4"]
+    assert mibench(*words).code == 0
+    assert os.listdir(tmp_path / "leaderboards") == []
+    assert mibench(*words, "--publish").code == 0
+    assert {"toy.csv", "toy.html", "index.html"} <= set(os.listdir(tmp_path / "leaderboards"))
+
+
+def test_what_there_is_is_listed_with_its_parameters(mibench: Command) -> None:
+    told = mibench("list").out
+    assert re.search(r"^bright +Brightness +power=1 *$", told, re.MULTILINE)
+    assert re.search(r"^upside .*control.*upside:METHOD", told, re.MULTILINE)
+    for name in ("inside", "quadrants", "corners", *suite.names()):
+        assert re.search(rf"^{name} ", told, re.MULTILINE)
+
+
+def test_a_method_is_checked(mibench: Command) -> None:
+    good = mibench("check", "bright", "upside:bright")
+    assert good.code == 0
+    assert re.search(r"kept +grid +gives the maps it promises", good.out)
+    bad = mibench("check", "faulty[how=nan]", "inside")
+    assert bad.code == 1
+    assert "the map 'map' holds NaN" in bad.out
+
+
+def test_own_images_are_explained(mibench: Command, tmp_path: Path) -> None:
+    for name, mode in (("grey.png", "L"), ("colour.jpg", "RGB")):
+        Image.fromarray(np.full((9, 12) + (3,) * (mode == "RGB"), 200, np.uint8)).save(tmp_path / name)
+    words = ["explain", "grey.png", "colour.jpg", "--model", "quadrants", "--methods", "bright,learned", "-o", "maps"]
+    told = mibench(*words)
+    assert told.code == 0, told.err
+    assert set(os.listdir(tmp_path / "maps")) == {
+        f"{stem}.{what}.png" for stem in ("grey", "colour") for what in ("bright", "learned", "learned.total", "maps")
+    }
+    (tmp_path / "grey.png").write_text("no picture")
+    told = mibench(*words)
+    assert told.code == 2
+    assert "grey.png cannot be read as an image" in told.err
+
+
+def test_the_doctor_names_what_is_there(mibench: Command) -> None:
+    told = mibench("doctor")
+    assert told.code == 0
+    assert re.search(r"^fine +torch +\d", told.out, re.MULTILINE)
+
+
+def test_the_doctor_names_what_is_missing_and_its_mend(fresh: Command, tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "cv2.py"
+    broken.parent.mkdir()
+    broken.write_text("raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')")
+    told = fresh("doctor", path=broken.parent)
+    assert told.code == 1
+    assert re.search(r"^wrong +cv2 .*apt install libgl1", told.out, re.MULTILINE)
+
+
+def test_an_installed_package_with_one_method_is_listed_checked_and_run(fresh: Command, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "theirs"\nversion = "1"\n[project.entry-points."mibench.methods"]\ntheirs = "theirs"\n'
+        '[tool.setuptools]\npy-modules = ["theirs"]\n'
+    )
+    (source / "theirs.py").write_text(
+        "from mibench.contract import Explainer, Explanation\n\n\nclass Theirs(Explainer):\n"
+        '    """A method of theirs."""\n\n    name = "theirs"\n    title = "Theirs"\n\n'
+        "    def explain(self, probe, x, target, seeds):\n"
+        '        return Explanation({"map": x.flatten(1).abs()[:, : probe.pixels[0] * probe.pixels[1]]'
+        ".view(len(x), *probe.pixels)})\n"
+    )
+    place = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", str(place), str(source)], check=True)
+    assert re.search(r"^theirs +Theirs", fresh("list", "methods", path=place).out, re.MULTILINE)
+    assert fresh("check", "theirs", path=place).code == 0
+    run = fresh("run", "toy.toml", "--methods", "theirs", "--engine", "inline", "--out", "first", path=place)
+    assert run.code == 0, run
+    assert "theirs" in (tmp_path / "first" / "leaderboard.csv").read_text()
