@@ -41,16 +41,18 @@ def places(graph: Graph) -> dict[str, Place]:
 
 
 def strongest(graph: Graph, count: int) -> list[Edge]:
-    """The edges with the largest shares of the strongest of their link, each with its share, the weakest first."""
-    most: dict[int, float] = defaultdict(float)
-    weights = [(a, b, graph.nodes[a]["layer"], graph.edges[a, b]["weight"]) for a, b in graph.edges]
-    for _, _, link, weight in weights:
-        most[link] = max(most[link], weight)
-    shares = [(a, b, weight / most[link]) for a, b, link, weight in weights]
-    return sorted(shares, key=lambda edge: edge[2])[len(shares) - min(count, len(shares)) :]
+    """About `count` edges, as many of each link, with their shares of the link's strongest, the weakest first."""
+    links: dict[int, list[Edge]] = defaultdict(list)
+    for a, b in graph.edges:
+        links[graph.nodes[a]["layer"]].append((a, b, graph.edges[a, b]["weight"]))
+    kept: list[Edge] = []
+    for edges in links.values():
+        edges.sort(key=lambda edge: -edge[2])
+        kept += [(a, b, weight / edges[0][2]) for a, b, weight in edges[: -(-count // len(links))]]
+    return sorted(kept, key=lambda edge: edge[2])
 
 
-def draw(graph: Graph, path: Path, title: str, edges: int = 2000) -> list[Path]:
+def draw(graph: Graph, path: Path, title: str, edges: int = 1000) -> list[Path]:
     """Draw an analysed graph as PNG and SVG."""
     place, shown = places(graph), strongest(graph, edges)
     figure = Figure(figsize=(min(16.0, 2 + 0.5 * max(x for x, _ in place.values())), 5), layout="constrained")

@@ -1,0 +1,128 @@
+"""The figures of NIF: the flow graph (figure 2), pruning (figure 3) and signed maps of digits (figure 4).
+
+The graph is drawn and also written as a page to look around in, as GraphML and as JSON. In the maps red speaks against
+the explained class, as in the paper, and every map has its own scale, symmetric around zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mibench import graph, graph_drawing, pruning, registry
+from mibench.contract import FittedExplainer
+from mibench.errors import UsageError
+from mibench.information.flow import Flow, Neurons, estimator
+from mibench.methods._neurons import CLASSES, INPUT, choose, read
+from mibench.task import Task, TaskSpec, make_task
+
+TASKS = (("mlp", "iris"), ("cnn-m", "mnist"))
+METHODS = ("nif", "nif-min")
+REFERENCE = 500  # samples among which the flow is estimated
+NEIGHBOURS = 3
+GRID = 14
+GRAINS: tuple[pruning.Grain, ...] = ("weights", "neurons")
+COLOURS = "RdBu"  # red is negative
+STYLES = {"nif": "-", "magnitude": "--", "random": ":", "reversed": "-."}
+
+
+def draw(folder: Path, *, model: str, data: str, count: int, say: Callable[[str], None]) -> list[Path]:
+    """Draw what can be drawn of the given task, or of the shipped ones."""
+    tasks = [(model, data or registry.model(model).data)] if model else TASKS
+    written: list[Path] = []
+    for each in tasks:
+        task = make_task(TaskSpec(*each, samples=max(count, 64), calibration=REFERENCE))
+        stem = folder / f"nif-{task.name.replace('/', '-').replace(':', '-')}"
+        files = figure_2(task, stem) + figure_3(task, stem)
+        if len(task.model.shape) == 3:
+            files += figure_4(task, stem, count)
+        written += files
+        say("\n".join(f"wrote {file}" for file in files))
+    return written
+
+
+def figure_2(task: Task, stem: Path) -> list[Path]:
+    """The flow graph, by layer."""
+    layers = read(task.probe, task.calibration.x, GRID, choose(task.probe, task.calibration.x[:2]))
+    flow = graph.analyse(graph.build(layers, links(layers)))
+    title = f"Information flow: {task.name}"
+    return [
+        *graph_drawing.draw(flow, stem.with_name(f"{stem.name}-graph"), title),
+        graph_drawing.page(flow, stem.with_name(f"{stem.name}-graph.html"), title),
+        graph.write_graphml(flow, stem.with_name(f"{stem.name}-graph.graphml")),
+        graph.write_json(flow, stem.with_name(f"{stem.name}-graph.json")),
+    ]
+
+
+def figure_3(task: Task, stem: Path) -> list[Path]:
+    """Accuracy against the share of zeroed weights and neurons; none for networks that are no chain."""
+    try:
+        shown = list(pruning.chain(task.probe.model).values())
+    except UsageError:
+        return []
+    layers = read(task.probe, task.calibration.x, GRID, (INPUT, *shown[:-1], CLASSES))
+    edges, scoring = links(layers), task.scoring
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, grain in zip(figure.subplots(1, 2, sharey=True), GRAINS, strict=True):
+        for order in pruning.ORDERS:
+            random = torch.Generator().manual_seed(0)
+            scores = pruning.scores(task.probe.model, edges, order, grain, random)
+            curve = pruning.curve(task.probe.model, scores, scoring.x, scoring.label)
+            label = f"{order} ({pruning.area(curve):.2f})"
+            axes.plot(pruning.SHARES, curve, STYLES[order], label=label)
+        axes.set_xlabel(f"share of {grain} set to zero")
+        axes.legend(title="order (area)", fontsize=7, title_fontsize=7)
+    figure.axes[0].set_ylabel("accuracy")
+    figure.suptitle(f"Pruning: {task.name}", fontsize=10)
+    return save(figure, stem.with_name(f"{stem.name}-pruning"))
+
+
+def figure_4(task: Task, stem: Path, count: int) -> list[Path]:
+    """Images with their signed maps."""
+    x = task.scoring.x[:count]
+    shown = {method: explained(task, method, x) for method in METHODS}
+    figure = Figure(figsize=(1.6 * (1 + len(METHODS)), 1.6 * len(x) + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    rows = figure.subplots(len(x), 1 + len(METHODS), squeeze=False)
+    for index, row in enumerate(rows):
+        row[0].imshow(x[index].mean(0), cmap="gray")
+        row[0].set_ylabel(task.probe.classes[int(task.target[index])], fontsize=8)
+        for axes, map_ in zip(row[1:], shown.values(), strict=True):
+            most = float(map_[index].abs().max())
+            axes.imshow(map_[index], cmap=COLOURS, vmin=-most, vmax=most)
+        for axes in row:
+            axes.set_xticks([])
+            axes.set_yticks([])
+    for axes, heading in zip(rows[0], ("image", *METHODS), strict=True):
+        axes.set_title(heading, fontsize=9)
+    return save(figure, stem.with_name(f"{stem.name}-maps"))
+
+
+def links(layers: tuple[Neurons, ...]) -> list[Tensor]:
+    """The global information of every link, in nats."""
+    return Flow(layers, estimator("mixed", NEIGHBOURS)).edges()
+
+
+def explained(task: Task, method: str, x: Tensor) -> Tensor:
+    """The main map of a method, (N, H, W)."""
+    explainer = registry.method(method).explainer
+    if isinstance(explainer, FittedExplainer):
+        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    maps = explainer.explain(task.probe, x, task.target[: len(x)], range(len(x))).maps
+    return maps[explainer.maps[0].name]
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """As PNG and as SVG, the same to the byte each time."""
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    with rc_context({"svg.hashsalt": "mibench"}):
+        figure.savefig(files[0], dpi=150, metadata={"Software": None})
+        figure.savefig(files[1], metadata={"Date": None})
+    return files

@@ -1,0 +1,20 @@
+"""The figures of NIF are drawn from the shipped table in seconds, and say what they show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import networkx as nx
+
+from mibench import figures
+
+
+def test_the_figures_of_a_table_are_drawn(tmp_path: Path) -> None:
+    files = {path.name: path for path in figures.draw("nif", tmp_path, model="mlp", say=lambda _: None)}
+    drawn = {f"nif-iris-mlp-graph.{kind}" for kind in ("png", "svg", "html", "graphml", "json")}
+    assert files.keys() == drawn | {"nif-iris-mlp-pruning.png", "nif-iris-mlp-pruning.svg"}
+    text = json.loads(files["nif-iris-mlp-graph.json"].read_text("utf-8"))
+    flow = nx.node_link_graph(text, edges="edges")
+    assert [about["label"] for _, about in flow.nodes(data=True)][-3:] == ["setosa", "versicolor", "virginica"]
+    assert nx.is_directed_acyclic_graph(flow)
