@@ -17,10 +17,11 @@ from mibench import maps, registry
 from mibench.contract import Evidence, Explanation, MapSpec, Metric, Scene, Unsupported
 from mibench.environment import mend
 from mibench.errors import MibenchError
-from mibench.explaining import sample_seeds, task_of
+from mibench.explaining import MOST, sample_seeds, task_of
 from mibench.jobs import Cell, Job, Outcome, RowSource
 from mibench.task import TaskSpec
 
+NUMBERS = 2**17  # input numbers that go through the network at once: more of them leave a processor's cache
 SLACK = 1e-6  # how far beyond its range a score may lie by rounding
 
 
@@ -37,7 +38,7 @@ def scene_of(spec: TaskSpec, device: str, precision: str, seed: int, batch: int)
         x=scoring.x,
         label=scoring.label,
         target=task.target,
-        predict=_batched(task.probe.logits, batch),
+        predict=_batched(task.probe.logits, batch or MOST),
         probe=task.probe,
         baselines=task.baselines,
         seeds=sample_seeds(scoring.ids, seed),
@@ -181,7 +182,8 @@ def _batched(logits: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor
     """The network as a function of any number of inputs, without gradients, answers on the CPU."""
 
     def predict(x: Tensor) -> Tensor:
+        size = max(batch // 4, NUMBERS // x[0].numel())  # small images go in large batches, large ones in small
         with torch.no_grad():
-            return torch.cat([logits(x[start : start + batch]).cpu() for start in range(0, len(x), batch)])
+            return torch.cat([logits(x[start : start + size]).cpu() for start in range(0, len(x), size)])
 
     return predict
