@@ -227,18 +227,28 @@ def describe(fits: Sequence[Fit], task: Task) -> str:
         "## With noise",
         *_block(results(chosen(fits, noisy))),
         "Noise takes information away where dimming only makes it unfamiliar; a critic of its own learns what is left, "
-        "and a mask that the critic does not pay keeps what the decision needs and nothing else. Half of the features' "
-        "own deviation is enough to hide a cell and leaves the rest of the network undisturbed.",
+        "and a mask that the critic does not pay has no reason to keep what the decision does not need. Noise of "
+        "half the features' own deviation is enough to hide a cell and disturbs the network less than all of it.",
         f"For every beta from {PLATEAU[0]:g} to {PLATEAU[1]:g}:",
         *_block(verdicts(NOISE_CLAIMS, plateau)),
         "Both masks leave the total alone. For every beta:",
         *_block(f"{line} ({published.title})" for line in verdicts(TOTAL_CLAIMS, chosen(fits, published))),
         *_block(f"{line} ({noisy.title})" for line in verdicts(TOTAL_CLAIMS, chosen(fits, noisy))),
         "## Which part does it",
+        *_block(leftovers(fits)),
     ]
     for kind in ablations:
         reading += [f"{kind.title} (`{kind.spec}`):", *_block(results(chosen(fits, kind)))]
     return "\n\n".join([*settings, *reading]) + "\n"
+
+
+def leftovers(fits: Sequence[Fit]) -> Iterable[str]:
+    """A list: the nats that each kind of mask leaves at the redundant cell, where the decision needs none."""
+    yield "The decision map at the redundant cell, where the truth is 0:\n"
+    for kind in KINDS:
+        found = [(beta, each) for beta, each in sorted(chosen(fits, kind).items()) if beta in FEW_BETAS]
+        nats = (f"{summarise(each, 'decision at redundant').mean:.2f} at beta {beta:g}" for beta, each in found)
+        yield f"- {kind.title}: {', '.join(nats) or 'not tried here'}"
 
 
 def _published(fits: Sequence[Fit], beta: float) -> str:
