@@ -1,0 +1,151 @@
+"""The figures of MIP-IN: source signals with their logits, and attributions beside the other methods' maps.
+
+signals    image, S_0 and A with and without the forward ReLU; over images and signals their logits    (figures 3, 4)
+maps       image, then one map a method, each divided by its own largest magnitude                      (figures 5, 6)
+classes    the same for the network's first and second choice of class                                     (figure 8)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from mibench import registry
+from mibench.contract import Explanation, FittedExplainer, Unsupported
+from mibench.task import Task, TaskSpec, make_task
+
+TASKS = (("mlp-m", "mnist"), ("cnn-m", "mnist"))
+METHODS = (
+    "mipin",
+    "saliency",
+    "smoothgrad",
+    "lrp",
+    "deep-taylor",
+    "deconvnet",
+    "guided-backprop",
+    "patternattribution",
+)
+WAYS = {"local": "mipin", "global": "mipin[forward_relu=false]"}
+CALIBRATION = 2000
+COLOURS = "RdBu_r"
+Tile = tuple[str, Tensor, bool]  # a heading, (H, W) or (3, H, W), and whether it is a map
+
+
+def draw(folder: Path, *, model: str, data: str, count: int, say: Callable[[str], None]) -> list[Path]:
+    """Draw every page of the given task, or of the shipped ones."""
+    tasks = [(model, data or registry.model(model).data)] if model else TASKS
+    written: list[Path] = []
+    for each in tasks:
+        task = make_task(TaskSpec(*each, samples=count, calibration=CALIBRATION))
+        for name, rows in pages(task, say).items():
+            written += save(page(rows), folder / f"mipin-{name}-{task.name.replace('/', '-').replace(':', '-')}")
+            say(f"wrote {written[-2]} and {written[-1].name}")
+    return written
+
+
+def pages(task: Task, say: Callable[[str], None]) -> dict[str, list[list[Tile]]]:
+    """The rows of every page, by name; a method that cannot treat the network is left out, and said to be."""
+    best = task.probe.logits(task.scoring.x).topk(2).indices  # (N, 2)
+    first: dict[str, Explanation] = {}
+    second: dict[str, Explanation] = {}
+    for name in METHODS:
+        try:
+            first[name], second[name] = (explained(task, name, best[:, choice]) for choice in (0, 1))
+        except Unsupported as refusal:
+            say(f"{name} is left out: {refusal}")
+    made: dict[str, list[list[Tile]]] = {"maps": [], "classes": []}
+    for index in range(len(task.scoring)):
+        for choice, explanations in ((0, first), (1, second)):
+            shown = task.probe.classes[int(best[index, choice])]
+            row: list[Tile] = [(f"class {shown}", picture(task, index), False)]
+            row += [(name, explanation.maps["map"][index], True) for name, explanation in explanations.items()]
+            made["classes"].append(row)
+            if choice == 0:
+                made["maps"].append(row)
+    try:
+        made["signals"] = signals(task, best[:, 0])
+    except Unsupported as refusal:
+        say(f"the page of signals is left out: {refusal}")
+    return made
+
+
+def signals(task: Task, classes: Tensor) -> list[list[Tile]]:
+    """Rows of image, source signals and attributions, the logits of image and signals in their headings."""
+    ways = {name: explained(task, spec, classes) for name, spec in WAYS.items()}
+    if any("source" not in explanation.signals for explanation in ways.values()):
+        raise Unsupported("this network is not inverted down to its input")
+    before = _logits(task, task.scoring.x, classes)
+    rows: list[list[Tile]] = []
+    for index in range(len(task.scoring)):
+        row: list[Tile] = [(f"{before[index]:.1f}", picture(task, index), False)]
+        for name, explanation in ways.items():
+            source = explanation.signals["source"]
+            after = _logits(task, source, classes)[index]
+            row.append((f"{name} S: {after:.1f}", as_picture(task, source[index]), False))
+            row.append((f"{name} A", explanation.maps["map"][index], True))
+        rows.append(row)
+    return rows
+
+
+def explained(task: Task, name: str, classes: Tensor) -> Explanation:
+    """A method's explanation of the task's scoring samples for these classes."""
+    explainer = registry.method(name).explainer
+    if isinstance(explainer, FittedExplainer):
+        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    return explainer.explain(task.probe, task.scoring.x, classes, range(len(classes)))
+
+
+def _logits(task: Task, x: Tensor, classes: Tensor) -> list[float]:
+    with torch.no_grad():
+        return [float(value) for value in task.probe.logits(x).gather(1, classes[:, None])[:, 0]]
+
+
+def picture(task: Task, index: int) -> Tensor:
+    """A scoring sample as a picture."""
+    return as_picture(task, task.scoring.x[index])
+
+
+def as_picture(task: Task, x: Tensor) -> Tensor:
+    """An input (C, H, W) as a picture (3, H, W) in [0, 1]."""
+    mean, deviation = (torch.tensor(each).reshape(-1, 1, 1) for each in (task.model.mean, task.model.std))
+    return (x * deviation + mean).clamp(0, 1).expand(3, -1, -1)
+
+
+def page(rows: Sequence[Sequence[Tile]]) -> Figure:
+    """One row a sample; red speaks for the class, blue against it."""
+    figure = Figure(figsize=(1.4 * len(rows[0]), 1.55 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    for places, row in zip(axes, rows, strict=True):
+        for place, (heading, tile, is_map) in zip(places, row, strict=True):
+            _show(place, tile, is_map)
+            place.set_title(heading, fontsize=7)
+    return figure
+
+
+def _show(place: Any, tile: Tensor, is_map: bool) -> None:
+    shown = np.asarray(tile if is_map else tile.permute(1, 2, 0))
+    scale: Mapping[str, Any] = {}
+    if is_map:
+        largest = float(np.abs(shown).max()) or 1.0
+        scale = {"cmap": COLOURS, "vmin": -largest, "vmax": largest}
+    place.imshow(shown, interpolation="nearest", **scale)
+    place.set_xticks([])
+    place.set_yticks([])
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """As PNG and as SVG, the same to the byte each time."""
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
+    with rc_context({"svg.hashsalt": "mibench"}):
+        figure.savefig(files[0], dpi=150, metadata={"Software": None})
+        figure.savefig(files[1], metadata={"Date": None})
+    return files

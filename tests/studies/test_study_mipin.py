@@ -1,0 +1,68 @@
+"""The study of MIP-IN: what its figures mean, and that its page says which goals are missed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mibench import suite
+from mibench.contract import Samples
+from mibench.probe import open_probe
+from mibench.studies import mipin
+from mibench.studies.mipin import Line, Plan, apc, describe, plans
+
+
+def small_task() -> Any:
+    torch.manual_seed(0)
+    layers = nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)
+    model = nn.Sequential(*layers).eval().requires_grad_(False)
+    probe = open_probe(model, kind="grid", local="input", representation="2", shape=(1, 4, 4), classes=("a", "b", "c"))
+    return SimpleNamespace(probe=probe)
+
+
+def some(count: int) -> Samples:
+    x = torch.randn((count, 1, 4, 4), generator=torch.Generator().manual_seed(count))
+    return Samples(x, torch.arange(count) % 3, tuple(map(str, range(count))))
+
+
+def test_completeness_averages_classes_and_then_their_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, held_out = small_task(), some(7)
+    monkeypatch.setattr(mipin, "sources", lambda task, p, fitting, x, classes: 0.5 * x)
+    figures = apc(task, "", some(3), held_out)
+    own = held_out.label[:, None]
+    there, left = (task.probe.logits(x).gather(1, own)[:, 0] for x in (held_out.x, 0.5 * held_out.x))
+    fall = (there - left) / there.abs()
+    means = [fall[held_out.label == c] for c in range(3)]
+    assert figures["APC"] == pytest.approx(100 * sum(float(m.abs().mean()) for m in means) / 3, rel=1e-4)
+    positive = 100 * sum(float(m.clamp(min=0).mean()) for m in means) / 3
+    assert figures["positive APC"] == pytest.approx(positive, rel=1e-4)
+
+
+def test_source_signals_come_from_the_method_on_the_given_samples() -> None:
+    task, x = small_task(), some(5)
+    assert mipin.sources(task, "penalty=0.1", some(60), x.x, x.label).shape == x.x.shape
+
+
+def line(network: str, penalty: str, figure: str, value: float) -> Line:
+    return Line("completeness", network, str(Plan(4000, f"penalty={penalty}")), figure, value)
+
+
+def test_the_page_says_which_goals_are_met_and_which_are_missed() -> None:
+    page = describe([line("cnn-m", "0.1", "APC", 8.5), line("cnn-m", "0.001", "positive APC", 4.3)])
+    assert "cnn-m, APC at most 9 %, penalty 0.1: 8.50, met" in page
+    assert "cnn-m, positive APC at most 4 %, penalty 0.001: 4.30, **missed**" in page
+
+
+def test_the_goals_are_among_what_is_tried() -> None:
+    for network in mipin.GOALS:
+        tried = {str(plan) for plan in plans(network, quick=False)}
+        assert {"4000, penalty=0.1", "4000, penalty=0.001"} <= tried
+
+
+@pytest.mark.parametrize("name", ["mipin-table1", "mipin-table2", "class-sensitivity"])
+def test_the_paper_s_suites_name_what_there_is(name: str) -> None:
+    assert suite.check(suite.load(name)).name == name
