@@ -228,6 +228,35 @@ def show(
 
 
 @app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="mire-beta, mipin, …; a wrong name lists them.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where NAME.md and NAME.csv go.")] = LEADERBOARDS
+    / "studies",
+    quick: Annotated[bool, typer.Option("--quick", help="Enough of it to see that it works.")] = False,
+) -> None:
+    """Do an experiment whose table is committed, again."""
+    from mibench import studies
+
+    for file in studies.write(name, folder, quick=quick, say=out.print):
+        out.print(f"wrote {file}", soft_wrap=True)
+
+
+@app.command()
+def figures(
+    name: Annotated[str, typer.Argument(help="mire, mipin, nif, …; a wrong name lists them.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the PNG and SVG go.")] = Path("figures"),
+    model: Annotated[str, typer.Option(help="A network; default: the figures' own.")] = "",
+    data: Annotated[str, typer.Option(help="Its data.")] = "",
+    count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 4,
+) -> None:
+    """Draw a paper's figures anew."""
+    from mibench import figures as drawn
+
+    for file in drawn.draw(name, folder, model=model, data=data, count=count, say=out.print):
+        out.print(f"wrote {file}", soft_wrap=True)
+
+
+@app.command()
 def doctor() -> None:
     """Versions, devices, what is installed, what is missing and how to mend it."""
     from mibench import console
