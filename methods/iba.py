@@ -122,7 +122,8 @@ class Iba(FittedExplainer):
                     min=0
                 ),  # a class token's
                 "class_bits": search.class_bits(samples),
-                "convergence": torch.tensor([sample.steadiness() for sample in samples]),
+                "steadiness": torch.tensor([sample.steadiness()[0] for sample in samples]),
+                "convergence": torch.tensor([sample.steadiness()[1] for sample in samples]),
                 "steps": torch.tensor([float(len(sample.trace)) for sample in samples]),
             }
         calibrated = shown * (needed / bits).clamp(max=1)[:, None, None]
@@ -148,20 +149,26 @@ class Sample:
         normal = torch.randn((drawn, *self.local.shape), generator=self.source, device=self.local.device)
         return torch.cat([normal, -normal]) if antithetic else normal
 
-    def steadiness(self) -> float:
-        """The least correlation of the last map with those since half of the steps; 1: its shape does not change."""
+    def steadiness(self) -> tuple[float, float]:
+        """How the last map agrees with those since half of the steps, at worst: in shape, and in shape and bits.
+
+        The first is Pearson's correlation, the second Lin's (1989), which falls where all bits still change alike.
+        """
         *earlier, last = torch.stack(self.trace[(len(self.trace) - 1) // 2 :]).double()  # (h w,) each
         if not earlier:
-            return math.nan
-        both = torch.stack([torch.stack(earlier), last.expand(len(earlier), -1)])  # (2, steps, h w)
-        both = F.normalize(both - both.mean(-1, keepdim=True), dim=-1)
-        return float(both.prod(0).sum(-1).min())
+            return math.nan, math.nan
+        before = torch.stack(earlier)  # (steps, h w)
+        covariance = ((before - before.mean(1, keepdim=True)) * (last - last.mean())).mean(1)  # (steps,)
+        variances = before.var(1, correction=0), last.var(correction=0)
+        pearson = covariance / (variances[0] * variances[1]).sqrt()
+        lin = 2 * covariance / (sum(variances) + (before.mean(1) - last.mean()).square())
+        return float(pearson.min()), float(lin.min())
 
     def finished(self, parameters: Parameters) -> bool:
         """Whether no step is left to take."""
         steps = len(self.trace)
         if parameters.stop == "converged" and steps >= max(parameters.steps, 2 * LOOK) and steps % LOOK == 0:
-            return steps >= parameters.steps_at_most() or self.steadiness() >= SETTLED
+            return steps >= parameters.steps_at_most() or self.steadiness()[0] >= SETTLED
         return steps >= parameters.steps_at_most()
 
 

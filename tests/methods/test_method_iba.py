@@ -268,8 +268,19 @@ def test_it_goes_on_until_the_map_keeps_its_shape_and_says_how_well_it_does() ->
     assert (converged.facts["steps"] > 10).all()
     assert (converged.facts["steps"] <= 300).all()
     stopped = converged.facts["steps"] < 300
-    assert (converged.facts["convergence"][stopped] >= 0.9997).all()
+    assert (converged.facts["steadiness"][stopped] >= 0.9997).all()
     assert (converged.facts["convergence"] > fixed.facts["convergence"]).all()
+
+
+def test_a_map_that_still_shrinks_has_kept_its_shape_but_has_not_converged() -> None:
+    sample = Sample(torch.zeros(3, 2, 2), torch.tensor(0), 5)
+    shape = torch.tensor([1.0, 2.0, 3.0, 8.0])
+    sample.trace = [shape * bits for bits in (9.0, 5.0, 4.0, 3.0, 2.0, 1.0)]
+    kept, converged = sample.steadiness()
+    assert kept == pytest.approx(1.0)
+    assert converged < 0.3
+    sample.trace += [shape] * 6
+    assert sample.steadiness() == pytest.approx((1.0, 1.0))
 
 
 def test_the_map_is_that_of_the_final_alpha() -> None:
