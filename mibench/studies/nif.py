@@ -294,7 +294,7 @@ def reading(question: str, lines: Sequence[Line]) -> Iterator[str]:
         yield (
             "A low statistic and a high p agree with the raw information. The paper's three p-values (0.011, 0.107 and "
             "0.996 at D = 1, 0.75 and 0.25) are the asymptotic ones of four values against four, and D = 1 for NIF "
-            "says that the two did not overlap at all, the opposite of what is read there. Four columns, as in iris, can "
+            "says that the two did not overlap at all, the opposite of what is read there. Four columns (iris) can "
             "hardly reject anything; and the test forgets which value belongs to which place, so it cannot tell a good "
             "map from a shuffled one."
         )

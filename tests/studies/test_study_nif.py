@@ -1,0 +1,50 @@
+"""The study of NIF: its intervals, its tables and verdicts, and the parts of it that take no time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mibench.models.training import accuracy
+from mibench.studies import nif
+from mibench.studies.nif import Line
+
+
+def test_intervals_are_students_and_leave_out_samples_without_a_score() -> None:
+    line = Line.of("pruning", "a", "b", [1.0, 2.0, 3.0, math.nan])
+    assert (line.mean, line.count) == (2.0, 3)
+    assert line.half == pytest.approx(4.303 / math.sqrt(3), rel=1e-3)
+    assert math.isnan(Line.of("cost", "a", "b", [1.0]).half)
+
+
+def test_a_verdict_needs_an_interval_that_leaves_out_zero() -> None:
+    lines = [
+        Line("pruning difference", table, "nif - random", mean, 0.1, 10)
+        for table, mean in (("up", 0.2), ("down", -0.2), ("level", 0.05))
+    ]
+    assert list(nif.reading("pruning difference", lines)) == [
+        "NIF is better: up (nif - random).",
+        "NIF is worse: down (nif - random).",
+        "the interval holds zero: level (nif - random).",
+    ]
+
+
+def test_the_page_has_a_table_for_every_question_that_was_asked() -> None:
+    lines = [Line("null", "mixed", "none", 0.05, 0.01, 5), Line("null", "mixed", "jitter", 0.001, 0.01, 5)]
+    page = nif.describe(lines)
+    assert "| mixed | 0.050 ± 0.010 | 0.001 ± 0.010 |" in page
+    assert "Below 0.005 nats: mixed with jitter." in page
+    assert page.count("## ") == 1
+
+
+def test_the_estimators_are_asked_where_the_truth_is_known() -> None:
+    found = {(line.subject, line.figure): line for line in nif.estimators(quick=True)}
+    assert abs(found["KSG, k=3", "rho = 0.9"].mean) < 0.03
+    assert found["24 bins", "rho = 0"].mean > 0.05
+
+
+def test_a_perceptron_is_trained_on_rows_that_it_is_not_scored_on() -> None:
+    network, seen, held_out = nif.perceptron("wine", 0)
+    assert not set(seen.ids) & set(held_out.ids)
+    assert accuracy(network, held_out.x, held_out.label) > 0.9
