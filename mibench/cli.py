@@ -76,7 +76,7 @@ def run(
     engine: Annotated[str, typer.Option(help="local, or inline: in this process, for a debugger.")] = "local",
     jobs: Annotated[int, typer.Option(min=0, help="Workers; 0: one for each core.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one cell may take.")] = 600.0,
-    batch: Annotated[int, typer.Option(min=1, help="Samples explained at once; no result depends on it.")] = 32,
+    batch: Annotated[int, typer.Option(min=0, help="Samples explained at once; 0: as fits their size.")] = 0,
     rerun: Annotated[Rerun, typer.Option(help="Which cells to compute.")] = Rerun.missing,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be computed.")] = False,
     folder: Annotated[Path | None, typer.Option("--out", help="The run's folder; default: runs/SUITE.")] = None,

@@ -28,6 +28,9 @@ from mibench.jobs import Cell, Job, Outcome, Setting
 from mibench.probe import OpenProbe
 from mibench.task import Task, TaskSpec, make_task
 
+MOST = 32  # samples explained at once …
+NUMBERS = 2**18  # … fewer if they have more numbers: explainers that take 50 steps hold 50 of each in memory
+
 
 class ExplainerFault(MibenchError):
     """An explainer broke the contract."""
@@ -130,7 +133,8 @@ def fitted(explainer: Explainer, probe: Probe, folder: Path, key: str) -> Explai
 def in_batches(
     explainer: Explainer, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int], batch: int
 ) -> Explanation:
-    """Explain samples a batch at a time; the maps are checked for what the contract promises."""
+    """Explain samples a batch at a time (0: as fits their size) and check the maps for what the contract promises."""
+    batch = batch or max(1, min(MOST, NUMBERS // x[0].numel()))
     parts = []
     for start in range(0, len(x), batch):
         part = slice(start, start + batch)

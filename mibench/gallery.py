@@ -150,7 +150,7 @@ def _maps(
     explainer: Explainer = method.explainer
     if isinstance(explainer, FittedExplainer):
         explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
-    explanation = in_batches(explainer, task.probe, x, target, sample_seeds(names, 0), len(x))
+    explanation = in_batches(explainer, task.probe, x, target, sample_seeds(names, 0), 0)
     if method.wrapper is not None:
         explanation = method.wrapper.wrap(explanation, explainer.maps[0])
     return {row: explanation.maps[spec.name].numpy() for row, spec in method.rows.items()}

@@ -62,7 +62,7 @@ class Setting:
     folder: str
     device: str = "cpu"
     precision: str = "fp32"
-    batch: int = 32
+    batch: int = 0  # samples explained at once; 0: fewer where they are larger
     seconds: float | None = None  # that one cell may take
 
 

@@ -71,7 +71,7 @@ class Options:
     engine: str = "local"
     jobs: int = 0  # workers; 0: as many as there are cores
     timeout: float = 600.0  # seconds that one cell may take
-    batch: int = 32
+    batch: int = 0  # samples explained at once; 0: fewer where they are larger
     rerun: Rerun = "missing"
 
 

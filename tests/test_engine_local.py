@@ -126,6 +126,20 @@ def test_a_cell_whose_need_failed_fails_with_its_reason_and_the_others_go_on() -
     assert found["score 1"].reason == "fail"
 
 
+def test_what_ran_out_of_memory_is_tried_once_more_when_nothing_runs_beside_it() -> None:
+    tries: list[str] = []
+
+    def hungry(work: Job) -> list[Outcome] | Loss:
+        (each,) = work.cells
+        tries.append(each.key)
+        full = each.method == "glutton" or (each.method == "neighbour" and tries.count(each.key) == 1)
+        return Loss("oom", "no memory") if full else chores(work)
+
+    jobs = [job(cell("a", "glutton")), job(cell("b", "neighbour")), job(cell("c")), job(cell("d", needs=("b",)))]
+    assert statuses(InlineEngine(hungry), *jobs) == {"a": "oom", "b": "ok", "c": "ok", "d": "ok"}
+    assert tries == ["a", "b", "c", "a", "b", "d"]
+
+
 def test_known_outcomes_count_as_needs() -> None:
     known = {"maps": Outcome("maps", "ok"), "bad maps": Outcome("bad maps", "timeout", "too slow")}
     jobs = [job(cell("score", needs=("maps",)), cell("bad score", needs=("bad maps",)))]

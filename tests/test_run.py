@@ -198,6 +198,13 @@ def test_what_goes_wrong_is_a_row_with_its_reason(
     assert clean.code == 0
 
 
+def test_rows_that_are_scored_together_do_not_miss_one_whose_maps_failed(toy_plugins: None, tmp_path: Path) -> None:
+    go(tmp_path, toy(methods=("bright", "faulty"), metrics=("inside", "drop")), jobs=1)
+    table = scores(tmp_path)
+    assert set(table["method"]) == {"bright", "noise", "upside:bright"}
+    assert table["value"].notna().all()
+
+
 def test_crashes_and_timeouts_are_rows_too(toy_plugins: None, tmp_path: Path) -> None:
     methods = ("bright", "faulty[how=segfault]", "faulty[how=hang]", "faulty[how=exit]")
     summary = go(tmp_path, toy(methods=methods, gate_samples=0), engine="local", jobs=2, timeout=12)

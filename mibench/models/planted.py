@@ -1,12 +1,16 @@
 """The planted network: a trunk that must report two glyphs, explained through the head that reports the first.
 
 Its three convolutions tile the image, so that a position of the local grid sees one planted cell and nothing of its
-neighbours. While it learns, noise on the representation z drives out what neither head needs: what z holds is the two
-labels, for which the data state the truth.
+neighbours. The truth that the data state is about a representation of the two labels y and r and of nothing else. So,
+while it learns, z is drawn to a centre u_y + v_r against noise of a fixed size, which drives out all else it could hold
+(the glyphs behind an `xor`, distractors, hints):
+
+    loss = CE(head(z + e), y) + CE(second(z + e), r) + ramp |z - u_y - v_r|^2 + inventory,    e ~ N(0, I)
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 
 import torch
@@ -19,12 +23,11 @@ from mibench.data import planted
 from mibench.models.training import Lesson, Recipe, accuracy, descend, frozen, trained
 
 MEAN, STD = (0.15, 0.29, 0.15), (0.15, 0.31, 0.15)  # of the base data
-NOISE = 1.0  # on z, while learning
-RECIPE = Recipe(epochs=8)
+RECIPE = Recipe(epochs=12)
 
 
 class TwoHeads(nn.Module):
-    """The trunk, its head for the label, its head for the second label, and a head that only helps to learn."""
+    """The trunk, its heads for the label and the second label, and what only helps to learn."""
 
     def __init__(self, alphabet: int, width: int = 64) -> None:
         super().__init__()
@@ -38,13 +41,16 @@ class TwoHeads(nn.Module):
                 relu3=nn.ReLU(),
                 pool=nn.AdaptiveAvgPool2d(1),
                 flatten=nn.Flatten(),  # -> (N, 64)
-                dense=nn.Linear(width, width),
-                relu4=nn.ReLU(),  # -> z
+                dense1=nn.Linear(width, width),
+                relu4=nn.ReLU(),
+                dense2=nn.Linear(width, width),
+                relu5=nn.ReLU(),  # -> z
             )
         )
         self.head = nn.Linear(width, alphabet)
         self.second = nn.Linear(width, alphabet)
-        self.inventory = nn.Linear(width, alphabet)  # from the pooled features: how often each signal glyph is there
+        self.inventory = nn.Linear(width, 2 * alphabet)  # from the pooled features: how often each glyph is there
+        self.centre, self.second_centre = (nn.Parameter(torch.zeros(alphabet, width)) for _ in range(2))
 
     def explained(self) -> nn.Sequential:
         """The trunk with the first head."""
@@ -62,7 +68,7 @@ class PlantedNetwork(Model):
         pass
 
     local = "relu3"
-    representation = "relu4"
+    representation = "relu5"
     depths = ("relu1", "relu2", "relu3")
     mean, std = MEAN, STD
 
@@ -89,18 +95,22 @@ class PlantedNetwork(Model):
     def _teach(self, network: TwoHeads, recipe: Recipe) -> float:
         """Learn both labels; the accuracy on held-out samples is that of the worse head."""
         x, plan = self._drawn("training", planted.SIZES["training"])
-        signals = F.one_hot(plan.glyph, 2 * self.parameters.alphabet) * (plan.role == 1)[..., None]  # (N, K, 2A)
-        inventory = signals.sum(1)[:, : self.parameters.alphabet].float()  # (N, A)
+        told = (plan.role == planted.ROLES.index("signal")) | (plan.role == planted.ROLES.index("redundant"))  # (N, K)
+        inventory = (F.one_hot(plan.glyph, 2 * self.parameters.alphabet) * told[..., None]).sum(1).float()  # (N, 2A)
         noise = torch.Generator().manual_seed(recipe.seed)
+        steps, passed = recipe.epochs * (len(x) // recipe.batch), itertools.count()
 
         def loss(batch: Tensor) -> Tensor:
+            label, second = plan.label[batch], plan.second[batch]
             pooled = network.trunk[:8](x[batch])  # (B, 64)
             z = network.trunk[8:](pooled)  # (B, 64)
-            z = z + NOISE * torch.randn(z.shape, generator=noise)
-            named = F.cross_entropy(network.head(z), plan.label[batch])
-            other = F.cross_entropy(network.second(z), plan.second[batch])
+            noisy = z + torch.randn(z.shape, generator=noise)
+            named = F.cross_entropy(network.head(noisy), label) + F.cross_entropy(network.second(noisy), second)
+            ramp = max(0.0, 2 * next(passed) / steps - 1)  # from the middle on: first find the labels, then forget
+            spread = (z - network.centre[label] - network.second_centre[second]).square().sum(1).mean()
             counted = F.mse_loss(network.inventory(pooled), inventory[batch], reduction="sum") / len(batch)
-            return named + other + counted  # without `counted` the sums of `xor` are never found
+            total: Tensor = named + ramp * spread + counted
+            return total  # without `counted` the sums of `xor` are never found
 
         descend(network, loss, len(x), recipe)
         x, plan = self._drawn("calibration", 2_000)

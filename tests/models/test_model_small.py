@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from mibench import registry
 from mibench.contract import Unsupported
@@ -113,14 +114,29 @@ def test_the_planted_representation_tells_both_labels(planted: PlantedNetwork) -
     assert torch.equal(planted.load()(x), heads.head(z))
 
 
+def unread(z: Tensor, shown: Tensor) -> Tensor:
+    """The share of each column's variance that a linear reader of z, fitted on other samples, leaves unexplained."""
+    z = torch.cat([(z - z.mean(0)) / (z.std(0) + 1e-6), torch.ones(len(z), 1)], 1)
+    half = len(z) // 2
+    fitted = torch.linalg.lstsq(z[:half], shown[:half]).solution
+    return (z[half:] @ fitted - shown[half:]).square().mean(0) / shown[half:].var(0)
+
+
 def test_the_planted_representation_does_not_tell_the_distractors(planted: PlantedNetwork) -> None:
     x, plan = planted._drawn("scoring", 2_000)
+    shown = F.one_hot(plan.glyph, 12) * (plan.role == 0)[..., None]  # (N, K, 12)
     z = planted.two_heads().trunk(x)
-    z = torch.cat([(z - z.mean(0)) / (z.std(0) + 1e-6), torch.ones(len(z), 1)], 1)
-    shown = torch.stack([((plan.role == 0) & (plan.glyph == g)).sum(1) for g in range(12)], 1).float()
-    fitted = torch.linalg.lstsq(z[:1_500], shown[:1_500]).solution
-    error = (z[1_500:] @ fitted - shown[1_500:]).square().mean(0)
-    assert (error > 0.95 * shown[1_500:].var(0)).all()  # a linear reader explains nothing of them
+    assert (unread(z, shown.sum(1).float()) > 0.95).all()
+    assert (unread(z, F.one_hot(plan.label, 6).float()) < 0.05).all()  # the reader can read what is there
+
+
+@pytest.mark.slow
+def test_the_representation_behind_an_xor_tells_the_label_and_not_the_glyphs() -> None:
+    model = registry.model("planted[variant=xor]")
+    assert isinstance(model, PlantedNetwork)
+    x, plan = model._drawn("scoring", 2_000)
+    shown = F.one_hot(plan.glyph[plan.role == 1].reshape(-1, 2), 6).sum(1).float()  # (N, 6)
+    assert (unread(model.two_heads().trunk(x), shown) > 0.95).all()
 
 
 def test_the_planted_model_is_explained_on_the_data_it_learned(planted: PlantedNetwork) -> None:
