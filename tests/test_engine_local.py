@@ -73,16 +73,13 @@ def test_the_cells_of_a_lost_job_are_tried_one_by_one(local: Callable[[int], Eng
     assert found == {"a": "ok", "b": "crash", "c": "ok", "d": "failed", "e": "ok"}
 
 
-def test_workers_do_not_outlive_the_run_that_is_killed(toy: None) -> None:
+def test_workers_at_work_do_not_outlive_the_run_that_is_killed(toy: None) -> None:
     code = (
-        "import sys\n"
         "from mibench.engines.base import each\nfrom mibench.engines.local import LocalEngine\n"
         "from toy.chores import perform\nfrom test_engine_local import cell, job\n"
         "if __name__ == '__main__':\n"
         "    engine = LocalEngine(perform, 2)\n"
-        "    for _, (outcome,) in each(engine, [job(cell('a')), job(cell('b'))]):\n"
-        "        print(outcome.facts['pid'], flush=True)\n"
-        "    next(each(engine, [job(cell('c', 'hang'))]))\n"
+        "    next(each(engine, [job(cell('a', 'hang')), job(cell('b', 'hang'))]))\n"
     )
     path = os.pathsep.join([os.path.dirname(__file__), os.getcwd(), os.environ["PYTHONPATH"]])
     run = subprocess.Popen(

@@ -13,7 +13,6 @@ import queue
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,16 +86,18 @@ def _processes() -> Any:
 def _begin(environment: dict[str, str]) -> None:
     """Make a new worker ready: the parent's environment, one thread, no life after the parent's."""
     os.environ.update(environment | ONE_THREAD)
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_die_with_the_run, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
 
 
-def _die_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+def _die_with_the_run() -> None:
+    """Wait for the run itself: the fork server, our parent by number, lives as long as any of its workers."""
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        os._exit(1)
 
 
 def _answer(future: Any) -> Any:

@@ -21,6 +21,7 @@ def perform(job: Job) -> list[Outcome] | Loss:
         elif cell.method == "exit":
             os._exit(7)
         elif cell.method == "hang":
+            print(os.getpid(), flush=True)
             time.sleep(600)
         elif cell.method == "loss":
             return Loss("failed", "as it was told to")
