@@ -290,6 +290,7 @@ class Metric(ABC):
     needs: ClassVar[frozenset[str]] = frozenset()  # of: mask, truth, image, signals:NAME, map:NAME, VARIANTS
     no_score: ClassVar[str] = "the metric gives no number for this sample"  # said where a score is NaN
     gate: ClassVar[bool] = False  # a sanity gate: shown, not ranked
+    limit: ClassVar[float] = 0.9  # of a gate that is a similarity: from here on two sets of maps are the same
 
     class Parameters(Parameters):
         pass

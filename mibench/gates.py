@@ -15,7 +15,6 @@ from scipy.stats import wilcoxon
 
 from mibench.leaderboard.results import Gate, MetricCard
 
-ALIKE = 0.9  # a mean similarity from here on means that two sets of maps are the same
 SIMILARITY = (-1.0, 1.0)  # the range of a gate metric that is a similarity; others are only shown
 QUALITY = ("faithfulness", "localisation", "information")
 LEVEL = 0.05
@@ -41,9 +40,9 @@ def _alike(rows: pd.DataFrame, metrics: Sequence[MetricCard]) -> Iterator[tuple[
         values = rows.loc[rows.metric == card.name, "value"].dropna()
         if len(values):
             mean = float(values.mean())
-            passed = mean >= ALIKE if card.direction == "higher" else mean < ALIKE
-            limit = f"at least {ALIKE}" if card.direction == "higher" else f"below {ALIKE}"
-            yield card.name, passed, f"mean similarity {mean:.2f}, {limit} is wanted"
+            passed = mean >= card.limit if card.direction == "higher" else mean < card.limit
+            limit = f"at least {card.limit}" if card.direction == "higher" else f"below {card.limit}"
+            yield card.name, passed, f"mean similarity {mean:.3f}, {limit} is wanted"
 
 
 def _told_from(

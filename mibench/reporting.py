@@ -41,7 +41,7 @@ def metric_card(metric: Metric) -> MetricCard:
     about = (type(metric).__doc__ or "").strip().partition("\n")[0]
     name = registry.label(metric)
     facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, metric.paper)
-    return MetricCard(name, metric.title, *facts, about, metric.version)
+    return MetricCard(name, metric.title, *facts, about, metric.version, metric.limit)
 
 
 def _title(method: registry.Method, map_name: str) -> str:

@@ -31,6 +31,7 @@ class MetricCard:
     paper: str = ""
     about: str = ""  # one plain sentence: what the number means
     version: int = 1  # scores of two versions are not compared
+    limit: float = 0.9  # of a gate that is a similarity
 
     @property
     def plain(self) -> str:
