@@ -32,6 +32,7 @@ FLOORS = (  # from the ground up; a module may import from its own floor and fro
     {
         "graph",
         "graph_drawing",
+        "pruning",
         "suite",
         "suites",
         "leaderboard",
