@@ -13,8 +13,9 @@ from mibench import registry
 from mibench.contract import Unsupported
 from mibench.data.planted import CELL
 from mibench.errors import DataError, ModelError
-from mibench.models.planted import PlantedNetwork
+from mibench.models.planted import PlantedModel, PlantedNetwork
 from mibench.models.training import accuracy
+from mibench.task import TaskSpec, make_task
 
 
 def scored(spec: str, count: int | None = None) -> float:
@@ -30,6 +31,23 @@ def scored(spec: str, count: int | None = None) -> float:
 )
 def test_trained_networks_are_right_on_samples_they_never_saw(spec: str, at_least: float) -> None:
     assert scored(spec) >= at_least
+
+
+@pytest.mark.slow
+def test_the_transformer_learns_both_planted_labels_and_its_tokens_see_one_cell_each() -> None:
+    model = registry.model("planted-vit")
+    assert isinstance(model, PlantedModel)
+    heads, (x, plan) = model.two_heads(), model.drawn("scoring", 500)
+    pooled, z = heads.pooled(x)
+    assert pooled.shape == z.shape
+    assert torch.allclose(heads.trunk(x), z, atol=1e-5)
+    assert (heads.head(z).argmax(1) == plan.label).float().mean() >= 0.995
+    assert (heads.second(z).argmax(1) == plan.second).float().mean() >= 0.995
+    probe = make_task(TaskSpec("planted-vit", "", 1, 1)).probe
+    changed = x[:1].clone()
+    changed[:, :, CELL : 2 * CELL, 2 * CELL : 3 * CELL] = 0.0  # the cell at (1, 2), token 6 of the cells
+    differs = probe.cells(probe.features(x[:1]).local) != probe.cells(probe.features(changed).local)
+    assert differs.any(2)[0].nonzero().flatten().tolist() == [6]
 
 
 @pytest.mark.slow
@@ -106,7 +124,7 @@ def test_a_position_of_the_planted_network_sees_its_cell_and_no_other(planted: P
 
 
 def test_the_planted_representation_tells_both_labels(planted: PlantedNetwork) -> None:
-    x, plan = planted._drawn("scoring", 500)
+    x, plan = planted.drawn("scoring", 500)
     heads = planted.two_heads()
     z = heads.trunk(x)
     assert (heads.head(z).argmax(1) == plan.label).float().mean() >= 0.995
@@ -123,7 +141,7 @@ def unread(z: Tensor, shown: Tensor) -> Tensor:
 
 
 def test_the_planted_representation_does_not_tell_the_distractors(planted: PlantedNetwork) -> None:
-    x, plan = planted._drawn("scoring", 2_000)
+    x, plan = planted.drawn("scoring", 2_000)
     shown = F.one_hot(plan.glyph, 12) * (plan.role == 0)[..., None]  # (N, K, 12)
     z = planted.two_heads().trunk(x)
     assert (unread(z, shown.sum(1).float()) > 0.95).all()
@@ -134,7 +152,7 @@ def test_the_planted_representation_does_not_tell_the_distractors(planted: Plant
 def test_the_representation_behind_an_xor_tells_the_label_and_not_the_glyphs() -> None:
     model = registry.model("planted[variant=xor]")
     assert isinstance(model, PlantedNetwork)
-    x, plan = model._drawn("scoring", 2_000)
+    x, plan = model.drawn("scoring", 2_000)
     shown = F.one_hot(plan.glyph[plan.role == 1].reshape(-1, 2), 6).sum(1).float()  # (N, 6)
     assert (unread(model.two_heads().trunk(x), shown) > 0.95).all()
 
