@@ -7,10 +7,13 @@ upright RGB (or grey, for a network of one channel), scaled to leave a margin of
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mibench import contract
 from mibench.contract import Data, Samples, Split
@@ -23,8 +26,50 @@ SUFFIXES = frozenset(
 )
 
 
-class Folder(Data):
+class ClassFolders(Data):
     """Class folders of pictures, dealt to the splits class by class."""
+
+    @property
+    @abstractmethod
+    def root(self) -> Path:
+        """The folder that holds the class folders."""
+
+    @abstractmethod
+    def masks(self, paths: Sequence[Path], shape: tuple[int, ...]) -> Tensor | None:
+        """Where the class is in each picture, (N, H, W), if it is known."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The subfolders' names in order, or those of a file of classes."""
+        return self.listed()[0]
+
+    def listed(self) -> tuple[tuple[str, ...], list[Path], list[int]]:
+        """Classes, picture files and their labels."""
+        return listed(self.root)
+
+    def load(self, split: Split, count: int | None, shape: tuple[int, ...]) -> Samples:
+        """The first pictures of a split, read and cropped."""
+        return self.load_classes(split, None, count, shape)
+
+    def load_classes(
+        self, split: Split, labels: Collection[int] | None, count: int | None, shape: tuple[int, ...]
+    ) -> Samples:
+        """The first pictures of a split whose labels are among these (None: all); no other picture is read."""
+        _, paths, every = self.listed()
+        names = [path.relative_to(self.root).as_posix() for path in paths]
+        chosen = [index for index in members(split, names, every) if labels is None or every[index] in labels][:count]
+        x = torch.stack([read(paths[index], shape) for index in chosen] or [torch.zeros(shape)])  # (N, C, H, W)
+        smaller = [paths[index] for index in chosen if is_smaller(paths[index], shape)]
+        if smaller:
+            what = f"{len(smaller)} of {len(chosen)} pictures (first {smaller[0]}) are smaller than the model's input"
+            warnings.warn(f"{what} of {shape[-2]}x{shape[-1]} and were enlarged", stacklevel=2)
+        label = torch.tensor([every[index] for index in chosen], dtype=torch.int64)
+        ids = tuple(names[index] for index in chosen)
+        return Samples(x[: len(chosen)], label, ids, self.masks([paths[index] for index in chosen], shape))
+
+
+class Folder(ClassFolders):
+    """`folder:PATH`."""
 
     name = "folder"
     title = "Image folder"
@@ -33,28 +78,18 @@ class Folder(Data):
         classes: str = ""  # a file that names the model's classes in order, one subfolder's name a line
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The subfolders' names in order, or those of the file of classes."""
-        return self._listed()[0]
-
-    def load(self, split: Split, count: int | None, shape: tuple[int, ...]) -> Samples:
-        """The first pictures of a split, read and cropped."""
-        _, paths, labels = self._listed()
-        root = Path(self.argument)
-        names = [path.relative_to(root).as_posix() for path in paths]
-        chosen = members(split, names, labels)[:count]
-        x = torch.stack([read(paths[index], shape) for index in chosen] or [torch.zeros(shape)])  # (N, C, H, W)
-        smaller = [paths[index] for index in chosen if is_smaller(paths[index], shape)]
-        if smaller:
-            what = f"{len(smaller)} of {len(chosen)} pictures (first {smaller[0]}) are smaller than the model's input"
-            warnings.warn(f"{what} of {shape[-2]}x{shape[-1]} and were enlarged", stacklevel=2)
-        label = torch.tensor([labels[index] for index in chosen], dtype=torch.int64)
-        return Samples(x[: len(chosen)], label, tuple(names[index] for index in chosen))
-
-    def _listed(self) -> tuple[tuple[str, ...], list[Path], list[int]]:
+    def root(self) -> Path:
+        """The path as it was written."""
         if not self.argument:
             raise DataError("folder needs a path: write folder:PATH, with one subfolder of pictures a class")
-        return listed(Path(self.argument), self.parameters.classes)
+        return Path(self.argument)
+
+    def listed(self) -> tuple[tuple[str, ...], list[Path], list[int]]:
+        """Classes (those of the file of classes, if there is one), picture files and their labels."""
+        return listed(self.root, self.parameters.classes)
+
+    def masks(self, paths: Sequence[Path], shape: tuple[int, ...]) -> None:
+        """A plain folder does not tell."""
 
 
 @cache

@@ -41,6 +41,15 @@ def is_smaller(path: Path, shape: tuple[int, ...]) -> bool:
         return min(file.size) < min(shape[-2:])
 
 
+def box_mask(path: Path, box: tuple[float, float, float, float], shape: tuple[int, ...]) -> Tensor:
+    """A box (left, top, width, height) in a picture's own pixels as a mask (H, W) of what `read` gives."""
+    with Image.open(path) as file:
+        mask = Image.new("L", file.size)
+    left, top, width, height = box
+    mask.paste(255, (round(left), round(top), round(left + width), round(top + height)))
+    return torch.from_numpy(np.asarray(_cropped(mask, shape[-2], shape[-1])) > 127)
+
+
 def conform(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Images (N, C, H, W) at another shape: as many channels, then bilinearly resized."""
     channels, height, width = image_shape(shape)

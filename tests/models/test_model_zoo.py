@@ -35,7 +35,7 @@ ZOO = [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is trained, and the user's module can be imported."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    for module in ("appendix", "mlp", "planted"):
+    for module in ("appendix", "mlp", "planted", "prototype"):
         monkeypatch.setattr(f"mibench.models.{module}.trained", lambda lesson, build, teach: untrained(build()))
 
 
@@ -62,11 +62,11 @@ def opened(name: str) -> tuple[Model, OpenProbe]:
 
 
 class Touched(TorchDispatchMode):
-    """Which of a network's parameters any operation has read."""
+    """Which of a network's parameters and buffers any operation has read."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.names = {parameter.data_ptr(): name for name, parameter in model.named_parameters()}
+        self.names = {tensor.data_ptr(): name for name, tensor in model.state_dict().items()}
         self.found: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

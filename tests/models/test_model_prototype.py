@@ -1,0 +1,93 @@
+"""The prototype network answers with distances to the means of its support, written again here sample by sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from mibench import registry
+from mibench.errors import DataError
+from mibench.models.prototype import Prototype
+from mibench.models.training import Lesson, frozen
+from mibench.task import TaskSpec, make_task
+
+
+def prototype(spec: str) -> Prototype:
+    model = registry.model(spec)
+    assert isinstance(model, Prototype)
+    return model
+
+
+def untrained(lesson: Lesson, build: object, teach: object) -> nn.Module:
+    torch.manual_seed(0)
+    return frozen(build())  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_logits_are_negative_squared_distances_to_the_means(shots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mibench.models.prototype.trained", untrained)
+    model = prototype(f"prototype[ways=3,shots={shots}]")
+    network = model.load()
+    assert isinstance(network, nn.Sequential)
+    embedding = network[:-1]
+    support = model.source.support(model.shape)
+    queries = model.source.load("scoring", 4, model.shape)
+    logits = network((queries.x - 0.13) / 0.31)
+    for i in range(4):
+        z = embedding((queries.x[i : i + 1] - 0.13) / 0.31)[0]
+        for way in range(3):
+            shown = [embedding((x[None] - 0.13) / 0.31)[0] for x in support.x[support.label == way]]
+            mean = sum(shown[1:], shown[0]) / len(shown)
+            assert float(logits[i, way]) == pytest.approx(-float(((z - mean) ** 2).sum()), rel=1e-4, abs=1e-4)
+
+
+def test_a_support_image_of_one_shot_is_its_own_prototype(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mibench.models.prototype.trained", untrained)
+    model = prototype("prototype")
+    support = model.source.support(model.shape)
+    logits = model.load()((support.x - 0.13) / 0.31)
+    assert logits.argmax(1).tolist() == [0, 1, 2, 3, 4]
+    assert logits.diagonal().abs().max() < 1e-4
+
+
+def test_a_learned_embedding_serves_every_episode_and_beats_chance() -> None:
+    accuracies = [make_task(TaskSpec(f"prototype[episode={n}]", "", 1, 1)).accuracy for n in range(3)]
+    assert sum(accuracies) / 3 > 0.45  # chance is 0.2
+
+
+@pytest.mark.slow
+def test_five_shots_are_better_than_one() -> None:
+    one, five = (
+        sum(make_task(TaskSpec(f"prototype[shots={s},episode={n}]", "", 1, 1)).accuracy for n in range(4)) / 4
+        for s in (1, 5)
+    )
+    assert five > one + 0.1
+
+
+def test_the_model_is_explained_on_its_own_episode() -> None:
+    assert prototype("prototype").data == "episodes"
+    model = prototype("prototype[ways=3,shots=5,episode=2]:digits")
+    assert model.data == "episodes[episode=2,shots=5,ways=3]:digits"
+    assert prototype("prototype:folder:birds").shape == (3, 84, 84)
+
+
+def test_a_pretrained_backbone_embeds_without_learning(tmp_path: Path) -> None:
+    for label in range(4):
+        (tmp_path / f"class{label}").mkdir()
+        for index in range(5):
+            picture = Image.new("RGB", (224, 224), (60 * label, 255 - 60 * label, 20 * index))
+            picture.save(tmp_path / f"class{label}" / f"{index}.png")
+    task = make_task(TaskSpec(f"prototype[ways=2,backbone=efficientnet-lite0]:folder:{tmp_path}", "", 2, 2))
+    assert task.probe.grid == (7, 7)
+    local = task.probe.features(task.scoring.x).local
+    assert torch.allclose(task.probe.resume(local).logits, task.probe.logits(task.scoring.x), rtol=1e-4)
+    assert task.accuracy > 0.5
+
+
+def test_data_of_too_few_classes_are_refused() -> None:
+    with pytest.raises(DataError, match="an episode of 6 ways needs 11 or more"):
+        prototype("prototype[ways=6]").load()
