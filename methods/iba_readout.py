@@ -154,19 +154,28 @@ class Readout(nn.Module):
 def observed(probe: Probe, x: Tensor) -> tuple[Tensor, Tensor]:
     """Local features, and the features of all depths (B, F, h, w) on their grid, from one pass."""
     layers = dict.fromkeys((*probe.depths, probe.local))
-    with _watched(probe.model, [layer for layer in layers if layer != "input"]) as seen:
+    local: list[Tensor] = []
+
+    def read(layer: str, features: Tensor) -> Tensor:
+        if layer == probe.local:
+            local.append(features.float().clone())  # the next layer may work in place
+        return _resized(probe, features.float())
+
+    with _watched(probe.model, [layer for layer in layers if layer != "input"], read) as seen:
         probe.logits(x)
-    seen["input"] = x.to(probe.device)
-    local = seen[probe.local].float()
-    return local, torch.cat([_resized(probe, seen[layer].float()) for layer in layers], 1)
+    if "input" in layers:
+        seen["input"] = read("input", x.to(probe.device))
+    return local[0], torch.cat([seen[layer] for layer in layers], 1)
 
 
 def _resized(probe: Probe, features: Tensor) -> Tensor:
-    """Features of any depth on the bottleneck's grid: bilinearly, a vector the same everywhere."""
+    """A copy of features of any depth on the bottleneck's grid: bilinearly, a vector the same everywhere."""
     if features.dim() == 3:
-        return on_grid(probe, features)  # (B, T, C): transformers keep their grid
+        return on_grid(probe, features).clone()  # (B, T, C): transformers keep their grid
     if features.dim() == 2:
-        return features[:, :, None, None].expand(-1, -1, *probe.grid)
+        return features[:, :, None, None].repeat(1, 1, *probe.grid)
+    if features.shape[2:] == probe.grid:
+        return features.clone()
     return F.interpolate(features, probe.grid, mode="bilinear", align_corners=False)
 
 
@@ -180,13 +189,15 @@ def _features_of(probe: Probe, x: Tensor) -> Callable[[Tensor], tuple[Tensor, Te
 
 
 @contextmanager
-def _watched(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Collect the outputs of some layers; no hook stays behind, even after an error."""
+def _watched(
+    model: nn.Module, layers: Sequence[str], read: Callable[[str, Tensor], Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """Collect what `read` makes of the outputs of some layers; no hook stays behind, even after an error."""
     seen: dict[str, Tensor] = {}
 
     def keep(layer: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            seen[layer] = (output[0] if isinstance(output, tuple) else output).clone()  # the next may work in place
+            seen[layer] = read(layer, output[0] if isinstance(output, tuple) else output)
 
         return hook
 

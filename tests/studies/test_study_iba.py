@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mibench.contract import Explanation, Truth
-from mibench.studies.iba import Line, at_cells, correlations, describe, mean, write_table
+from mibench.studies.iba import Line, at_cells, correlations, describe, mean, verdicts, write_table
 
 
 def upsample(grid: Tensor) -> Tensor:
@@ -73,3 +73,13 @@ def test_page_and_table_hold_the_same_figures(tmp_path: Path) -> None:
     page = describe(lines)
     assert "| `steps=10` | 10 | 0.9900, 0.9000 | 22.5 ± 0.5 |" in page
     assert "python -m mibench study iba" in page
+
+
+def test_a_bound_is_met_or_missed_where_it_is_asked() -> None:
+    figures = {"above others": (0.99, 0.0), "above redundant": (0.9, 0.0), "median": (0.5, 0.0), "worst": (0.5, 0.0)}
+    found = list(verdicts([Line("planted/planted", "steps", "steps=10", figures)]))
+    assert len(found) == 2
+    assert "signal above others at least 0.98: met" in found[0]
+    assert "signal above redundant at least 0.92: **missed** (0.9)" in found[1]
+    many = list(verdicts([Line("planted/planted", "copies", "copies=10", {**figures, "median": (0.9995, 0.0)})]))
+    assert [line.partition("0.999: ")[2] for line in many] == ["met (0.9995)"]
