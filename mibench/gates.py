@@ -23,21 +23,25 @@ FEWEST = 6  # paired samples; fewer can never be significant
 
 def gates(scores: pd.DataFrame, metrics: Sequence[MetricCard], chance: str) -> tuple[Gate, ...]:
     """Every gate's outcome for every row on every task; `scores` has the columns data, model, method, metric, …"""
+    means = scores.groupby(["data", "model", "method", "metric", "sample"], sort=True)["value"].mean()  # over seeds
     found: list[Gate] = []
-    for names, rows in scores.groupby(["data", "model", "method"], sort=True):
-        data, model, method = map(str, names)
-        random = scores[(scores.data == data) & (scores.model == model) & (scores.method == chance)]
-        outcomes = [*_alike(rows, metrics), *_told_from(rows, random, metrics)]
-        found += [Gate(data, model, method, gate, passed, reason) for gate, passed, reason in outcomes]
+    for place, task in means.unstack("metric").groupby(level=["data", "model"], sort=True):
+        data, model = map(str, place)
+        rows = {str(method): one.droplevel(["data", "model", "method"]) for method, one in task.groupby(level="method")}
+        for method, row in rows.items():
+            outcomes = [*_alike(row, metrics)]
+            if chance in rows and method != chance:
+                outcomes += _told_from(row, rows[chance], metrics)
+            found += [Gate(data, model, method, gate, passed, reason) for gate, passed, reason in outcomes]
     return tuple(found)
 
 
-def _alike(rows: pd.DataFrame, metrics: Sequence[MetricCard]) -> Iterator[tuple[str, bool, str]]:
-    """The gates that are metrics."""
+def _alike(row: pd.DataFrame, metrics: Sequence[MetricCard]) -> Iterator[tuple[str, bool, str]]:
+    """The gates that are metrics; `row` has a column a metric and a line a sample."""
     for card in metrics:
-        if not card.gate or tuple(card.range) != SIMILARITY:
+        if not card.gate or tuple(card.range) != SIMILARITY or card.name not in row:
             continue
-        values = rows.loc[rows.metric == card.name, "value"].dropna()
+        values = row[card.name].dropna()
         if len(values):
             mean = float(values.mean())
             passed = mean >= card.limit if card.direction == "higher" else mean < card.limit
@@ -46,15 +50,13 @@ def _alike(rows: pd.DataFrame, metrics: Sequence[MetricCard]) -> Iterator[tuple[
 
 
 def _told_from(
-    rows: pd.DataFrame, random: pd.DataFrame, metrics: Sequence[MetricCard]
+    row: pd.DataFrame, random: pd.DataFrame, metrics: Sequence[MetricCard]
 ) -> Iterator[tuple[str, bool, str]]:
     """Whether any score of quality tells the row from random maps."""
-    if random.empty or rows.method.iloc[0] == random.method.iloc[0]:
-        return
     found: dict[str, float] = {}
     for card in metrics:
-        if card.family in QUALITY and not card.gate:
-            better = _by_sample(rows, card).sub(_by_sample(random, card)).dropna() * card.sign
+        if card.family in QUALITY and not card.gate and card.name in row:
+            better = row[card.name].sub(random[card.name]).dropna() * card.sign
             if len(better) >= FEWEST:
                 found[card.name] = _larger(better.to_numpy(float))
     if found:
@@ -62,11 +64,6 @@ def _told_from(
         p = min(1.0, found[name] * len(found))  # Holm's first step
         passed = p <= LEVEL
         yield "not random", passed, f"{'' if passed else 'no '}metric tells it from random maps ({name}: p = {p:.2g})"
-
-
-def _by_sample(rows: pd.DataFrame, card: MetricCard) -> pd.Series[float]:
-    """A row's scores by one metric, averaged over seeds."""
-    return rows[rows.metric == card.name].groupby("sample")["value"].mean()
 
 
 def _larger(differences: np.ndarray) -> float:

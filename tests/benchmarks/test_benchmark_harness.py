@@ -34,9 +34,8 @@ class Clock:
 def test_the_harness_costs_under_a_twentieth_of_explaining_and_scoring(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    declared = suite.narrow(
-        suite.load("default"), models=["cnn-m"], methods=["ig", "smoothgrad", "iba", "gradient-shap"]
-    )
+    methods = ["ig", "smoothgrad", "gradient-shap", "iba", "occlusion", "gradcam", "saliency", "lrp"]
+    declared = suite.narrow(suite.load("default"), models=["cnn-m"], methods=methods)
     registry.model("cnn-m").load()  # training is not the harness's, and neither is loading
     clock = Clock()
     monkeypatch.setattr(explaining, "make_task", clock.around(explaining.make_task))
