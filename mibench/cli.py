@@ -118,7 +118,7 @@ def run(
     if publish or (publish is None and chosen == declared and LEADERBOARDS.is_dir()):
         from mibench import reporting
 
-        for file in reporting.publish([summary.folder], LEADERBOARDS):
+        for file in reporting.shelve(summary.folder, LEADERBOARDS):
             out.print(f"wrote {file}", soft_wrap=True)
     raise typer.Exit(summary.code)
 

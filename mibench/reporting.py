@@ -206,16 +206,34 @@ def identity_of(store: Store) -> dict[str, str]:
 
 
 def publish(runs: Sequence[Path], folder: Path) -> list[Path]:
-    """Write the boards of runs into a folder under their suites' names, and its index."""
+    """Write the boards of runs, made anew, into a folder under their suites' names, and its index."""
     from mibench.leaderboard import publish as boards
 
     files: list[Path] = []
     for run in runs:
         with Store(run) as store:
-            results = results_of(store)
-            identity = identity_of(store)
+            results, identity = results_of(store), identity_of(store)
         boards.write(results, folder, results.suite)
-        boards.put(folder / f"{results.suite}.json", json.dumps(identity, indent=1, sort_keys=True) + "\n")
-        files += [folder / f"{results.suite}.{ending}" for ending in ("csv", "html", "json")]
+        files += _beside(folder, results.suite, identity)
     boards.index(folder)
     return [*files, folder / "index.html"]
+
+
+def shelve(run: Path, folder: Path) -> list[Path]:
+    """Put the board that a run has just written into a folder of leaderboards, and renew its index."""
+    from mibench.leaderboard import publish as boards
+
+    with Store(run) as store:
+        name, identity = store.about()["suite"]["name"], identity_of(store)
+    for ending in ("csv", "html"):
+        boards.put(folder / f"{name}.{ending}", (run / f"leaderboard.{ending}").read_text("utf-8"))
+    boards.index(folder)
+    return [*_beside(folder, name, identity), folder / "index.html"]
+
+
+def _beside(folder: Path, name: str, identity: Mapping[str, str]) -> list[Path]:
+    """Write what a later run must share with a board to be compared with it; the board's files."""
+    from mibench.leaderboard.publish import put
+
+    put(folder / f"{name}.json", json.dumps(identity, indent=1, sort_keys=True) + "\n")
+    return [folder / f"{name}.{ending}" for ending in ("csv", "html", "json")]
