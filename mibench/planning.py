@@ -134,6 +134,7 @@ class _TaskPlan:
     def _score(self, metrics: Sequence[Metric], rows: Sequence[tuple[str, str, registry.Method]], seed: int) -> Job:
         sources, cells = {}, []
         wanted = {variant for metric in metrics for variant in metric.needs & set(VARIANTS)}
+        identities = [(metric, registry.label(metric), _identity(metric, "mibench.scoring")) for metric in metrics]
         for row, name, method in rows:
             label = registry.label(method.explainer)
             plain = tuple(cell.key for cell in self.plain[label, seed])
@@ -141,14 +142,12 @@ class _TaskPlan:
             kept = {each: key for each, key in variants.items() if each in wanted}
             sources[row] = RowSource(method.label, name, plain, kept)
             wrapper = _sources(method.wrapper) if method.wrapper else ""
-            for metric in metrics:
+            for metric, name_, identity in identities:
                 needs = (*plain, *(variants[each] for each in sorted(metric.needs & set(variants))))
-                identity = _identity(metric, "mibench.scoring")
                 key = fingerprint.digest(
                     "score", self.context, identity, metric.version, row, name, wrapper, seed, needs
                 )
-                label_ = registry.label(metric)
-                cells.append(Cell(key, "score", self.prepared.name, row, label_, seed, needs=needs))
+                cells.append(Cell(key, "score", self.prepared.name, row, name_, seed, needs=needs))
         return self._job("score", tuple(cells), rows=sources)
 
     def costs(self) -> Iterator[Job]:
