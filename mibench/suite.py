@@ -166,15 +166,28 @@ def narrow(
 
 
 def _tasks(tasks: Sequence[Task], models: Sequence[str], data: Sequence[str]) -> list[Task]:
-    """The suite's own tasks with these models and data where it has them, new ones where it has not."""
+    """The suite's own tasks with these models and data where it has them, new ones where it has not.
+
+    Networks that a suite explains on what they learned learn the data given in its place.
+    """
     if models and data:
         return [Task(model=model, data=source) for model in models for source in data]
     if models:
         return [t for model in models for t in _with(tasks, "model", model) or [Task(model=model)]]
     if data:
-        own = list(dict.fromkeys(task.model for task in tasks))
-        return [t for d in data for t in _with(tasks, "data", d) or [Task(model=model, data=d) for model in own]]
+        return [task for source in data for task in _with(tasks, "data", source) or _given(tasks, source)]
     return list(tasks)
+
+
+def _given(tasks: Sequence[Task], source: str) -> list[Task]:
+    """Every network of these tasks on other data, once."""
+    models = []
+    for task in tasks:
+        model = registry.model(task.model)
+        learns = "data" in type(model.parameters).model_fields and task.data in ("", model.data)
+        taught = type(model)(model.parameters.model_copy(update={"data": source}), model.argument) if learns else model
+        models.append(registry.label(taught))
+    return [Task(model=model, data=source) for model in dict.fromkeys(models)]
 
 
 def _with(tasks: Sequence[Task], key: str, spec: str) -> list[Task]:

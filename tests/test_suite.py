@@ -82,6 +82,18 @@ def test_data_that_the_suite_does_not_know_is_given_to_every_model_of_it(toy: No
     assert [task.data for task in suite.narrow(declared, data=["corners"]).tasks] == ["corners"]
 
 
+def test_networks_that_are_explained_on_what_they_learned_learn_the_data_given_in_its_place() -> None:
+    given = suite.narrow(suite.load("tabular"), data=["wine", "csv:notes.csv"])
+    assert [(task.model, task.data) for task in given.tasks] == [
+        ("mlp[data=wine]", "wine"),
+        ("mlp[data=csv:notes.csv]", "csv:notes.csv"),
+    ]
+    [banknotes] = suite.narrow(suite.load("banknote"), data=["csv:notes.csv"]).tasks
+    assert banknotes.model == "mlp[data=csv:notes.csv]"
+    [kept] = suite.narrow(suite.load("iris"), models=["mlp"], data=["csv:notes.csv"]).tasks
+    assert kept.model == "mlp"
+
+
 def test_a_word_in_the_place_of_a_list_must_be_known(toy: None) -> None:
     with pytest.raises(UsageError, match="methods must be a list or all"):
         suite.check(suite.read(TOY.replace('["bright", "learned"]', '"every"'), "toy"))
