@@ -166,7 +166,8 @@ def _pools(model: nn.Module, node: fx.Node) -> bool:
 def _layer(model: nn.Module, node: fx.Node) -> Layer:
     """The layer of one node, if it is of a kind that we know how to go down through."""
     name = _name(node)
-    joined = [n for n in (*node.args, *node.kwargs.values()) if isinstance(n, fx.Node) and not _is_size(n)]
+    given = [n for n in (*node.args, *node.kwargs.values()) if isinstance(n, fx.Node) and n.op != "get_attr"]
+    joined = [n for n in given if not _is_size(n)]
     if len(joined) > 1:
         raise Unsupported(f"values meet at {name!r} (a residual sum, say): the network is no chain of layers there")
     kind = _kind(model, node)
@@ -174,7 +175,8 @@ def _layer(model: nn.Module, node: fx.Node) -> Layer:
         source = _name(joined[0])
         raise Unsupported(f"layer {source!r} gives tokens: no rectifier silences any, so a class would have one map")
     if kind is None:
-        what = type(model.get_submodule(name)).__name__ if node.op == "call_module" else str(node.target)
+        called = getattr(node.target, "__name__", node.target)
+        what = type(model.get_submodule(name)).__name__ if node.op == "call_module" else called
         raise Unsupported(f"layer {name!r} ({what}) cannot be inverted")
     if node.op == "call_module":
         module = model.get_submodule(name)

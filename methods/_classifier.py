@@ -22,7 +22,8 @@ from torch import Tensor
 
 from mibench.methods._chain import Chain, Dense, Reshape
 from mibench.methods._inversion import spreads
-from mibench.methods._ridge import Inverse, lifted, slope
+from mibench.methods._penalty import cross_validated
+from mibench.methods._ridge import Inverse, Penalty, lifted, slope
 
 AT_A_TIME = 32  # classes
 
@@ -35,7 +36,7 @@ def is_classifier(chain: Chain, values: list[Tensor]) -> bool:
 
 
 def invert_classifier(
-    chain: Chain, batches: Iterable[Tensor], *, penalty: float, forward_relu: bool
+    chain: Chain, batches: Iterable[Tensor], *, penalty: Penalty, forward_relu: bool
 ) -> dict[int, Inverse]:
     """By place in the chain, the inverses of all classes: each weight and bias with a first dimension for the class."""
     top, cells = _Logits(), _Cells()
@@ -74,13 +75,20 @@ class _Logits(_Sums):
 
     def add(self, y: Tensor, z: Tensor) -> None:
         self.count += len(y)
-        self.increase(y=y.double().sum(0), yy=y.double().square().sum(0), z=z.double().sum(0), yz=y.T @ z)
+        self.increase(y=y.double().sum(0), yy=y.double().square().sum(0), yz=y.T @ z)
+        self.increase(z=z.double().sum(0), zz=z.double().square().sum(0))
 
-    def solve(self, penalty: float) -> tuple[Tensor, Tensor]:
+    def solve(self, penalty: Penalty) -> tuple[Tensor, Tensor]:
         """w and b, (classes, F)."""
         y, z = self.mean("y")[:, None], self.mean("z")  # (classes, 1), (F)
-        variance = self.mean("yy")[:, None] - y.square() + penalty
-        weight = slope(self.mean("yz") - y * z, variance, variance)
+        covariance, variance = self.mean("yz") - y * z, self.mean("yy")[:, None] - y.square()
+        if penalty == "auto":
+            explained = slope(covariance.square().sum(1, keepdim=True), variance, variance)  # (classes, 1)
+            rest = (self.mean("zz") - z.square()).sum() - explained[:, 0]
+            variance = variance + cross_validated(variance, explained, rest, self.count)[:, None]
+        else:
+            variance = variance + penalty
+        weight = slope(covariance, variance, variance)
         return weight, z - weight * y
 
 

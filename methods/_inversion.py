@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mibench.contract import Unsupported
 from mibench.methods._chain import Chain, Convolution, Dense, Layer, MaxPool, Mean, Rectifier, Reshape, Scale
 from mibench.methods._filters import FilterSums, Windows
-from mibench.methods._ridge import DenseSums, Inverse, SpreadSums, lifted
+from mibench.methods._ridge import DenseSums, Inverse, Penalty, SpreadSums, lifted
 
 Sums = DenseSums | FilterSums | SpreadSums
 Inverses = Mapping[int, Inverse]  # by the layer's place in the chain
@@ -104,7 +104,7 @@ def spreads(layer: Layer, s: Tensor, x: Tensor) -> bool:
     return isinstance(layer, Mean) and x.dim() == 4 and s[0].numel() == x.shape[1]
 
 
-def sums_for(layer: Layer, s: Tensor, x: Tensor, penalty: float) -> Sums:
+def sums_for(layer: Layer, s: Tensor, x: Tensor, penalty: Penalty) -> Sums:
     """What will sum up sources like s above a learned layer and activations like x below it."""
     if isinstance(layer, Dense):
         if x.dim() != 2:

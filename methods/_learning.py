@@ -17,7 +17,7 @@ from mibench.contract import Unsupported
 from mibench.methods._chain import Chain, Convolution, Dense
 from mibench.methods._filters import Windows, descended
 from mibench.methods._inversion import descend, is_learned, spreads, sums_for
-from mibench.methods._ridge import Inverse
+from mibench.methods._ridge import Inverse, Penalty
 
 BATCH = 128
 STEP = 32  # samples in one step of gradient descent
@@ -29,7 +29,7 @@ class Settings(Protocol):
     """How to learn."""
 
     @property
-    def penalty(self) -> float: ...
+    def penalty(self) -> Penalty: ...
     @property
     def solver(self) -> str: ...
     @property

@@ -3,16 +3,21 @@
     W = Cov(X, S) (Cov(S) + penalty I)^{-1},    b = E X - W E S                              (Deng et al. 2021, eq. 6)
 
 Everything is summed and solved in float64. No more than a batch and the sums are in memory: G^2 + G F numbers for a
-vector of F from a source of G; four times the cells for a map from one number a channel.
+vector of F from a source of G; four times the cells for a map from one number a channel. `penalty="auto"` needs the
+eigenvalues of the covariance, in the same memory (`_penalty`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from mibench.methods._penalty import of_covariances, of_rows
+
+Penalty = float | Literal["auto"]  # auto: by cross-validation within the samples
 FLOOR = 1e-7  # of a covariance's mean eigenvalue: over single precision's noise, and it makes a singular one solvable
 
 
@@ -30,12 +35,24 @@ class Inverse:
 
 
 def ridge(
-    count: int, penalty: float, source: Tensor, target: Tensor, gram: Tensor, cross: Tensor
+    count: int,
+    penalty: Penalty,
+    source: Tensor,
+    target: Tensor,
+    gram: Tensor,
+    cross: Tensor,
+    square: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """W (…, F, G) and b (…, F) from sums over rows: source (…, G), target (…, F), gram (…, G, G), cross (…, G, F)."""
+    """W (…, F, G) and b (…, F) from sums over rows: source (…, G), target (…, F), gram (…, G, G), cross (…, G, F).
+
+    A penalty of "auto", for one regression at a time, also asks for the sum of the targets' squares.
+    """
     s, x = source / count, target / count
     covariance = gram / count - s[..., :, None] * s[..., None, :]
     cross = cross / count - s[..., :, None] * x[..., None, :]
+    if penalty == "auto":
+        assert square is not None
+        penalty = float(of_covariances(covariance, cross, square / count - x.square().sum(), count))
     diagonal = covariance.diagonal(dim1=-2, dim2=-1)
     mean = diagonal.mean(-1, keepdim=True)
     diagonal += torch.where(mean > 0, FLOOR * mean, 1.0) + penalty
@@ -49,7 +66,7 @@ class DenseSums:
     W = X̄ᵀ (S̄ S̄ᵀ + n penalty I)^{-1} S̄        n x n instead of G x G; X̄ and S̄ are the centred rows
     """
 
-    def __init__(self, penalty: float) -> None:
+    def __init__(self, penalty: Penalty) -> None:
         self.penalty, self.count = penalty, 0
         self.rows: list[tuple[Tensor, Tensor]] = []
         self.sums: list[Tensor] = []
@@ -64,7 +81,7 @@ class DenseSums:
     def _fold(self) -> None:
         for s, x in self.rows:
             s, x = s.double(), x.double()
-            new = s.sum(0), x.sum(0), s.T @ s, s.T @ x
+            new = s.sum(0), x.sum(0), s.T @ s, s.T @ x, x.square().sum()
             self.sums = [a + b for a, b in zip(self.sums, new, strict=True)] if self.sums else list(new)
         self.rows = []
 
@@ -77,8 +94,9 @@ class DenseSums:
         s_mean, x_mean = s.mean(0), x.mean(0)
         s, x = s - s_mean, x - x_mean
         kernel = s @ s.T  # (n, n)
+        penalty = float(of_rows(kernel, x)) if self.penalty == "auto" else self.penalty
         mean = kernel.diagonal().mean()
-        kernel.diagonal().add_(torch.where(mean > 0, FLOOR * mean, 1.0) + self.count * self.penalty)
+        kernel.diagonal().add_(torch.where(mean > 0, FLOOR * mean, 1.0) + self.count * penalty)
         weight = torch.cholesky_solve(s, torch.linalg.cholesky(kernel))  # (n, G)
         return Inverse(weight.float(), (x_mean - x.T @ (weight @ s_mean)).float(), x.float())
 

@@ -14,8 +14,8 @@ layer norm cancels the mean over its channels.
 Where the paper is silent: its convolutions are learned by 20 epochs of gradient descent, ours are the same least
 squares solved in closed form (`solver=sgd` for theirs); "learned for each class" is read as from the class's own
 samples (`fit_on=class`), except for a classifier, where a thousand classes have a few samples each (`fit_on=all`).
-Its lambda of 0.001 was for 50,000 digits and overfits hundreds a class; 0.1 has the least mean error of both networks
-on calibration digits held out of fitting (leaderboards/studies/mipin.md).
+Its lambda of 0.001 was for 50,000 digits and overfits hundreds a class. Ours is chosen for each class and dense layer
+by cross-validation within the calibration samples (`penalty=auto`), so that no sample which is scored has a say.
 
 What is kept: one map for each class and learned layer (16 MB a class for CNN-M). Where that would take more than KEEP
 bytes (VGG's dense layers for 1000 classes: 480 GB), the calibration samples' activations at the base are kept instead,
@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -57,7 +57,9 @@ class MIPIN(FittedExplainer):
         fit_on: Literal["auto", "class", "all"] = Field("auto", description="auto: class down to the input, else all")
         solver: Literal["closed", "sgd"] = Field("closed", description="of the convolutions; sgd is the paper's")
         epochs: int = Field(20, ge=1, description="of solver=sgd")
-        penalty: float = Field(0.1, ge=0, description="lambda of the dense layers; the paper's is 0.001")
+        penalty: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+            "auto", description="lambda of the dense layers, auto: cross-validated; the paper's is 0.001"
+        )
         forward_relu: bool = Field(True, description="false: the explanation of a class, not of a sample (figure 3)")
 
     @torch.no_grad()

@@ -328,6 +328,17 @@ def test_the_paper_s_solver_learns_the_convolutions_by_steps_and_is_seeded() -> 
 # ---------------------------------------------------------------- what cannot be explained
 
 
+class Called(nn.Module):
+    """A convolution that is a call on parameters, not a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 2, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight)
+
+
 def test_a_residual_sum_on_the_way_is_named() -> None:
     with pytest.raises(Unsupported, match="values meet at 'add'"):
         fitted(convolutional(Residual), depth="input")
@@ -336,6 +347,8 @@ def test_a_residual_sum_on_the_way_is_named() -> None:
 def test_an_unknown_layer_is_named() -> None:
     with pytest.raises(Unsupported, match=r"layer '1' \(GroupNorm\)"):
         fitted(opened(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(144, 3)), depth="input")
+    with pytest.raises(Unsupported, match=r"layer 'conv2d' \(conv2d\) cannot be inverted"):  # its weights do not meet x
+        fitted(opened(Called(), nn.Flatten(), nn.Linear(144, 3)), depth="input")
     mirrored = nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")
     with pytest.raises(Unsupported, match="'0' pads with 'reflect'"):
         fitted(opened(mirrored, nn.Flatten(), nn.Linear(256, 3)), depth="input")

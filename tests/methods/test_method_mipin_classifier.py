@@ -13,6 +13,7 @@ from mibench.methods import mipin
 from mibench.methods._chain import Chain, walk
 from mibench.methods._classifier import invert_classifier, is_classifier
 from mibench.methods._learning import Lesson, members_of, stacked
+from mibench.methods._ridge import Penalty
 from mibench.methods.mipin import MIPIN
 from mibench.probe import OpenProbe, open_probe
 
@@ -48,15 +49,16 @@ def off(found: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.parametrize("probe", [convolutional(Residual), convolutional(Functional)], ids=["modules", "functions"])
 @pytest.mark.parametrize("forward_relu", [True, False])
+@pytest.mark.parametrize("penalty", [0.1, "auto"])
 def test_one_pass_for_all_classes_gives_what_learning_class_by_class_gives(
-    probe: OpenProbe, forward_relu: bool
+    probe: OpenProbe, forward_relu: bool, penalty: Penalty
 ) -> None:
     chain, samples = walk(probe.model, "classifier"), calibration(probe, 50)
     assert is_classifier(chain, chain.activations(samples.x[:1]))
-    settings = MIPIN.Parameters(penalty=0.1, forward_relu=forward_relu)
+    settings = MIPIN.Parameters(penalty=penalty, forward_relu=forward_relu)
     members = members_of(samples.label, 3, everyone=True)
     loop = stacked(Lesson(chain, samples.x, settings, 0).learn(members), with_base=False)
-    once = invert_classifier(chain, samples.x.split(16), penalty=0.1, forward_relu=forward_relu)
+    once = invert_classifier(chain, samples.x.split(16), penalty=penalty, forward_relu=forward_relu)
     assert once.keys() == loop.keys()
     assert 0 in once
     for place, inverse in once.items():
