@@ -9,13 +9,16 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from mibench import __version__
 from mibench.errors import MibenchError, UsageError
+
+if TYPE_CHECKING:
+    from mibench.comparison import Comparison
 
 app = typer.Typer(
     add_completion=False,
@@ -189,12 +192,12 @@ def compare(
     after: Annotated[Path, typer.Argument(help="The later one.")],
     thresholds: ThresholdsOption = None,
 ) -> None:
-    """What became better or worse between two runs, as Markdown. Exit 4 if they cannot be compared."""
+    """What became better or worse, as Markdown. Exit 1 if anything became worse, 4 if they cannot be compared."""
     from mibench import comparison, regression
+    from mibench import thresholds as limits
 
     sides = regression.side(before), regression.side(after)
-    changes = comparison.compare(*sides, comparison.read_thresholds(thresholds))
-    out.print(comparison.to_markdown(changes, str(before), str(after)), markup=False, soft_wrap=True)
+    _tell(comparison.compare(*sides, limits.read_thresholds(thresholds)), before, after)
 
 
 @app.command()
@@ -204,12 +207,19 @@ def gate(
     thresholds: ThresholdsOption = None,
 ) -> None:
     """Compare a run with the committed leaderboard of its suite. Exit 1 if anything became worse."""
-    from mibench import comparison, regression
+    from mibench import regression
+    from mibench import thresholds as limits
 
     folder = folder or _newest()
-    changes = regression.gate(folder, baseline, comparison.read_thresholds(thresholds))
-    out.print(comparison.to_markdown(changes, str(baseline), str(folder)), markup=False, soft_wrap=True)
-    raise typer.Exit(1 if any(change.is_regression for change in changes) else 0)
+    _tell(regression.gate(folder, baseline, limits.read_thresholds(thresholds)), baseline, folder)
+
+
+def _tell(compared: Comparison, before: Path, after: Path) -> None:
+    """Print a comparison, and leave with 1 if anything became worse."""
+    from mibench.comment import to_markdown
+
+    out.print(to_markdown(compared, str(before), str(after)), markup=False, soft_wrap=True)
+    raise typer.Exit(1 if compared.regressions else 0)
 
 
 @app.command()

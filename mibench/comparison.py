@@ -5,54 +5,44 @@ have every sample's score the samples are paired, and both of two tests must rej
 and Wilcoxon's, which trusts no outlier. Where one side has intervals alone, they are all that is used. The level holds
 for the whole table (Holm), so that a gate over hundreds of unchanged scores stays silent 99 times in 100.
 
-Counts (FLOPs, passes) have no noise: any rise beyond their tolerance is a change. Seconds and memory are not judged.
+Small networks are trained where they are used, and another processor rounds otherwise: the same recipe ends at other
+weights. Such a network answers the same question again, so it is compared; but its samples no longer pair (they all
+move with the network), and sampling errors alone would be too small. They are widened, and a larger effect is asked
+for, by as much as networks of one recipe were seen to differ (`Retrained`). Any other weights are not compared.
+
+Counts (FLOPs, passes) have no noise: any rise beyond their tolerance is a change. Multiples of a forward are judged
+coarsely, and between processors of one kind alone. Seconds and memory are not judged.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import norm, ttest_1samp, wilcoxon
+from scipy.stats import t as student
 
-from mibench.errors import MibenchError, UsageError
+from mibench.errors import MibenchError
 from mibench.leaderboard.results import COSTS
 from mibench.statistics import holm
+from mibench.thresholds import Effects, Retrained, Thresholds
 
 EXACT = tuple(cost.name for cost in COSTS if cost.exact)
-FEWEST = 6  # paired samples; with fewer, no signed-rank test can reject at any level in use
+MULTIPLE = "forwards"
+FEWEST = 6  # paired samples; with fewer, intervals are used
 NORMAL = float(norm.ppf(0.975))  # half a 95 % interval in standard errors
 
-Verdict = Literal["same", "better", "worse", "lost", "new"]
+Verdict = Literal["same", "better", "worse", "lost", "gated", "new", "absent"]
 
 
 class NotComparable(MibenchError):
     """The two sides do not answer the same question."""
 
     code = 4
-
-
-class Thresholds(BaseModel):
-    """What counts as a change; effects are shares of a metric's range, or of its spread over samples if unbounded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    level: float = Field(0.01, gt=0, lt=1)
-    default: float = Field(0.02, ge=0)
-    counts: float = Field(0.01, ge=0)  # the relative rise of a count
-    families: dict[str, float] = Field(default_factory=dict)
-
-    def effect(self, family: str) -> float:
-        """The smallest share that matters in a family."""
-        return self.families.get(family, self.default)
 
 
 class Row(NamedTuple):
@@ -63,16 +53,31 @@ class Row(NamedTuple):
     method: str
     metric: str
 
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return f"{self.data}/{self.model}"
+
 
 @dataclass(frozen=True)
 class Side:
-    """One run, or one committed leaderboard, as far as a comparison needs it."""
+    """One run, or one committed leaderboard, as far as a comparison needs it.
+
+    `identity` says by name what it was made from: "data of TASK", "weights of TASK" and "metric NAME" must be equal on
+    both sides; "recipe of TASK" and "accuracy of TASK" excuse other weights; "machine" is where it was made; "asks"
+    names what was asked for in full ("methods", "metrics"), so that what is not there has vanished.
+    """
 
     name: str
-    identity: Mapping[str, str]  # what must be equal on both sides: "data …", "weights …", "metric …" -> version
+    identity: Mapping[str, str]
     table: pd.DataFrame  # the long-form leaderboard
     scores: pd.DataFrame | None = None  # per sample: Row's columns, seed, sample, value; None where not at hand
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of the metrics
+
+    def says(self, kind: str) -> dict[str, str]:
+        """The identity's entries of one kind ("data of", "metric" …), by the name of what they speak of."""
+        start = f"{kind} "
+        return {key.removeprefix(start): value for key, value in self.identity.items() if key.startswith(start)}
 
     @cached_property
     def rows(self) -> dict[Row, dict[str, Any]]:
@@ -91,6 +96,15 @@ class Side:
         keyed: Iterable[tuple[Any, pd.Series[float]]] = grouped
         return {Row(*map(str, key)): values.droplevel([0, 1, 2, 3]) for key, values in keyed}
 
+    @cached_property
+    def has(self) -> dict[str, set[str]]:
+        """The methods and metrics that have a row, and the tasks."""
+        return {
+            "methods": {row.method for row in self.rows},
+            "metrics": {row.metric for row in self.rows},
+            "tasks": {row.task for row in self.rows},
+        }
+
 
 @dataclass(frozen=True)
 class Change:
@@ -98,145 +112,242 @@ class Change:
 
     row: Row
     family: str
-    before: float
-    after: float
-    difference: float
-    p: float  # adjusted for the whole table; NaN for counts
-    verdict: Verdict
+    before: float = np.nan
+    after: float = np.nan
+    difference: float = np.nan
+    p: float = np.nan  # adjusted for the whole table; NaN for counts
+    verdict: Verdict = "same"
     reason: str = ""
 
     @property
     def is_regression(self) -> bool:
         """Whether a gate should stop this."""
-        return self.verdict in ("worse", "lost")
+        return self.verdict in ("worse", "lost", "gated")
 
 
-def read_thresholds(path: Path | None = None) -> Thresholds:
-    """Thresholds from a TOML file, or those that come with the package."""
-    source = path or resources.files("mibench") / "thresholds.toml"
-    try:
-        return Thresholds(**tomllib.loads(source.read_text("utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise UsageError(f"{source}: the thresholds cannot be read: {' '.join(str(error).split())}") from error
-
-
-def compare(before: Side, after: Side, thresholds: Thresholds) -> list[Change]:
+@dataclass(frozen=True)
+class Comparison:
     """Every row that either side has a number for, in the order of the table."""
-    _refuse_other_questions(before, after)
-    changes: list[Change] = []
-    quality: list[tuple[Change, float]] = []  # with the smallest difference that matters
+
+    changes: tuple[Change, ...]
+    thresholds: Thresholds
+    retrained: tuple[str, ...] = ()  # the tasks whose networks were trained again, or ran on another processor
+    paired: int = 0  # scores whose samples were paired
+
+    @property
+    def regressions(self) -> tuple[Change, ...]:
+        """What a gate should stop."""
+        return tuple(change for change in self.changes if change.is_regression)
+
+
+def compare(before: Side, after: Side, thresholds: Thresholds) -> Comparison:
+    """What became of everything that either side has a number for."""
+    _refuse_other_questions(before, after, thresholds)
+    retrained = _retrained(before, after)
+    same_machine = before.identity.get("machine") == after.identity.get("machine")
+    changes = [*_newly_gated(before, after, retrained)]
+    quality: list[_Judged] = []
     for row in sorted(set(before.rows) | set(after.rows)):
         was, now = before.rows.get(row, {}), after.rows.get(row, {})
         if not (_has_value(was) and _has_value(now)):
-            changes += _one_sided(row, was, now)
+            changes += _one_sided(row, was, now, after)
         elif now["family"] != "runtime":
-            change = _difference(row, before, after)
-            quality.append((change, thresholds.effect(change.family) * _scale(row, before, after)))
+            effects = thresholds.retrained if row.task in retrained else thresholds
+            quality.append(_Judged(row, before, after, effects))
         elif row.metric in EXACT:
-            changes.append(_count(row, was["value"], now["value"], thresholds.counts))
-    adjusted = holm(np.array([change.p for change, _ in quality]))
-    for (change, effect), p in zip(quality, adjusted, strict=True):
-        verdict: Verdict = "same"
-        if p <= thresholds.level and abs(change.difference) > effect:
-            verdict = "better" if change.difference > 0 else "worse"
-        changes.append(replace(change, p=float(p), verdict=verdict))
-    return sorted(changes, key=lambda change: change.row)
+            changes.append(_count(row, was["value"], now["value"], thresholds.counts * was["value"]))
+        elif row.metric == MULTIPLE and same_machine:
+            allowed = max(1.0, thresholds.forwards * was["value"])
+            changes.append(_count(row, was["value"], now["value"], allowed))
+    reach = thresholds.level / max(1, len(quality))
+    differences = [each.difference(reach) for each in quality]
+    adjusted = holm(np.array([p for _, p in differences]))
+    for each, (difference, _), p in zip(quality, differences, adjusted, strict=True):
+        changes.append(each.change(difference, float(p), thresholds.level))
+    paired = sum(each.pairs is not None for each in quality)
+    ordered = tuple(sorted(changes, key=lambda change: change.row))
+    return Comparison(ordered, thresholds, tuple(sorted(retrained)), paired)
 
 
-def to_markdown(changes: list[Change], before: str, after: str) -> str:
-    """The changes as a comment for a pull request: regressions first, unchanged rows only counted."""
-    order = {"worse": 0, "lost": 1, "better": 2, "new": 3}
-    told = sorted((each for each in changes if each.verdict != "same"), key=lambda each: order[each.verdict])
-    regressions = sum(each.is_regression for each in changes)
-    lines = [
-        f"### mibench: {regressions or 'no'} regression{'' if regressions == 1 else 's'}",
-        "",
-        f"`{before}` → `{after}`: {len(changes) - len(told)} of {len(changes)} scores unchanged.",
-    ]
-    if told:
-        lines += ["", "| verdict | task | method | metric | before | after | better by | p |", "| " + "--- | " * 8]
-    for each in told:
-        verdict = f"**{each.verdict}**" if each.is_regression else each.verdict
-        why = f" ({each.reason})" if each.reason else ""
-        words = (f"{each.row.data}/{each.row.model}", each.row.method, each.row.metric + why)
-        figures = [
-            "" if value != value else format(value, form)
-            for value, form in ((each.before, ".4g"), (each.after, ".4g"), (each.difference, "+.3g"), (each.p, ".1g"))
-        ]
-        lines.append("| " + " | ".join([verdict, *map(_escaped, words), *figures]) + " |")
-    return "\n".join(lines) + "\n"
+def _refuse_other_questions(before: Side, after: Side, thresholds: Thresholds) -> None:
+    """Refuse other samples, another metric, and weights that the same recipe does not excuse, naming them all."""
+    names = f"{before.name} and {after.name}"
+    if not set(before.says("data of")) & set(after.says("data of")):
+        raise NotComparable(f"{names} have no task in common: compare runs of the same suite")
+    kinds = {"data of": "the samples of ", "metric": "the version of metric "}
+    differing = [words + name for kind, words in kinds.items() for name in _differing(kind, before, after)]
+    recipes = _differing("recipe of", before, after)
+    for task in _differing("weights of", before, after):
+        known = task in before.says("recipe of") and task in after.says("recipe of")
+        if not known or task in recipes:
+            differing.append(f"the {'recipe of the network' if known else 'weights'} of {task}")
+        elif abs(gap := _accuracy(after, task) - _accuracy(before, task)) > thresholds.retrained.accuracy:
+            differing.append(f"the accuracy of the network of {task}, trained anew by the same recipe ({gap:+.1%})")
+    if differing:
+        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
+        raise NotComparable(
+            f"{names} cannot be compared, for they differ in {'; '.join(differing[:5])}{more}: "
+            "make the older side again with this version"
+        )
+    if not any(_has_value(before.rows[row]) and _has_value(after.rows[row]) for row in {*before.rows} & {*after.rows}):
+        raise NotComparable(f"{names} have no score in common: compare runs that share a method and a metric")
 
 
-def _refuse_other_questions(before: Side, after: Side) -> None:
-    shared = sorted(set(before.identity) & set(after.identity))
-    if not shared:
-        raise NotComparable(f"{before.name} and {after.name} have no task and no metric in common")
-    for key in shared:
-        if before.identity[key] != after.identity[key]:
-            raise NotComparable(
-                f"{key} is not the same in {before.name} ({before.identity[key]}) and in {after.name} "
-                f"({after.identity[key]}): make the older side again with this version"
-            )
+def _differing(kind: str, before: Side, after: Side) -> list[str]:
+    was, now = before.says(kind), after.says(kind)
+    return [name for name in was if name in now and was[name] != now[name]]
+
+
+def _accuracy(side: Side, task: str) -> float:
+    return float(side.says("accuracy of").get(task, "nan"))
+
+
+def _retrained(before: Side, after: Side) -> set[str]:
+    """The tasks on which the last digits differ: other weights, or weights from a file on another machine."""
+    tasks = set(_differing("weights of", before, after))
+    if before.identity.get("machine") != after.identity.get("machine"):
+        ours = before.says("recipe of")
+        tasks |= {task for task in before.says("weights of") if task in after.says("weights of") and task not in ours}
+    return tasks
+
+
+def _newly_gated(before: Side, after: Side, retrained: set[str]) -> Iterator[Change]:
+    """Methods that passed the sanity gates and do so no longer; of the same network alone, for gates have an edge."""
+    was, now = ({row[:3]: record for row, record in side.rows.items() if _gated(record)} for side in (before, after))
+    stood = {row[:3] for row in before.rows}
+    for place in sorted(now.keys() & stood - was.keys()):
+        row = Row(*place, "")
+        if row.task not in retrained:
+            yield Change(row, "gate", verdict="gated", reason=_words(now[place], "reason"))
+
+
+def _gated(row: Mapping[str, Any]) -> bool:
+    return row.get("status") == "gated"
+
+
+def _words(row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column, "")
+    return value if isinstance(value, str) else ""
 
 
 def _has_value(row: Mapping[str, Any]) -> bool:
     return bool(row) and row["value"] == row["value"]
 
 
-def _one_sided(row: Row, was: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
-    """A row with a number on one side only; one that the later side was not asked for says nothing."""
-    if _has_value(was) and now:
-        return [Change(row, was["family"], was["value"], np.nan, np.nan, np.nan, "lost", str(now["reason"]))]
-    if _has_value(now):
-        return [Change(row, now["family"], np.nan, now["value"], np.nan, np.nan, "new")]
-    return []
+def _one_sided(row: Row, was: Mapping[str, Any], now: Mapping[str, Any], after: Side) -> Iterator[Change]:
+    """A row with a number on one side only; what the later side was not asked for says nothing."""
+    judged = (was or now)["family"] != "runtime" or row.metric in EXACT
+    if _has_value(was) and judged:
+        reason = _words(now, "reason") or "no longer there"
+        verdict: Verdict = "lost" if now or _was_asked(row, after) else "absent"
+        yield Change(row, was["family"], before=was["value"], verdict=verdict, reason=reason)
+    elif _has_value(now) and judged:
+        yield Change(row, now["family"], after=now["value"], verdict="new")
 
 
-def _count(row: Row, before: float, after: float, tolerance: float) -> Change:
+def _was_asked(row: Row, side: Side) -> bool:
+    """Whether a side that lacks a row should have it."""
+    asks = side.identity.get("asks", "").split()
+    there = {"methods": row.method in side.has["methods"], "metrics": row.metric in side.has["metrics"]}
+    return row.task in side.has["tasks"] and all(there[what] or what in asks for what in there)
+
+
+def _count(row: Row, before: float, after: float, allowed: float) -> Change:
     verdict: Verdict = "same"
-    if abs(after - before) > tolerance * abs(before):
+    if abs(after - before) > allowed:
         verdict = "worse" if after > before else "better"
     return Change(row, "runtime", before, after, before - after, np.nan, verdict)
 
 
-def _difference(row: Row, before: Side, after: Side) -> Change:
-    """How much better the later side is, with the unadjusted p value of no difference."""
-    was, now = before.rows[row], after.rows[row]
-    sign = 1.0 if now["direction"] == "higher" else -1.0
-    difference, p = sign * (now["value"] - was["value"]), np.nan
-    if row in before.samples and row in after.samples:
-        paired = sign * after.samples[row].sub(before.samples[row]).dropna().to_numpy(float)
-        if len(paired) >= FEWEST:
-            difference, p = float(paired.mean()), paired_p(paired)
-    if p != p:
-        p = unpaired_p(difference, float(np.hypot(was["high"] - was["low"], now["high"] - now["low"])) / (2 * NORMAL))
-    return Change(row, now["family"], was["value"], now["value"], difference, p, "same")
+@dataclass(frozen=True)
+class _Judged:
+    """A score that both sides have."""
+
+    row: Row
+    before: Side
+    after: Side
+    effects: Effects
+
+    @property
+    def records(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Before and after."""
+        return self.before.rows[self.row], self.after.rows[self.row]
+
+    @property
+    def sign(self) -> float:
+        """What a difference is multiplied by so that positive is better."""
+        return 1.0 if self.records[1]["direction"] == "higher" else -1.0
+
+    @cached_property
+    def pairs(self) -> np.ndarray | None:
+        """How much better each sample's score is; None where samples do not pair."""
+        row = self.row
+        if isinstance(self.effects, Retrained) or row not in self.before.samples or row not in self.after.samples:
+            return None
+        paired = self.sign * self.after.samples[row].sub(self.before.samples[row]).dropna().to_numpy(float)
+        return paired if len(paired) >= FEWEST else None
+
+    def difference(self, reach: float) -> tuple[float, float]:
+        """How much better the later side is, with the unadjusted p value of no difference."""
+        if self.pairs is not None:
+            return float(self.pairs.mean()), paired_p(self.pairs, reach)
+        was, now = self.records
+        widened = self.effects.error if isinstance(self.effects, Retrained) else 1.0
+        difference = self.sign * float(now["value"] - was["value"])
+        errors = widened * _error(was), widened * _error(now)
+        return difference, unpaired_p(difference, *errors, was["samples"], now["samples"])
+
+    def change(self, difference: float, p: float, level: float) -> Change:
+        """What became of the score, by its adjusted p value."""
+        was, now = self.records
+        smallest = self.effects.effect(now["family"])
+        change = Change(self.row, now["family"], was["value"], now["value"], difference, p)
+        fewer = float(was.get("coverage", np.nan)) - float(now.get("coverage", np.nan))
+        if fewer > smallest:
+            return replace(change, verdict="lost", reason=f"{fewer:.0%} of the samples have no score any more")
+        if p <= level and abs(difference) > smallest * self.scale:
+            return replace(change, verdict="better" if difference > 0 else "worse")
+        return change
+
+    @property
+    def scale(self) -> float:
+        """What an effect is a share of: the metric's range, or the spread of its scores where it is unbounded."""
+        low, high = {**self.before.ranges, **self.after.ranges}.get(self.row.metric, (-np.inf, np.inf))
+        if np.isfinite(high - low):
+            return float(high - low)
+        if self.row in self.before.samples:
+            return float(self.before.samples[self.row].std())
+        was = self.before.rows[self.row]
+        return float(_error(was) * was["samples"] ** 0.5)
 
 
-def paired_p(differences: np.ndarray) -> float:
-    """The larger of Student's and Wilcoxon's p values that paired differences are around zero."""
+def _error(row: Mapping[str, Any]) -> float:
+    return float(row["high"] - row["low"]) / (2 * NORMAL)
+
+
+def paired_p(differences: np.ndarray, reach: float = 1.0) -> float:
+    """The larger of Student's and Wilcoxon's p values that paired differences are around zero.
+
+    So few samples that no signed ranks could reach the p value that is asked for are left to Student alone.
+    """
     if not np.any(differences):
         return 1.0
-    ranks = float(wilcoxon(differences, zero_method="zsplit").pvalue)
-    constant = np.ptp(differences) <= 1e-12 * np.abs(differences).max()  # Student's is then 0, or not a number
-    return ranks if constant else max(ranks, float(ttest_1samp(differences, 0).pvalue))
+    constant = np.ptp(differences) <= 1e-12 * np.abs(differences).max()  # no spread: to Student it is sure
+    by_mean = 0.0 if constant else float(ttest_1samp(differences, 0).pvalue)
+    if 2.0 ** (1 - len(differences)) > reach:
+        return by_mean
+    return max(by_mean, float(wilcoxon(differences, zero_method="zsplit").pvalue))
 
 
-def unpaired_p(difference: float, error: float) -> float:
-    """The p value of a difference of two means with this standard error; without an error nothing can be told."""
-    if difference == 0 or not np.isfinite(error):
+def unpaired_p(difference: float, first: float, second: float, samples: float, others: float) -> float:
+    """Welch's p value of a difference of two means with these standard errors, over so many samples each.
+
+    Without an error nothing can be told; where nothing scatters, everything.
+    """
+    variances = np.square([first, second])
+    if difference == 0 or not np.isfinite(variances).all():
         return 1.0
-    return float(2 * norm.sf(abs(difference) / error)) if error > 0 else 0.0
-
-
-def _scale(row: Row, before: Side, after: Side) -> float:
-    """What an effect is a share of: the metric's range, or the spread of its scores where it is unbounded."""
-    low, high = after.ranges.get(row.metric, (-np.inf, np.inf))
-    if np.isfinite(high - low):
-        return float(high - low)
-    spread = float(before.samples[row].std()) if row in before.samples else np.nan
-    return spread if spread == spread else abs(before.rows[row]["value"])
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    if not variances.any():
+        return 0.0
+    freedom = variances.sum() ** 2 / (variances**2 / np.maximum(1, np.array([samples, others]) - 1)).sum()
+    return float(2 * student.sf(abs(difference) / variances.sum() ** 0.5, freedom))

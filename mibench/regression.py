@@ -4,43 +4,92 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mibench import reporting
-from mibench.comparison import Change, Side, Thresholds, compare
+from mibench.comparison import Comparison, Side, compare
 from mibench.errors import UsageError
-from mibench.leaderboard.tables import board, to_csv
+from mibench.leaderboard.tables import COLUMNS, board, to_csv
 from mibench.store import Store
+from mibench.thresholds import Thresholds
+
+WORDS = ("suite", "data", "model", "method", "metric", "family", "direction", "unit", "tie", "status", "reason")
 
 
 def side(path: Path) -> Side:
     """A run's folder, with every sample's score, or a leaderboard's CSV with the JSON beside it."""
-    if path.is_dir():
+    if _is_run(path):
         with Store(path) as store:
             results, identity = reporting.results_of(store), reporting.identity_of(store)
         ranges = {card.name: card.range for card in results.metrics}
-        table = pd.read_csv(io.StringIO(to_csv(board(results))))
-        return Side(str(path), identity, table, results.scores, ranges)
-    try:
-        table, identity = pd.read_csv(path), json.loads(path.with_suffix(".json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return Side(str(path), identity, _read(to_csv(board(results)), path), results.scores, ranges)
+    if path.is_dir():
         raise UsageError(
-            f"{path} is neither a run's folder nor a leaderboard with its JSON beside it: {error}"
-        ) from error
-    return Side(str(path), identity, table)
+            f"{path} is not the folder of a run: it has no results.sqlite; name a run or a leaderboard's CSV"
+        )
+    identity = _identity(path.with_suffix(".json"), path)
+    try:
+        table = _read(path.read_text("utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: the leaderboard cannot be read: {error}") from error
+    found = Side(str(path), identity, table)
+    return Side(str(path), identity, table, ranges=_ranges(found.says("range of"), path))
 
 
-def gate(run: Path, baseline: Path, thresholds: Thresholds) -> list[Change]:
+def gate(run: Path, baseline: Path, thresholds: Thresholds) -> Comparison:
     """What a run changed beside the committed leaderboard of the same suite."""
     after = side(run)
-    with Store(run) as store:
-        suite = store.about()["suite"]["name"]
-    before = side(baseline / f"{suite}.csv" if baseline.is_dir() and not _is_run(baseline) else baseline)
-    return compare(before, replace(after, name=str(run)), thresholds)
+    if baseline.is_dir() and not _is_run(baseline):
+        suite = str(after.table["suite"].iloc[0])
+        boards = sorted(file.stem for file in baseline.glob("*.json"))
+        if suite not in boards:
+            there = f"there are {', '.join(boards)}" if boards else "there is none"
+            raise UsageError(f"{baseline} has no leaderboard of the suite {suite!r} ({there}); give another --baseline")
+        baseline = baseline / f"{suite}.csv"
+    return compare(side(baseline), after, thresholds)
 
 
 def _is_run(folder: Path) -> bool:
     return (folder / "results.sqlite").exists()
+
+
+def _identity(file: Path, board: Path) -> dict[str, str]:
+    """What a committed leaderboard was made from."""
+    try:
+        found: Any = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{board} is no leaderboard that can be compared: {file} beside it, which says what it was made from, "
+            f"cannot be read ({error}); make both by `mibench report RUN`"
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise UsageError(f"{file} does not say what {board} was made from; make both by `mibench report RUN`")
+    return found
+
+
+def _read(text: str, origin: Path) -> pd.DataFrame:
+    """A leaderboard's CSV; a method may be called `nan` or `null`."""
+    try:
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        lacking = [column for column in COLUMNS if column not in table]
+        if lacking or table.empty:
+            raise ValueError(f"no column {lacking[0]!r}" if lacking else "it has no row")
+        figures = [column for column in COLUMNS if column not in WORDS]
+        return table.assign(**{column: pd.to_numeric(table[column].replace("", None)) for column in figures})
+    except ValueError as error:  # pandas' own errors are of this kind
+        raise UsageError(f"{origin} is no leaderboard: {error}") from error
+
+
+def _ranges(written: dict[str, str], origin: Path) -> dict[str, tuple[float, float]]:
+    """The metrics' ranges as `identity_of` writes them: two numbers."""
+    found = {}
+    for metric, text in written.items():
+        low, _, high = text.partition(" to ")
+        try:
+            found[metric] = float(low), float(high)
+        except ValueError as error:
+            raise UsageError(f"{origin.with_suffix('.json')}: the range {text!r} of {metric} is no range") from error
+    return found

@@ -197,11 +197,26 @@ def _facts(about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def identity_of(store: Store) -> dict[str, str]:
-    """What must be equal for two runs' scores to be compared: samples, weights and metric versions, by name."""
+    """What a later run must share with this one to be compared, and what excuses a difference, by name.
+
+    Samples, weights and metric versions must be equal; other weights are excused by the same recipe, as is told by
+    `mibench.comparison`. What was asked for in full cannot be left out later without a word.
+    """
     about = store.about()
-    identity = {f"metric {card['name']}": str(card.get("version", 1)) for card in about["cards"]["metrics"]}
+    suite, machine = about["suite"], about["environment"]
+    asks = [what for what, words in (("methods", ("all",)), ("metrics", ("all", "default"))) if suite[what] in words]
+    torch = machine["libraries"].get("torch", "")
+    identity = {"machine": f"{machine['processor']}, torch {torch}", "asks": " ".join(asks)}
+    for card in about["cards"]["metrics"]:
+        low, high = card["range"]
+        identity |= {
+            f"metric {card['name']}": str(card.get("version", 1)),
+            f"range of {card['name']}": f"{low} to {high}",
+        }
     for name, task in about["tasks"].items():
         identity |= {f"data of {name}": task["data_hash"], f"weights of {name}": task["weights_hash"]}
+        if task.get("recipe"):
+            identity |= {f"recipe of {name}": task["recipe"], f"accuracy of {name}": f"{task['accuracy']:.6g}"}
     return identity
 
 

@@ -9,8 +9,11 @@ Workers compute, this process alone writes. Whatever was computed before under t
 
 from __future__ import annotations
 
+import ast
 import datetime
+import inspect
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +21,9 @@ from typing import Any, Literal, Protocol
 
 import torch
 
-from mibench import environment, fingerprint, planning, registry, reporting, work
+from mibench import contract, environment, fingerprint, planning, registry, reporting, work
 from mibench import suite as suites
+from mibench.contract import Model
 from mibench.engines.base import Engine, answers, each
 from mibench.engines.inline import InlineEngine
 from mibench.engines.local import LocalEngine
@@ -28,6 +32,7 @@ from mibench.explaining import Prepared
 from mibench.jobs import FAILURES, UNPREPARED, Cell, Job, Loss, Outcome, Setting
 from mibench.leaderboard import publish
 from mibench.leaderboard.tables import Board
+from mibench.models import training
 from mibench.store import Store
 from mibench.suite import Suite
 from mibench.task import TaskSpec
@@ -231,6 +236,7 @@ def _about(
                 "accuracy": task.accuracy,
                 "classes": list(task.classes),
                 "weights_hash": task.weights_hash,
+                "recipe": _recipe(registry.model(spec.model)),
                 "data_hash": task.data_hash,
                 "facts": task.facts,
             }
@@ -242,3 +248,16 @@ def _about(
         "rows": rows,
         "cards": reporting.cards(suite),
     }
+
+
+def _recipe(model: Model) -> str:
+    """A hash of how a network of ours is trained: the same on every machine, as its weights are not; else empty.
+
+    It covers the syntax of the modules that the network and its training data are written in.
+    """
+    if not model.floor:
+        return ""
+    classes = [*type(model).__mro__, *type(registry.data(model.data)).__mro__]
+    names = {cls.__module__ for cls in classes} - {"builtins", "abc", contract.__name__} | {training.__name__}
+    trees = {name: ast.dump(ast.parse(inspect.getsource(sys.modules[name]))) for name in sorted(names)}
+    return fingerprint.digest(registry.label(model), trees)

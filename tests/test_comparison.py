@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from mibench.comparison import NotComparable, Side, Thresholds, compare, paired_p, read_thresholds, to_markdown
+from mibench.comment import to_markdown
+from mibench.comparison import Change, Comparison, NotComparable, Side, paired_p
+from mibench.comparison import compare as compared
+from mibench.errors import UsageError
+from mibench.thresholds import Retrained, Thresholds, read_thresholds
 
 METRICS = ("auc", "mass", "order")
 SAMPLES = 64
+TASK = "d/m"
+
+
+def compare(before: Side, after: Side, thresholds: Thresholds) -> tuple[Change, ...]:
+    return compared(before, after, thresholds).changes
 
 
 def side(scores: np.ndarray, name: str = "run", *, paired: bool = True, **identity: str) -> Side:
-    """A run with one method, given (metrics, samples) scores in [0, 1]."""
+    """A run with one method, given (metrics, samples) scores in [0, 1]; `d_m` in identity stands for the task d/m."""
     rows, table = [], []
     for metric, values in zip(METRICS, scores, strict=False):
         for sample, value in enumerate(values):
             rows.append(("d", "m", "iba", metric, 0, f"s{sample}", value))
         error = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
         low, high = values.mean() - error, values.mean() + error
-        table.append(("d", "m", "iba", metric, "localisation", "higher", values.mean(), low, high, ""))
-    table.append(("d", "m", "iba", "flops", "runtime", "lower", 1e9, np.nan, np.nan, ""))
-    table.append(("d", "m", "iba", "seconds", "runtime", "lower", 1.0, np.nan, np.nan, ""))
-    columns = ["data", "model", "method", "metric", "family", "direction", "value", "low", "high", "reason"]
+        figures = (values.mean(), low, high, len(values), 1.0)
+        table.append(("d", "m", "iba", metric, "localisation", "higher", *figures, "ok", ""))
+    for cost, value in (("flops", 1e9), ("seconds", 1.0), ("forwards", 20.0)):
+        table.append(("d", "m", "iba", cost, "runtime", "lower", value, np.nan, np.nan, 0, np.nan, "ok", ""))
+    figures = ("value", "low", "high", "samples", "coverage")
+    columns = ["data", "model", "method", "metric", "family", "direction", *figures, "status", "reason"]
     frame = pd.DataFrame(rows, columns=["data", "model", "method", "metric", "seed", "sample", "value"])
     return Side(
         name,
-        {"data d": "1"} | identity,
+        {"data of d/m": "1", "machine": "this one"} | {key.replace("_", " "): word for key, word in identity.items()},
         pd.DataFrame(table, columns=columns),
         frame if paired else None,
         dict.fromkeys(METRICS, (0.0, 1.0)),
@@ -39,6 +53,10 @@ def noisy(rng: np.random.Generator, mean: float = 0.8) -> np.ndarray:
     return rng.beta(20 * mean, 20 * (1 - mean), size=(len(METRICS), SAMPLES))
 
 
+def named(one: Side, identity: dict[str, str]) -> Side:
+    return replace(one, identity={**one.identity, **identity})
+
+
 def changed(table: pd.DataFrame, metric: str, **values: object) -> pd.DataFrame:
     table = table.copy()
     for column, value in values.items():
@@ -46,27 +64,45 @@ def changed(table: pd.DataFrame, metric: str, **values: object) -> pd.DataFrame:
     return table
 
 
+@pytest.mark.parametrize("samples", [SAMPLES, 8])
 @pytest.mark.parametrize("paired", [True, False])
-def test_unchanged_scores_alarm_in_less_than_one_of_a_hundred_comparisons(paired: bool) -> None:
+def test_unchanged_scores_alarm_in_less_than_one_of_a_hundred_comparisons(paired: bool, samples: int) -> None:
     rng = np.random.default_rng(0)
     thresholds = Thresholds(default=0.0)  # significance alone must hold the level
-    alarms = sum(
-        any(each.is_regression for each in compare(*(side(noisy(rng), paired=paired) for _ in "ab"), thresholds))
-        for _ in range(1000)
-    )
-    assert alarms < 10
+    repeats, alarms = 1000, 0
+    for _ in range(repeats):
+        before, after = (side(noisy(rng)[:, :samples], paired=paired) for _ in "ab")
+        alarms += any(each.is_regression for each in compare(before, after, thresholds))
+    assert alarms < repeats / 100
 
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_a_loss_of_a_tenth_is_caught_in_ninety_nine_of_a_hundred(paired: bool) -> None:
     rng = np.random.default_rng(1)
-    caught = 0
-    for _ in range(300):
+    repeats, caught = 1000, 0
+    for _ in range(repeats):
         before, noise = noisy(rng), rng.normal(0, 0.05, (len(METRICS), SAMPLES))
         after = before + noise - np.array([[0.1], [0.0], [0.0]])
         changes = compare(side(before, paired=paired), side(after, paired=paired), read_thresholds())
         caught += any(each.row.metric == "auc" and each.verdict == "worse" for each in changes)
-    assert caught >= 297
+    assert caught >= 0.99 * repeats
+
+
+def test_networks_trained_again_alarm_in_less_than_one_of_a_hundred_comparisons_and_pairing_them_would_not() -> None:
+    """All samples move with the network, here by a normal shift twice as wide as the sampling error of the mean."""
+    rng = np.random.default_rng(10)
+    same, other = ({f"weights of {TASK}": word, f"recipe of {TASK}": "r", f"accuracy of {TASK}": "1"} for word in "ab")
+    thresholds = Thresholds(default=0.0, retrained=Retrained(default=0.0))
+    alarms = {"paired": 0, "retrained": 0}
+    for _ in range(1000):
+        scores = noisy(rng)
+        moved = scores + rng.normal(0, 2 * scores.std() / SAMPLES**0.5, (len(METRICS), 1))
+        moved += rng.normal(0, 0.02, scores.shape)
+        for name, identity in (("paired", same), ("retrained", other)):
+            changes = compare(named(side(scores), same), named(side(moved), identity), thresholds)
+            alarms[name] += any(each.is_regression for each in changes)
+    assert alarms["retrained"] < 10
+    assert alarms["paired"] > 500
 
 
 def test_identical_scores_are_the_same() -> None:
@@ -110,34 +146,177 @@ def test_a_score_that_is_lost_is_a_regression_with_its_reason() -> None:
         if each.verdict == "lost"
     ]
     assert lost.is_regression
-    assert "RuntimeError: no" in to_markdown([lost], "a", "b")
+    assert "RuntimeError: no" in to_markdown(Comparison((lost,), read_thresholds()), "a", "b")
 
 
-def test_a_row_that_was_not_asked_for_is_no_regression() -> None:
-    scores = noisy(np.random.default_rng(7))
-    before = side(scores)
-    fewer = before.table[before.table.metric != "auc"]
-    changes = compare(before, Side("b", before.identity, fewer), read_thresholds())
-    assert not any(each.is_regression for each in changes)
+def without(one: Side, **values: str) -> Side:
+    """A side without the rows of a method or metric, but with another method and metric in their place."""
+    table = one.table
+    for column, value in values.items():
+        table = table[table[column] != value]
+    return replace(one, table=table)
 
 
-@pytest.mark.parametrize("identity", [{"data d": "2"}, {"weights m": "2"}])
-def test_another_question_is_refused(identity: dict[str, str]) -> None:
-    scores = noisy(np.random.default_rng(8))
-    before, after = side(scores, **{"weights m": "1"}), side(scores, **{"weights m": "1"} | identity)
-    with pytest.raises(NotComparable, match=next(iter(identity))) as refusal:
-        compare(before, after, read_thresholds())
+def test_a_row_that_was_not_asked_for_is_no_regression_and_is_named() -> None:
+    before = side(noisy(np.random.default_rng(7)))
+    found = compared(before, without(before, metric="auc"), read_thresholds())
+    assert [(each.row.metric, each.verdict) for each in found.changes if each.verdict != "same"] == [("auc", "absent")]
+    assert not found.regressions
+    assert "Not asked for in the later one" in to_markdown(found, "a", "b")
+
+
+def test_what_vanished_from_a_run_that_asks_for_everything_is_a_regression() -> None:
+    before = side(noisy(np.random.default_rng(7)))
+    both = replace(before, table=pd.concat([before.table, before.table.assign(method="old")]))
+    after = named(before, {"asks": "methods"})
+    assert {each.row.method for each in compared(both, after, read_thresholds()).regressions} == {"old"}
+    assert not compared(both, before, read_thresholds()).regressions
+    fewer = without(after, metric="auc")
+    assert not compared(before, fewer, read_thresholds()).regressions  # all methods were asked for, not all metrics
+    assert compared(before, named(fewer, {"asks": "methods metrics"}), read_thresholds()).regressions
+
+
+def test_a_count_that_is_no_longer_made_is_a_regression() -> None:
+    before = side(noisy(np.random.default_rng(7)))
+    table = pd.concat([before.table, before.table.assign(method="other")])
+    gone = table[(table["method"] != "iba") | (table["metric"] != "flops")]
+    (lost,) = compared(replace(before, table=table), replace(before, table=gone), read_thresholds()).regressions
+    assert (lost.row.method, lost.row.metric, lost.verdict) == ("iba", "flops", "lost")
+
+
+def test_samples_that_have_no_score_any_more_are_a_regression_although_the_others_are_unchanged() -> None:
+    before = side(noisy(np.random.default_rng(7)))
+    fewer = replace(before, table=changed(before.table, "auc", coverage=0.5))
+    (lost,) = compared(before, fewer, read_thresholds()).regressions
+    assert (lost.row.metric, lost.verdict) == ("auc", "lost")
+    assert "50%" in lost.reason
+
+
+def test_a_method_that_newly_fails_a_sanity_gate_is_a_regression_once() -> None:
+    before = side(noisy(np.random.default_rng(7)))
+    table = before.table.assign(status="gated", reason="failed the gate mprt")
+    (gated,) = compared(before, replace(before, table=table), read_thresholds()).regressions
+    assert (gated.row.method, gated.verdict, gated.reason) == ("iba", "gated", "failed the gate mprt")
+    assert not compared(replace(before, table=table), before, read_thresholds()).regressions
+
+
+def test_a_multiple_of_a_forward_may_double_and_is_not_compared_between_processors() -> None:
+    before = side(noisy(np.random.default_rng(5)))
+
+    def regressions(value: float, **identity: str) -> list[str]:
+        slower = replace(before, table=changed(before.table, "forwards", value=value))
+        return [each.row.metric for each in compared(before, named(slower, identity), read_thresholds()).regressions]
+
+    assert regressions(39.0) == []
+    assert regressions(41.0) == ["forwards"]
+    assert regressions(41.0, machine="another") == []
+
+
+@pytest.mark.parametrize(
+    ("identity", "named_in_error"),
+    [
+        ({f"data of {TASK}": "2"}, "the samples of d/m"),
+        ({f"weights of {TASK}": "2"}, "the weights of d/m"),
+        ({"metric auc": "2"}, "the version of metric auc"),
+        ({f"weights of {TASK}": "2", "metric auc": "2"}, "metric auc; the weights of d/m"),
+    ],
+)
+def test_another_question_is_refused_by_name(identity: dict[str, str], named_in_error: str) -> None:
+    before = named(side(noisy(np.random.default_rng(8))), {f"weights of {TASK}": "1", "metric auc": "1"})
+    with pytest.raises(NotComparable, match=named_in_error) as refusal:
+        compare(before, named(before, identity), read_thresholds())
     assert refusal.value.code == 4
 
 
-def test_names_cannot_break_the_table_of_a_comment() -> None:
+TRAINED = {f"weights of {TASK}": "1", f"recipe of {TASK}": "r", f"accuracy of {TASK}": "0.970"}
+
+
+def test_other_weights_by_the_same_recipe_are_compared_by_intervals() -> None:
+    before = named(side(noisy(np.random.default_rng(8))), TRAINED)
+    again = named(before, {f"weights of {TASK}": "2", f"accuracy of {TASK}": "0.975"})
+    found = compared(before, again, read_thresholds())
+    assert (found.retrained, found.paired) == ((TASK,), 0)
+    assert compared(before, before, read_thresholds()).paired == len(METRICS)
+    assert "have other weights by the same recipe" in to_markdown(found, "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("other", "named_in_error"),
+    [({f"recipe of {TASK}": "s"}, "the recipe"), ({f"accuracy of {TASK}": "0.90"}, "the accuracy .*-7.0%")],
+)
+def test_another_recipe_and_another_accuracy_are_refused(other: dict[str, str], named_in_error: str) -> None:
+    before = named(side(noisy(np.random.default_rng(8))), TRAINED)
+    with pytest.raises(NotComparable, match=named_in_error):
+        compare(before, named(before, {f"weights of {TASK}": "2"} | other), read_thresholds())
+
+
+def test_weights_from_a_file_on_another_machine_are_compared_as_if_trained_again() -> None:
+    before = named(side(noisy(np.random.default_rng(8))), {f"weights of {TASK}": "1"})
+    assert compared(before, named(before, {"machine": "another"}), read_thresholds()).retrained == (TASK,)
+    ours = named(before, TRAINED)  # the same bits after training: the same arithmetic
+    assert compared(ours, named(ours, {"machine": "another"}), read_thresholds()).retrained == ()
+
+
+def test_runs_without_a_task_or_a_score_in_common_are_refused() -> None:
+    one = side(noisy(np.random.default_rng(8)))
+    with pytest.raises(NotComparable, match="no task in common"):
+        compare(one, replace(one, identity={"data of e/m": "1"}), read_thresholds())
+    with pytest.raises(NotComparable, match="no score in common"):
+        compare(one, replace(one, table=one.table.assign(method="another")), read_thresholds())
+
+
+def test_a_metric_without_bounds_is_judged_by_its_spread_with_and_without_samples() -> None:
+    scores = 100 * noisy(np.random.default_rng(8))
+    spread = float(scores[0].std(ddof=1))
+    for paired in (True, False):
+        before = replace(side(scores, paired=paired), ranges={})
+        for share, verdict in ((0.5, "same"), (2.0, "worse")):
+            after = replace(side(scores - share * spread, paired=paired), ranges={})
+            found = compare(before, after, Thresholds(default=1.0))
+            assert {each.verdict for each in found if each.row.metric in METRICS} == {verdict}
+
+
+def test_names_cannot_break_a_comment() -> None:
     scores = noisy(np.random.default_rng(9))
     before, after = side(scores), side(scores - 0.2)
+    hostile = "a|b`c<script>[x](http://e)@team\n# h\\|~~"
     for each in (before, after):
-        each.table["method"] = each.scores["method"] = "a|<script>"  # type: ignore[index]
-    text = to_markdown(compare(before, after, read_thresholds()), "a", "b")
-    assert "<script>" not in text
-    assert {line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")} == {9}
+        each.table["method"] = each.scores["method"] = hostile  # type: ignore[index]
+    text = to_markdown(compared(before, after, read_thresholds()), hostile, "</details>")
+    lines = text.splitlines()
+    assert {line.count("|") for line in lines if line.startswith("|")} == {9}
+    assert not any(line.startswith("# ") for line in lines)
+    for forbidden in ("<script>", "`", "](", "@team", "~~", "\\"):
+        assert forbidden not in text
+    assert text.count("</details>") == 1
+
+
+def test_a_comment_tells_the_verdict_first_and_stays_below_githubs_limit() -> None:
+    scores = noisy(np.random.default_rng(9))
+    tables = [one.table for one in (side(scores), side(scores - 0.2))]
+    many = [pd.concat([table.assign(method=f"method-{n}" * 5) for n in range(800)]) for table in tables]
+    before, after = (replace(side(scores, paired=False), table=table) for table in many)
+    text = to_markdown(compared(before, after, read_thresholds()), "a", "b")
+    assert text.startswith("### mibench: 2400 regressions\n")
+    assert "2360 more" in text
+    assert len(text) < 65_536
+
+
+def test_a_toml_says_what_differs_from_our_thresholds(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("level = 0.05\n[families]\nlocalisation = 0.2\n[retrained]\nerror = 5.0\n")
+    ours, mine = read_thresholds(), read_thresholds(file)
+    assert (mine.level, mine.effect("localisation"), mine.retrained.error) == (0.05, 0.2, 5.0)
+    assert mine.effect("randomisation") == ours.effect("randomisation")
+    assert mine.retrained.accuracy == ours.retrained.accuracy
+
+
+@pytest.mark.parametrize("wrong", ["levle = 1", "[families]\nlocalization = 0.1", "level = 2", "level", "\xff"])
+def test_a_wrong_toml_is_named(tmp_path: Path, wrong: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(wrong.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"mine\.toml"):
+        read_thresholds(file)
 
 
 def test_the_paired_test_is_silent_where_nothing_differs_and_sure_where_everything_does() -> None:

@@ -10,9 +10,10 @@ import pytest
 from toy_suite import toy as declared
 
 from mibench import regression, reporting
-from mibench.comparison import NotComparable, read_thresholds
+from mibench.comparison import NotComparable
 from mibench.errors import UsageError
 from mibench.run import Options, run
+from mibench.thresholds import read_thresholds
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def worsen(folder: Path, method: str) -> None:
 def test_an_unchanged_run_passes_its_own_leaderboard(finished: Path, tmp_path: Path) -> None:
     reporting.publish([finished], tmp_path / "boards")
     changes = regression.gate(finished, tmp_path / "boards", read_thresholds())
-    assert changes
-    assert {change.verdict for change in changes} == {"same"}
+    assert changes.paired == 0  # a leaderboard has intervals alone
+    assert {change.verdict for change in changes.changes} == {"same"}
 
 
 @pytest.mark.parametrize("paired", [True, False])
@@ -49,7 +50,7 @@ def test_a_quality_loss_is_a_regression(finished: Path, tmp_path: Path, paired: 
     later = go(tmp_path / "later")
     worsen(later, "bright")
     changes = regression.gate(later, finished if paired else tmp_path / "boards", read_thresholds())
-    assert [(each.row.method, each.row.metric) for each in changes if each.is_regression] == [("bright", "inside")]
+    assert [(each.row.method, each.row.metric) for each in changes.regressions] == [("bright", "inside")]
 
 
 def test_other_weights_are_refused(finished: Path, tmp_path: Path) -> None:
@@ -63,5 +64,5 @@ def test_other_weights_are_refused(finished: Path, tmp_path: Path) -> None:
 
 
 def test_a_baseline_that_is_not_there_is_named(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"toy\.csv"):
+    with pytest.raises(UsageError, match="no leaderboard of the suite 'toy'"):
         regression.gate(finished, tmp_path, read_thresholds())
