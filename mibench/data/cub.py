@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mibench.data.folder import ClassFolders
-from mibench.data.images import box_mask
+from mibench.data.images import Box, box_mask
 from mibench.errors import DataError
 
 
@@ -35,15 +36,18 @@ class Cub(ClassFolders):
         boxes = _boxes(self.root.parent)
         if not boxes or not paths:
             return None
+        told = self.root.parent / "bounding_boxes.txt"
         names = [path.relative_to(self.root).as_posix() for path in paths]
         missing = [name for name in names if name not in boxes]
         if missing:
-            raise DataError(f"{self.root.parent / 'bounding_boxes.txt'} has no box for {missing[0]}: unpack it again")
-        return torch.stack([box_mask(path, boxes[name], shape) for path, name in zip(paths, names, strict=True)])
+            raise DataError(f"{told} has no box for {missing[0]}: unpack it again")
+        return torch.stack(
+            [box_mask(path, [boxes[name]], shape, told) for path, name in zip(paths, names, strict=True)]
+        )
 
 
 @cache
-def _boxes(folder: Path) -> dict[str, tuple[float, float, float, float]]:
+def _boxes(folder: Path) -> dict[str, Box]:
     """Left, top, width and height by the picture's name; nothing where the archive's two lists are not there."""
     lists = [folder / name for name in ("images.txt", "bounding_boxes.txt")]
     if not all(path.is_file() for path in lists):
@@ -51,6 +55,8 @@ def _boxes(folder: Path) -> dict[str, tuple[float, float, float, float]]:
     try:
         names, numbers = (dict(line.split(maxsplit=1) for line in _lines(path)) for path in lists)
         boxes = {key: tuple(map(float, numbers[key].split())) for key in names}
+        if not all(math.isfinite(number) for box in boxes.values() for number in box):
+            raise ValueError("a figure is not finite")
         return {names[key].strip(): (left, top, width, height) for key, (left, top, width, height) in boxes.items()}
     except (ValueError, KeyError) as error:
         raise DataError(f"{lists[1]} does not list a number and four figures a picture of {lists[0]}") from error

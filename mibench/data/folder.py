@@ -1,4 +1,4 @@
-"""A folder of pictures, one subfolder a class: `folder:PATH`.
+"""A folder of pictures, one subfolder a class: `folder:PATH`, or `folder[boxes=FOLDER]:PATH` with XML files of boxes.
 
 Classes are the subfolders in sorted order (ImageNet's WordNet ids so come in ImageNet's order). Pictures are made
 upright RGB (or grey, for a network of one channel), scaled to leave a margin of 1/8 and cropped at their centre.
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from mibench import contract
 from mibench.contract import Data, Samples, Split
-from mibench.data.images import is_smaller, read
+from mibench.data.boxes import box_file, read_boxes
+from mibench.data.images import box_mask, is_smaller, read
 from mibench.data.splits import members
 from mibench.errors import DataError
 
@@ -76,6 +77,9 @@ class Folder(ClassFolders):
 
     class Parameters(contract.Parameters):
         classes: str = ""  # a file that names the model's classes in order, one subfolder's name a line
+        boxes: str = (
+            ""  # a folder of Pascal VOC's XML files, ImageNet's say: NAME.xml or CLASS/NAME.xml for each picture
+        )
 
     @property
     def root(self) -> Path:
@@ -88,8 +92,14 @@ class Folder(ClassFolders):
         """Classes (those of the file of classes, if there is one), picture files and their labels."""
         return listed(self.root, self.parameters.classes)
 
-    def masks(self, paths: Sequence[Path], shape: tuple[int, ...]) -> None:
-        """A plain folder does not tell."""
+    def masks(self, paths: Sequence[Path], shape: tuple[int, ...]) -> Tensor | None:
+        """The boxes of the picture's class, if there is a folder of them."""
+        if not self.parameters.boxes or not paths:
+            return None
+        told = [box_file(Path(self.parameters.boxes), path) for path in paths]
+        return torch.stack(
+            [box_mask(path, read_boxes(file, path), shape, file) for path, file in zip(paths, told, strict=True)]
+        )
 
 
 @cache

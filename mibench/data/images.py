@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from mibench.errors import DataError
 
+Box = tuple[float, float, float, float]  # left, top, width, height
 SMALLEST = 8  # pixels along the shorter side under which nothing is to be seen
 MARGIN = 8 / 7  # a larger picture's shorter side is brought to this multiple of the input's, then cropped (256 / 224)
 GREY = torch.tensor([0.299, 0.587, 0.114])  # luminance of red, green and blue
@@ -41,13 +43,20 @@ def is_smaller(path: Path, shape: tuple[int, ...]) -> bool:
         return min(file.size) < min(shape[-2:])
 
 
-def box_mask(path: Path, box: tuple[float, float, float, float], shape: tuple[int, ...]) -> Tensor:
-    """A box (left, top, width, height) in a picture's own pixels as a mask (H, W) of what `read` gives."""
+def box_mask(path: Path, boxes: Sequence[Box], shape: tuple[int, ...], origin: Path) -> Tensor:
+    """Boxes in a picture's own pixels, which `origin` tells, as one mask (H, W) of what `read` gives of the picture."""
     with Image.open(path) as file:
-        mask = Image.new("L", file.size)
-    left, top, width, height = box
-    mask.paste(255, (round(left), round(top), round(left + width), round(top + height)))
-    return torch.from_numpy(np.asarray(_cropped(mask, shape[-2], shape[-1])) > 127)
+        mask, turn = Image.new("L", file.size), file.getexif().get(ExifTags.Base.Orientation, 1)
+    for left, top, width, height in boxes:
+        right, bottom = min(mask.width, round(left + width)), min(mask.height, round(top + height))
+        corner = max(0, round(left)), max(0, round(top))
+        if corner[0] >= right or corner[1] >= bottom:
+            box = f"{left:g}, {top:g} to {left + width:g}, {top + height:g}"
+            size = f"{mask.width}x{mask.height}"
+            raise DataError(f"{origin}: the box {box} of {path.name} is empty or outside of its {size} pixels; mend it")
+        mask.paste(255, (*corner, right, bottom))
+    mask.getexif()[ExifTags.Base.Orientation] = turn  # boxes are turned with their picture
+    return torch.from_numpy(np.asarray(_cropped(ImageOps.exif_transpose(mask), shape[-2], shape[-1])) > 127)
 
 
 def conform(x: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -151,8 +151,8 @@ def test_a_single_hot_pixel_points() -> None:
 def test_bounding_boxes_surround_their_masks_and_large_ones_are_left_out() -> None:
     world = image_world(count=2)
     mask = torch.zeros(2, 24, 24, dtype=torch.bool)
-    mask[0, 3, 4] = mask[0, 6, 9] = True  # a box of 4 x 6
-    mask[1, 0, 0] = mask[1, 20, 20] = True  # a box of 21 x 21
+    mask[0, 3:7, 4] = mask[0, 6, 4:10] = True  # an L in a box of 4 x 6
+    mask[1, :21, 0] = mask[1, 20, :21] = True  # one in a box of 21 x 21
     maps = torch.rand(2, 24, 24, generator=torch.Generator().manual_seed(0)) * 0.1
     maps[:, 3:7, 4:7] += 1
     scores = score(BoundingBoxAccuracy, with_mask(world, mask), evidence(maps))
@@ -160,3 +160,14 @@ def test_bounding_boxes_surround_their_masks_and_large_ones_are_left_out() -> No
     expected = np.mean([(3 <= int(p) // 24 < 7) and (4 <= int(p) % 24 < 10) for p in inside])
     assert scores[0] == pytest.approx(expected)
     assert np.isnan(scores[1])
+
+
+def test_what_lies_between_two_boxes_of_one_image_is_outside_of_them() -> None:
+    world = image_world(count=1)
+    mask = torch.zeros(1, 24, 24, dtype=torch.bool)
+    mask[0, 2:6, 2:6] = mask[0, 18:22, 18:22] = True
+    between = torch.zeros(1, 24, 24)
+    between[0, 8:16, 8:16] = 1.0
+    maps = torch.stack([mask.float()[0], between[0]])[:, None]
+    scores = [float(score(BoundingBoxAccuracy, with_mask(world, mask), evidence(each))[0]) for each in maps]
+    assert scores == [1.0, 0.0]
