@@ -15,6 +15,7 @@ class Constant(Explainer):
     name = "constant"
     title = "Constant map"
     control = True
+    seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         return Explanation({"map": x.new_ones(len(x), *probe.pixels)})

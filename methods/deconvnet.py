@@ -29,6 +29,7 @@ class DeconvNet(Explainer):
     title = "DeconvNet"
     paper = "Zeiler & Fergus 2014, arXiv:1311.2901"
     maps = (MapSpec("map", signed=True),)
+    seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         return Explanation({"map": channel_sum(rectified_slope(probe, x, target, deconvolved))})

@@ -26,6 +26,7 @@ class DeepTaylor(Explainer):
     name = "deep-taylor"
     title = "Deep Taylor (LRP alpha-1 beta-0)"
     paper = "Montavon et al. 2017, doi:10.1016/j.patcog.2016.11.008"
+    seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         down = relevance(probe, x, target, excitation, positive_terms, share=True)

@@ -23,6 +23,7 @@ class GradCam(Explainer):
     name = "gradcam"
     title = "Grad-CAM"
     paper = "Selvaraju et al. 2017, arXiv:1610.02391"
+    seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         return Explanation({"map": class_activation(probe, x, target)})

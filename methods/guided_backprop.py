@@ -29,6 +29,7 @@ class GuidedBackprop(Explainer):
     title = "Guided backpropagation"
     paper = "Springenberg et al. 2015, arXiv:1412.6806"
     maps = (MapSpec("map", signed=True),)
+    seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         return Explanation({"map": channel_sum(rectified_slope(probe, x, target, guided))})

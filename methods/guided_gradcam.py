@@ -25,6 +25,7 @@ class GuidedGradCam(Explainer):
     title = "Guided Grad-CAM"
     paper = "Selvaraju et al. 2017, arXiv:1610.02391"
     maps = (MapSpec("map", signed=True),)
+    seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         fine = channel_sum(rectified_slope(probe, x, target, guided))  # (B, H, W)

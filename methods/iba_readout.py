@@ -50,6 +50,7 @@ class IbaReadout(FittedExplainer):
     title = "IBA, readout bottleneck"
     paper = "Schulz et al. 2020, arXiv:2001.00396"
     maps = (MapSpec("map", unit="bits"),)
+    of_class = False
 
     class Parameters(contract.Parameters):
         beta: float = Field(10.0, ge=0)

@@ -23,6 +23,7 @@ class InputXGradient(Explainer):
     title = "Input x gradient"
     paper = "Shrikumar et al. 2016, arXiv:1605.01713"
     maps = (MapSpec("map", signed=True),)
+    seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         product = captum.attr.InputXGradient(probe.logits).attribute(tracked(x), target=target)

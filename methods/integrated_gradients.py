@@ -30,6 +30,7 @@ class IntegratedGradients(Explainer):
     title = "Integrated gradients"
     paper = "Sundararajan et al. 2017, arXiv:1703.01365"
     maps = (MapSpec("map", signed=True),)
+    seeded = False
 
     class Parameters(contract.Parameters):
         steps: int = Field(50, ge=1, description="points of the quadrature; the paper finds 20 to 300 enough")

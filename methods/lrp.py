@@ -29,6 +29,7 @@ class LrpEpsilon(Explainer):
     title = "LRP-epsilon"
     paper = "Bach et al. 2015, doi:10.1371/journal.pone.0130140"
     maps = (MapSpec("map", signed=True),)
+    seeded = False
 
     class Parameters(contract.Parameters):
         epsilon: float = Field(0.25, gt=0, description="share of the layer's root mean square")

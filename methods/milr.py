@@ -65,6 +65,7 @@ class MiLr(FittedExplainer):
         MapSpec("redundant", role="redundant", unit="nats", signed=True),
         MapSpec("mask", role="mask"),
     )
+    of_class = False
 
     class Parameters(Parameters):
         pass

@@ -77,6 +77,7 @@ class Mire(FittedExplainer):
         MapSpec("redundant", role="redundant", unit="nats", signed=True),
         MapSpec("mask", role="mask"),
     )
+    of_class = False
 
     class Parameters(Parameters):
         pass

@@ -25,6 +25,7 @@ class MireNoise(FittedExplainer):
     title = "MIRE with noise (ours)"
     paper = mire.Mire.paper
     maps = mire.Mire.maps
+    of_class = False
 
     class Parameters(mire.Parameters):
         beta: float = 2.0

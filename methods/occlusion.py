@@ -28,6 +28,7 @@ class Occlusion(FittedExplainer):
     title = "Occlusion"
     paper = "Zeiler & Fergus 2014, arXiv:1311.2901"
     maps = (MapSpec("map", signed=True),)
+    seeded = False
 
     class Parameters(contract.Parameters):
         window: int | None = Field(None, ge=1, description="pixels along a side; an eighth of the image, at least 8")

@@ -26,6 +26,7 @@ class PatternNet(FittedExplainer):
     title = "PatternNet"
     paper = "Kindermans et al. 2018, arXiv:1705.05598"
     maps = (MapSpec("map", signed=True),)
+    seeded = False
 
     @torch.no_grad()
     def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:

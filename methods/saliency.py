@@ -22,6 +22,7 @@ class Saliency(Explainer):
     name = "saliency"
     title = "Saliency"
     paper = "Simonyan et al. 2014, arXiv:1312.6034"
+    seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         magnitude = captum.attr.Saliency(probe.logits).attribute(tracked(x), target=target)

@@ -208,6 +208,21 @@ def does_not_depend_on_the_batch(explainer: Explainer, bench: Bench) -> None:
     _same(_explained(explainer, bench), _explained(explainer, bench, batch=2), "in another batch")
 
 
+def heeds_what_it_says(explainer: Explainer, bench: Bench) -> None:
+    """If it says that the seed, or the class, changes nothing, it changes nothing."""
+    first = _explained(ready(explainer, bench), bench)
+    if not explainer.seeded:
+        other = type(explainer)(explainer.parameters)
+        if isinstance(other, FittedExplainer):
+            other.restore(bench.probe, other.fit(bench.probe, bench.calibration, 1))
+        seeds = sample_seeds(bench.samples.ids, 1)
+        _same(first, in_batches(other, bench.probe, bench.samples.x, bench.target, seeds, COUNT), "with another seed")
+    if not explainer.of_class:
+        target = (bench.target + 1) % len(CLASSES)
+        other = ready(explainer, bench)
+        _same(first, in_batches(other, bench.probe, bench.samples.x, target, bench.seeds, COUNT), "for another class")
+
+
 def fits_once(explainer: FittedExplainer, bench: Bench) -> None:
     """What fitting learned survives being saved, and fitting again with the same seed learns the same."""
     state = explainer.fit(bench.probe, bench.calibration, 0)
@@ -388,6 +403,7 @@ METHOD_RULES: Rules = {
     "gives the maps it promises": gives_the_maps_it_promises,
     "repeats itself": repeats_itself,
     "does not depend on the batch": does_not_depend_on_the_batch,
+    "heeds the seed and the class as it says": heeds_what_it_says,
     "leaves its input alone": leaves_its_input_alone,
     "cleans up after an error": cleans_up_after_an_error,
 }

@@ -150,6 +150,8 @@ class Explainer(ABC):
     paper: ClassVar[str] = ""
     maps: ClassVar[tuple[MapSpec, ...]] = (MapSpec("map"),)
     control: ClassVar[bool] = False  # controls are shown but never ranked
+    seeded: ClassVar[bool] = True  # False: the same fit and the same maps whatever the seed, so that one seed is run
+    of_class: ClassVar[bool] = True  # False: maps of a representation, the same whatever the class; no class gate
 
     class Parameters(Parameters):
         pass

@@ -114,7 +114,7 @@ def explain(job: Job) -> list[Outcome]:
     task, probe = _network(job.task, job.setting, cell)
     explainer = fitted(registry.explainer(cell.method), probe, Path(job.setting.folder), job.fit)
     part = slice(cell.start, cell.stop)
-    target = _other_class(task, cell.seed) if cell.variant == "other-class" else task.target
+    target = _other_class(task, explainer, cell.seed) if cell.variant == "other-class" else task.target
     seeds = sample_seeds(task.scoring.ids, cell.seed)[part]
     with left_as_found(probe.model):
         explanation = in_batches(explainer, probe, task.scoring.x[part], target[part], seeds, job.setting.batch)
@@ -220,8 +220,10 @@ def _judged(cell: Cell, reasons: dict[str, list[str]]) -> Outcome:
     return Outcome(cell.key, "nan", f"{wrong[0]} ({len(wrong)} of {count} maps)")
 
 
-def _other_class(task: Task, seed: int) -> Tensor:
+def _other_class(task: Task, explainer: Explainer, seed: int) -> Tensor:
     """A class drawn for each sample that is not the explained one, (N,)."""
+    if not explainer.of_class:
+        raise Unsupported("its maps speak of what the network represents, and are the same for every class")
     count = len(task.probe.classes)
     if count < 2:
         raise Unsupported("there is no other class to explain")

@@ -87,10 +87,12 @@ class _TaskPlan:
         )
 
     def explanations(self) -> Iterator[Job]:
-        """Fits and explanations of every explainer with every seed."""
+        """Fits and explanations of every explainer with its seeds; what gates compare, with the first."""
         for seed in range(self.suite.seeds):
             for label, explainer in self.explainers.items():
-                gates = VARIANTS if self.suite.gate_samples else ()
+                if seed and not explainer.seeded:
+                    continue
+                gates = VARIANTS if self.suite.gate_samples and not seed else ()
                 for variant in (TRAINED, *gates):
                     if isinstance(explainer, FittedExplainer) and variant in (TRAINED, RANDOM):
                         yield self._fit(label, explainer, seed, variant)
@@ -120,13 +122,15 @@ class _TaskPlan:
         return [(start, min(start + size, count)) for start in range(0, count, size)]
 
     def scorings(self, workers: int) -> Iterator[Job]:
-        """Scores of every row by every metric."""
-        families: dict[str, list[Metric]] = {}
-        for metric in self.suite.chosen_metrics():
-            families.setdefault(type(metric).__module__, []).append(metric)
-        rows = [(row, spec.name, method) for method in self.methods for row, spec in method.rows.items()]
-        pieces = max(1, min(len(rows), math.ceil(2 * workers / max(1, len(families)))))  # enough jobs for all workers
+        """Scores of every row by every metric, with the seeds of what they are made from."""
+        every = [(row, spec.name, method) for method in self.methods for row, spec in method.rows.items()]
         for seed in range(self.suite.seeds):
+            rows = [each for each in every if not seed or each[2].explainer.seeded]
+            families: dict[str, list[Metric]] = {}
+            for metric in self.suite.chosen_metrics():
+                if not seed or not metric.needs & set(VARIANTS):
+                    families.setdefault(type(metric).__module__, []).append(metric)
+            pieces = min(len(rows), math.ceil(2 * workers / max(1, len(families))))  # enough jobs for all workers
             for metrics in families.values():
                 for piece in range(pieces):
                     yield self._score(metrics, rows[piece::pieces], seed)

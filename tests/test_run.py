@@ -163,6 +163,30 @@ def test_the_second_seed_adds_to_the_first(toy_plugins: None, tmp_path: Path) ->
     assert by_seed[0] != by_seed[1]
 
 
+def test_what_no_seed_changes_is_run_once_and_what_gates_compare_with_the_first_seed(
+    toy_plugins: None, tmp_path: Path
+) -> None:
+    go(tmp_path, toy(seeds=2))
+    with Store(tmp_path) as store:
+        cells = [(cell.method, cell.seed, cell.variant) for cell in store.cells("explain")]
+    assert {seed for method, seed, _ in cells if method == "bright"} == {0}
+    assert {seed for method, seed, _ in cells if method == "noise"} == {0, 1}
+    assert {seed for _, seed, variant in cells if variant} == {0}
+    assert set(scores(tmp_path).query("method == 'upside:bright'")["seed"]) == {0}
+
+
+def test_the_class_gate_is_not_asked_of_maps_that_speak_of_no_class(
+    toy_plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(registry.method("bright").explainer), "of_class", False)
+    go(tmp_path, toy(metrics=("random-logit",)))
+    with Store(tmp_path) as store:
+        told = {cell.method: (cell.status, cell.reason) for cell in store.cells("score")}
+    assert told["bright"][0] == "skipped"
+    assert "the same for every class" in told["bright"][1]
+    assert told["noise"][0] == "ok"
+
+
 @pytest.mark.parametrize(
     ("how", "status", "reason"),
     [

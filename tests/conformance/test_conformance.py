@@ -7,6 +7,7 @@ import pytest
 from mibench import registry
 from mibench.conformance import Finding, check
 from mibench.contract import Explainer, Wrapper
+from mibench.registry import Method
 
 EXPLAINERS = [name for name, cls in registry.plugins("methods").items() if issubclass(cls, Explainer)]
 WRAPPERS = [name for name, cls in registry.plugins("methods").items() if issubclass(cls, Wrapper)]
@@ -50,6 +51,14 @@ def test_no_plugin_of_ours_is_broken() -> None:
 def test_an_explainer_that_goes_wrong_is_seen(toy: None, how: str, rule: str) -> None:
     findings = check(registry.method(f"faulty[how={how}]"))
     assert any(each.rule == rule for each in findings if each.verdict == "broken")
+
+
+@pytest.mark.parametrize("says", ["seeded", "of_class"])
+def test_an_explainer_that_says_that_nothing_changes_is_held_to_it(toy: None, says: str) -> None:
+    name = {"seeded": "noise", "of_class": "learned"}[says]
+    liar = type("Liar", (type(registry.method(name).explainer),), {says: False, "__doc__": "It lies."})
+    rule = "heeds the seed and the class as it says"
+    assert any(each.rule == rule for each in check(Method(liar())) if each.verdict == "broken")
 
 
 def test_a_metric_that_mixes_rows_or_leaves_its_range_is_seen(toy: None) -> None:

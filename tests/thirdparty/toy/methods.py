@@ -30,6 +30,7 @@ class Bright(Explainer):
 
     name = "bright"
     title = "Brightness"
+    seeded = False
 
     class Parameters(Parameters):
         power: float = Field(1.0, gt=0)
