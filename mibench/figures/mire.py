@@ -1,12 +1,14 @@
 """The figures of MIRE: image, Grad-CAM, and the total, decision-related and redundant information, alone and mixed in.
 
-One page a task and kind of mask. All maps of a page share one scale, in nats, so that colours can be compared between
-samples and quantities; blue is information that speaks against the representation that is there.
+One page a task and kind of mask; of a few-shot episode the support, then a query of each way. All maps of a page share
+one scale, in nats, so that colours can be compared between samples and quantities; blue is information that speaks
+against the representation that is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from torch import Tensor
 
 from mibench import registry
 from mibench.contract import FittedExplainer
+from mibench.data.episodes import Episodes
+from mibench.explaining import sample_seeds
 from mibench.task import Task, TaskSpec, make_task
 
-TASKS = (("planted", "planted"), ("cnn-m", "mnist"))
+TASKS = (("planted", "planted"), ("cnn-m", "mnist"), ("prototype", "episodes"))
 METHODS = ("mire", "mire-noise")
 BESIDE = "gradcam"
 QUANTITIES = ("total", "decision", "redundant")
@@ -33,32 +37,58 @@ COLOURS = "RdBu_r"
 Picture = np.ndarray[Any, np.dtype[Any]]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """The samples of a page."""
+
+    x: Tensor  # (N, C, H, W), as the network wants them
+    target: Tensor  # (N,)
+    captions: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
 def draw(folder: Path, *, model: str, data: str, count: int, say: Callable[[str], None]) -> list[Path]:
     """Draw every page of the given task, or of the shipped ones."""
     tasks = [(model, data or registry.model(model).data)] if model else TASKS
     written = []
     for each in tasks:
         task = make_task(TaskSpec(*each, samples=count, calibration=CALIBRATION))
+        shown = chosen(task)
         for method in METHODS:
-            maps = explained(task, method)
-            maps["Grad-CAM"] = explained(task, BESIDE)["map"]
-            written += page(task, method, maps, folder)
+            maps = explained(task, method, shown)
+            maps["Grad-CAM"] = explained(task, BESIDE, shown)["map"]
+            written += page(task, method, shown, maps, folder)
             say(f"wrote {written[-2]} and {written[-1].name}")
     return written
 
 
-def explained(task: Task, name: str) -> dict[str, Tensor]:
-    """A method's maps (N, H, W) of the task's scoring samples."""
+def chosen(task: Task) -> Shown:
+    """The scoring samples; of an episode a shot and a query of each way, as in the paper's figures 3 to 6."""
+    names = task.probe.classes
+    if not isinstance(task.data, Episodes):
+        captions = tuple(names[label] for label in task.target.tolist())
+        return Shown(task.scoring.x, task.target, captions, sample_seeds(task.scoring.ids, 0))
+    shape = task.model.shape
+    support, queries = task.data.support(shape), task.data.load("scoring", None, shape)
+    sides = {"support": support, "query": queries}
+    rows = {side: [each.label.tolist().index(way) for way in range(len(names))] for side, each in sides.items()}
+    x = task.normalise(torch.cat([sides[side].x[rows[side]] for side in sides]))
+    captions = tuple(f"{side}: {name}" for side in sides for name in names)
+    ids = [each.ids[row] for side, each in sides.items() for row in rows[side]]
+    return Shown(x, task.predictions(x), captions, sample_seeds(ids, 0))
+
+
+def explained(task: Task, name: str, shown: Shown) -> dict[str, Tensor]:
+    """A method's maps (N, H, W) of a page's samples."""
     explainer = registry.method(name).explainer
     if isinstance(explainer, FittedExplainer):
         explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
-    x = task.scoring.x
-    return dict(explainer.explain(task.probe, x, task.target, range(len(x))).maps)
+    return dict(explainer.explain(task.probe, shown.x, shown.target, shown.seeds).maps)
 
 
-def page(task: Task, method: str, maps: Mapping[str, Tensor], folder: Path) -> list[Path]:
+def page(task: Task, method: str, shown: Shown, maps: Mapping[str, Tensor], folder: Path) -> list[Path]:
     """One row a sample: image, Grad-CAM over it, then each quantity alone and over the image."""
-    pictures = [picture(task, index) for index in range(len(task.scoring))]
+    pictures = [picture(task, x) for x in shown.x]
     largest = max(float(maps[name].abs().max()) for name in QUANTITIES)
     scale = Normalize(-largest, largest)
     headings = ["image", "Grad-CAM", *(heading for name in QUANTITIES for heading in (name, "over the image"))]
@@ -67,15 +97,15 @@ def page(task: Task, method: str, maps: Mapping[str, Tensor], folder: Path) -> l
     axes = figure.subplots(len(pictures), len(headings), squeeze=False)
     for index, (row, image) in enumerate(zip(axes, pictures, strict=True)):
         camera = maps["Grad-CAM"][index].clamp(min=0)
-        shown = [image, mixed(image, camera / camera.max().clamp(min=1e-12), "inferno")]
+        tiles = [image, mixed(image, camera / camera.max().clamp(min=1e-12), "inferno")]
         for name in QUANTITIES:
             values = scale(maps[name][index].numpy())
-            shown += [coloured(values, COLOURS), mixed(image, torch.as_tensor(values), COLOURS)]
-        for place, tile in zip(row, shown, strict=True):
+            tiles += [coloured(values, COLOURS), mixed(image, torch.as_tensor(values), COLOURS)]
+        for place, tile in zip(row, tiles, strict=True):
             place.imshow(tile, interpolation="nearest")
             place.set_xticks([])
             place.set_yticks([])
-        row[0].set_ylabel(task.probe.classes[int(task.target[index])], fontsize=8)
+        row[0].set_ylabel(shown.captions[index], fontsize=8)
     for place, heading in zip(axes[0], headings, strict=True):
         place.set_title(heading, fontsize=9)
     figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, label="information (nats)", shrink=0.8, pad=0.01)
@@ -92,9 +122,8 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     return files
 
 
-def picture(task: Task, index: int) -> Picture:
-    """A sample as a picture (H, W, 3) in [0, 1]."""
-    x = task.scoring.x[index]
+def picture(task: Task, x: Tensor) -> Picture:
+    """A sample (C, H, W) as a picture (H, W, 3) in [0, 1]."""
     mean, deviation = (torch.tensor(each).reshape(-1, 1, 1) for each in (task.model.mean, task.model.std))
     raw = (x * deviation + mean).clamp(0, 1).expand(3, -1, -1)  # (3, H, W)
     return np.asarray(raw.permute(1, 2, 0))

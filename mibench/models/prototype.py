@@ -1,10 +1,13 @@
 """The prototype network (Snell et al. 2017), which MIRE and MI-LR explain: nearness to the means of a few examples.
 
-    prototype  p_c = mean over the support of class c of f(x)                  logits_c = -|f(x) - p_c|^2
+    prototype  p_c = mean over the support of class c of f(x)                  logits_c = -|f(x) - p_c|^2        (1)
+    the same   logits_c + |f(x)|^2 = 2 <p_c, f(x)> - |p_c|^2                   (their section 2.4)              (2)
 
-With the support fixed it is a classifier of N ways, so that every explainer can explain a query. The embedding f is
-four convolutions, learned from episodes of the classes that are in no episode, or EfficientNet-Lite0 as it comes:
-`prototype[ways=5,shots=1,episode=0,backbone=conv]:DATA`.
+With the support fixed it is a classifier of N ways, so that every explainer can explain a query. What (2) adds is the
+same for every way: decisions and probabilities are those of (1), and `head=linear` is a dense layer, which explainers
+that walk the layers (LRP, MIP-IN, PatternNet) ask for. The embedding f is four convolutions, learned from episodes of
+the classes that are in no episode, or EfficientNet-Lite0 as it comes:
+`prototype[ways=5,shots=1,episode=0,backbone=conv,head=distance]:DATA`.
 """
 
 from __future__ import annotations
@@ -54,11 +57,12 @@ class Prototype(Model):
 
     class Parameters(episodes.Parameters):
         backbone: Literal["conv", "efficientnet-lite0"] = "conv"
+        head: Literal["distance", "linear"] = "distance"  # (1), or (2)
         floor: float = Field(default=0.4, ge=0.0, le=1.0)  # of 5-way episodes of the learned classes' held-out images
 
     def __init__(self, parameters: Any = None, argument: str = "") -> None:
         super().__init__(parameters, argument)
-        keep = self.parameters.model_dump(exclude={"backbone", "floor"})
+        keep = self.parameters.model_dump(exclude={"backbone", "head", "floor"})
         self.source = Episodes(Episodes.Parameters(**keep), argument)
         self.data = registry.label(self.source)
         if self.parameters.backbone == "conv":
@@ -77,9 +81,10 @@ class Prototype(Model):
         support = self._normalised(self.source.support(self.shape))
         with torch.no_grad():
             means = prototypes(embedding(support.x), support.label, self.parameters.ways)
+        head = Prototypes(means) if self.parameters.head == "distance" else linear(means)
         if self.parameters.backbone == "conv":
-            return frozen(nn.Sequential(OrderedDict([*embedding.named_children(), ("prototypes", Prototypes(means))])))
-        embedding._fc = Prototypes(means)
+            return frozen(nn.Sequential(OrderedDict([*embedding.named_children(), ("prototypes", head)])))
+        embedding._fc = head
         return frozen(embedding)
 
     def _embedding(self) -> nn.Module:
@@ -148,6 +153,13 @@ def conv4(channels: int) -> nn.Sequential:
 def distances(z: Tensor, means: Tensor) -> Tensor:
     """Negative squared distances (B, N) of z (B, D) to the prototypes (N, D)."""
     return -(z[:, None] - means[None]).square().sum(2)
+
+
+def linear(means: Tensor) -> nn.Linear:
+    """(2): the distances to the prototypes (N, D) without what they have in common."""
+    layer = nn.Linear(means.shape[1], len(means), device="meta")
+    layer.load_state_dict({"weight": 2 * means, "bias": -means.square().sum(1)}, assign=True)
+    return layer
 
 
 def prototypes(z: Tensor, label: Tensor, ways: int) -> Tensor:

@@ -10,10 +10,12 @@ from PIL import Image
 from torch import nn
 
 from mibench import registry
+from mibench.contract import Explainer, FittedExplainer, Unsupported
 from mibench.errors import DataError
+from mibench.explaining import fault, in_batches
 from mibench.models.prototype import Prototype
 from mibench.models.training import Lesson, frozen
-from mibench.task import TaskSpec, make_task
+from mibench.task import Task, TaskSpec, make_task
 
 
 def prototype(spec: str) -> Prototype:
@@ -43,6 +45,14 @@ def test_logits_are_negative_squared_distances_to_the_means(shots: int, monkeypa
             shown = [embedding((x[None] - 0.13) / 0.31)[0] for x in support.x[support.label == way]]
             mean = sum(shown[1:], shown[0]) / len(shown)
             assert float(logits[i, way]) == pytest.approx(-float(((z - mean) ** 2).sum()), rel=1e-4, abs=1e-4)
+
+
+def test_the_linear_head_says_what_the_distances_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mibench.models.prototype.trained", untrained)
+    distance, linear = (prototype(f"prototype[shots=5,head={head}]").load() for head in ("distance", "linear"))
+    assert isinstance(linear.get_submodule("prototypes"), nn.Linear)
+    x = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(linear(x).softmax(1), distance(x).softmax(1))
 
 
 def test_a_support_image_of_one_shot_is_its_own_prototype(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +96,53 @@ def test_a_pretrained_backbone_embeds_without_learning(tmp_path: Path) -> None:
     local = task.probe.features(task.scoring.x).local
     assert torch.allclose(task.probe.resume(local).logits, task.probe.logits(task.scoring.x), rtol=1e-4)
     assert task.accuracy > 0.5
+
+
+EXPLAINERS = sorted(name for name, cls in registry.plugins("methods").items() if issubclass(cls, Explainer))
+
+
+@pytest.fixture(scope="module")
+def episodes_of_digits() -> dict[tuple[int, str], Task]:
+    """5-way tasks by shots and head, with an embedding of random weights, whose maps are as many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mibench.models.prototype.trained", untrained)
+        specs = {(shots, head): f"prototype[shots={shots},head={head}]" for shots, head in HEADS}
+        return {key: make_task(TaskSpec(spec, "", samples=2, calibration=64)) for key, spec in specs.items()}
+
+
+HEADS = ((1, "linear"), (5, "linear"), (1, "distance"))
+
+
+def explain(task: Task, name: str) -> tuple[str, list[str]]:
+    """The reason why an explainer refuses a task, and the faults of its maps."""
+    cls = registry.plugins("methods")[name]
+    quick = {"epochs": 1} if "epochs" in cls.Parameters.model_fields else {}
+    explainer = cls(cls.Parameters(**quick))
+    try:
+        if isinstance(explainer, FittedExplainer):
+            explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+        explanation = in_batches(explainer, task.probe, task.scoring.x, task.target, (0, 1), 0)
+    except Unsupported as refusal:
+        return str(refusal), []
+    faults = [] if explainer.control else [fault(map_) for maps in explanation.maps.values() for map_ in maps]
+    return "", [each for each in faults if each]
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_every_explainer_explains_an_episode(
+    name: str, shots: int, episodes_of_digits: dict[tuple[int, str], Task]
+) -> None:
+    assert explain(episodes_of_digits[shots, "linear"], name) == ("", [])
+
+
+@pytest.mark.parametrize("name", EXPLAINERS)
+def test_with_distances_for_a_last_layer_those_that_walk_the_layers_may_refuse_and_say_why(
+    name: str, episodes_of_digits: dict[tuple[int, str], Task]
+) -> None:
+    reason, faults = explain(episodes_of_digits[1, "distance"], name)
+    assert not faults
+    assert not reason or "layer 'neg'" in reason or "a parameter by itself" in reason
 
 
 def test_data_of_too_few_classes_are_refused() -> None:
