@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mibench import maps, registry
 from mibench.condition import left_as_found
 from mibench.contract import (
+    PERTURBED,
     VARIANTS,
     Evidence,
     Explainer,
@@ -369,7 +370,7 @@ def _rows(bench: Bench) -> dict[str, Evidence]:
         MapSpec("plain"),
     )
     raw = {spec.name: draw() - 0.5 * spec.signed for spec in claims}
-    few = {name: draw()[:2] for name in VARIANTS}
+    few = {name: draw()[:2] for name in (*VARIANTS, f"{PERTURBED}:1", f"{PERTURBED}:2")}
     signals = _Any(bench.samples.x)
     return {
         f"row {spec.name}": Evidence(

@@ -7,6 +7,7 @@ needed) is data on the class, so no code elsewhere ever asks for a plug-in by it
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ Family = Literal[
 ]
 Direction = Literal["higher", "lower"]
 VARIANTS = ("other-class", "random-weights", "repeat")  # the maps that the sanity gates compare with the plain one
+PERTURBED = "perturbed"  # whoever needs it gets the variants "perturbed:1", "perturbed:2", … of `perturbed` inputs
+RADIUS = 0.2  # the most by which they differ from x, in the model's normalised space
 
 
 class Unsupported(Exception):
@@ -198,7 +201,7 @@ class Evidence:
     siblings: Mapping[str, Tensor] = field(default_factory=dict)  # every map of the same explainer, raw
     facts: Mapping[str, Tensor] = field(default_factory=dict)
     signals: Mapping[str, Tensor] = field(default_factory=dict)
-    variants: Mapping[str, Tensor] = field(default_factory=dict)  # VARIANTS -> raw maps of the first V samples
+    variants: Mapping[str, Tensor] = field(default_factory=dict)  # variant -> raw maps of the first V samples
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,17 @@ class Scene:
     seeds: tuple[int, ...]  # one a sample
     mask: Tensor | None = None
     truth: Truth | None = None
+
+
+def perturbed(x: Tensor, seeds: Sequence[int], variant: str) -> Tensor:
+    """Inputs (B, …) with uniform noise within RADIUS, drawn for each sample and variant, for all methods alike."""
+    noisy = []
+    for one, seed in zip(x, seeds, strict=True):
+        digest = hashlib.blake2b(f"{variant} {seed}".encode(), digest_size=7).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+        noise = RADIUS * (2 * torch.rand(one.shape, generator=generator) - 1)
+        noisy.append(one + noise.to(one))
+    return torch.stack(noisy)
 
 
 Split = Literal["training", "calibration", "scoring"]
@@ -289,7 +303,7 @@ class Metric(ABC):
     version: ClassVar[int] = 1
     paper: ClassVar[str] = ""
     default: ClassVar[bool] = True  # in the default set of METRICS; False: offered
-    needs: ClassVar[frozenset[str]] = frozenset()  # of: mask, truth, image, signals:NAME, map:NAME, VARIANTS
+    needs: ClassVar[frozenset[str]] = frozenset()  # mask, truth, image, signals:NAME, map:NAME, VARIANTS, PERTURBED
     no_score: ClassVar[str] = "the metric gives no number for this sample"  # said where a score is NaN
     gate: ClassVar[bool] = False  # a sanity gate: shown, not ranked
     limit: ClassVar[float] = 0.9  # of a gate that is a similarity: from here on two sets of maps are the same

@@ -1,7 +1,8 @@
 """From a network and samples to maps on disk: fit, explain, and look at what came out before anything is scored.
 
 Beside the plain maps there are variants of the first samples' maps, which the sanity gates compare with the plain ones:
-another class explained, the same network with random weights explained (and fitted) anew, and the same thing again.
+another class explained, the same network with random weights explained (and fitted) anew, and the same thing again;
+and, for the robustness metrics, the maps of inputs with a little noise.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from torch import Tensor, nn
 
 from mibench import maps, registry
 from mibench.condition import left_as_found
-from mibench.contract import Explainer, Explanation, FittedExplainer, Probe, Samples, Unsupported
+from mibench.contract import (
+    PERTURBED,
+    Explainer,
+    Explanation,
+    FittedExplainer,
+    Probe,
+    Samples,
+    Unsupported,
+    perturbed,
+)
 from mibench.errors import MibenchError
 from mibench.jobs import Cell, Job, Outcome, Setting
 from mibench.probe import OpenProbe
@@ -116,8 +126,11 @@ def explain(job: Job) -> list[Outcome]:
     part = slice(cell.start, cell.stop)
     target = _other_class(task, explainer, cell.seed) if cell.variant == "other-class" else task.target
     seeds = sample_seeds(task.scoring.ids, cell.seed)[part]
+    x = task.scoring.x[part]
+    if cell.variant.startswith(PERTURBED):
+        x = perturbed(x, seeds, cell.variant)
     with left_as_found(probe.model):
-        explanation = in_batches(explainer, probe, task.scoring.x[part], target[part], seeds, job.setting.batch)
+        explanation = in_batches(explainer, probe, x, target[part], seeds, job.setting.batch)
     reasons = {name: [fault(one) for one in each] for name, each in explanation.maps.items()}
     maps.write(maps.path(Path(job.setting.folder), cell.key), maps.Saved(explanation, reasons))
     return [_judged(cell, reasons)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mibench import environment, fingerprint, registry
-from mibench.contract import VARIANTS, Explainer, FittedExplainer, Metric
+from mibench.contract import PERTURBED, VARIANTS, Explainer, FittedExplainer, Metric
 from mibench.explaining import Prepared
 from mibench.jobs import TRAINED, Cell, Job, RowSource, Setting
 from mibench.suite import Suite
@@ -92,11 +92,17 @@ class _TaskPlan:
             for label, explainer in self.explainers.items():
                 if seed and not explainer.seeded:
                     continue
-                gates = VARIANTS if self.suite.gate_samples and not seed else ()
-                for variant in (TRAINED, *gates):
+                for variant in (TRAINED, *(() if seed else self._variants())):
                     if isinstance(explainer, FittedExplainer) and variant in (TRAINED, RANDOM):
                         yield self._fit(label, explainer, seed, variant)
                     yield from self._explain(label, explainer, seed, variant)
+
+    def _variants(self) -> tuple[str, ...]:
+        """Those of the sanity gates, and maps of perturbed inputs where a metric asks for them."""
+        if not self.suite.gate_samples:
+            return ()
+        asked = any(PERTURBED in metric.needs for metric in self.suite.chosen_metrics())
+        return (*VARIANTS, *(f"{PERTURBED}:{1 + number}" for number in range(self.suite.perturbations * asked)))
 
     def _fit(self, label: str, explainer: Explainer, seed: int, variant: str) -> Job:
         key = fingerprint.digest("fit", self.context, _identity(explainer, "mibench.explaining"), seed, variant)
@@ -137,17 +143,17 @@ class _TaskPlan:
 
     def _score(self, metrics: Sequence[Metric], rows: Sequence[tuple[str, str, registry.Method]], seed: int) -> Job:
         sources, cells = {}, []
-        wanted = {variant for metric in metrics for variant in metric.needs & set(VARIANTS)}
+        wanted = {need for metric in metrics for need in metric.needs}
         identities = [(metric, registry.label(metric), _identity(metric, "mibench.scoring")) for metric in metrics]
         for row, name, method in rows:
             label = registry.label(method.explainer)
             plain = tuple(cell.key for cell in self.plain[label, seed])
             variants = {each: cell.key for each, cell in self.variants.get((label, seed), {}).items()}
-            kept = {each: key for each, key in variants.items() if each in wanted}
+            kept = {each: key for each, key in variants.items() if _need(each) in wanted}
             sources[row] = RowSource(method.label, name, plain, kept)
             wrapper = _sources(method.wrapper) if method.wrapper else ""
             for metric, name_, identity in identities:
-                needs = (*plain, *(variants[each] for each in sorted(metric.needs & set(variants))))
+                needs = (*plain, *(variants[each] for each in sorted(variants) if _need(each) in metric.needs))
                 key = fingerprint.digest(
                     "score", self.context, identity, metric.version, row, name, wrapper, seed, needs
                 )
@@ -167,6 +173,11 @@ class _TaskPlan:
 
     def _job(self, stage: Any, cells: tuple[Cell, ...], **more: Any) -> Job:
         return Job(stage, self.setting, self.spec, cells, **more)
+
+
+def _need(variant: str) -> str:
+    """What a metric must say to see a variant."""
+    return variant.partition(":")[0]
 
 
 def _identity(plugin: Explainer | Metric, harness: str) -> str:

@@ -119,7 +119,7 @@ def unmet(metric: Metric, scene: Scene, row: Evidence) -> str:
         "mask": scene.mask is not None,
         "truth": scene.truth is not None,
         "image": scene.x.dim() == 4,
-        **dict.fromkeys(row.variants, True),
+        **{variant.partition(":")[0]: True for variant in row.variants},
         **{f"map:{name}": True for name in row.siblings},
         **{f"signals:{name}": True for name in row.signals},
     }

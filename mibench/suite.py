@@ -49,6 +49,7 @@ class Suite(BaseModel):
     calibration: int = Field(default=512, ge=1)
     shard: int = Field(default=64, ge=1)  # samples explained in one piece
     gate_samples: int = Field(default=16, ge=0)  # the samples of which the sanity gates' variants are made
+    perturbations: int = Field(default=3, ge=1)  # perturbed inputs a sample, explained if a robustness metric is chosen
     timed_samples: int = Field(default=8, ge=1)  # the samples on which costs are measured, one at a time
 
     def chosen_methods(self) -> tuple[registry.Method, ...]:

@@ -187,6 +187,17 @@ def test_the_class_gate_is_not_asked_of_maps_that_speak_of_no_class(
     assert told["noise"][0] == "ok"
 
 
+def test_perturbed_inputs_are_explained_only_where_a_metric_asks_for_them(toy_plugins: None, tmp_path: Path) -> None:
+    go(tmp_path, toy())
+    more = go(tmp_path, toy(metrics=("inside", "drop", "moved", "max-sensitivity"), perturbations=2))
+    assert more.computed == 3 * 2 + 5  # two variants of three explainers' maps, and the scores of five rows
+    table = scores(tmp_path)
+    moved = table[table["metric"] == "max-sensitivity"].set_index(["method", "sample"])["value"].unstack()
+    assert moved.notna().sum(axis=1).tolist() == [4] * 5  # the samples of the gates
+    assert (moved.loc["noise"].dropna() < 1e-6).all()  # it does not look at the input
+    assert (moved.loc["bright"].dropna() > 1e-3).all()
+
+
 @pytest.mark.parametrize(
     ("how", "status", "reason"),
     [

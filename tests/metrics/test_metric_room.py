@@ -12,10 +12,11 @@ import torch
 from metric_worlds import evidence, frozen, image_world, make_world, metrics_of_the_room, signed_maps, table_world
 from torch import Tensor, nn
 
-from mibench.contract import VARIANTS, Evidence, Metric, Scene, Unsupported
+from mibench.contract import PERTURBED, VARIANTS, Evidence, Metric, Scene, Unsupported
 
 ROOM = list(metrics_of_the_room())
-KNOWN_HERE = {"mask", "image", *VARIANTS}  # what the worlds of this file hold
+KNOWN_HERE = {"mask", "image", PERTURBED, *VARIANTS}  # what the worlds of this file hold
+SEEN = (*VARIANTS, f"{PERTURBED}:1", f"{PERTURBED}:2")
 SIDE = 24
 WHERE = {0: (slice(3, 9), slice(3, 9)), 1: (slice(14, 20), slice(12, 18))}  # the region that speaks for each class
 
@@ -54,15 +55,30 @@ def good_maps(scene: Scene) -> Tensor:
     return scene.x[:, 0] * scene.mask
 
 
+def near(maps: Tensor, far: Tensor) -> dict[str, Tensor]:
+    """Maps of two perturbed inputs, of which the second has moved the farther towards others."""
+    return {f"{PERTURBED}:1": 0.9 * maps + 0.1 * far, f"{PERTURBED}:2": 0.5 * maps + 0.5 * far}
+
+
 def rows_in_order(scene: Scene) -> dict[str, Evidence]:
     """Three rows of which everyone must agree that the first is better than the second, and that than the third."""
     generator = torch.Generator().manual_seed(4)
     good = good_maps(scene)
     noise = torch.rand(good.shape, generator=generator)
-    right = {"other-class": scene.x[:, 0] * scene.mask.roll(1, 0), "random-weights": noise, "repeat": good}
-    doubtful = {"other-class": noise.sqrt(), "random-weights": noise.sqrt() + 0.01 * good, "repeat": noise + good}
+    right = {
+        "other-class": scene.x[:, 0] * scene.mask.roll(1, 0),
+        "random-weights": noise,
+        "repeat": good,
+        **near(good, good),
+    }
+    doubtful = {
+        "other-class": noise.sqrt(),
+        "random-weights": noise.sqrt() + 0.01 * good,
+        "repeat": noise + good,
+        **near(noise, noise.flip(1)),
+    }
     inverted = 1 - good / good.flatten(1).amax(1)[:, None, None]
-    wrong = {"other-class": inverted, "random-weights": inverted, "repeat": good}
+    wrong = {"other-class": inverted, "random-weights": inverted, "repeat": good, **near(inverted, noise.flip(2) ** 4)}
     return {
         "good": evidence(good, variants=right),
         "random": evidence(noise, variants=doubtful),
@@ -213,7 +229,7 @@ def test_scoring_leaves_global_randomness_and_all_inputs_alone(metric: type[Metr
 @every
 def test_tables_are_scored_or_refused_with_a_reason(metric: type[Metric]) -> None:
     maps = torch.randn(7, 1, 6, generator=torch.Generator().manual_seed(0))
-    row = evidence(maps, variants=dict.fromkeys(VARIANTS, maps.flip(2)))
+    row = evidence(maps, variants=dict.fromkeys(SEEN, maps.flip(2)))
     mask = torch.zeros(7, 1, 6, dtype=torch.bool)
     mask[:, :, 2] = True
     scene = dataclasses.replace(table_world().scene, mask=mask)
@@ -234,5 +250,5 @@ def test_colour_images_are_scored(metric: type[Metric]) -> None:
         scene = dataclasses.replace(scene, mask=mask)
     maps = signed_maps(world)
     maps[1] = maps[0]  # one has a like one
-    row = evidence(maps, variants=dict.fromkeys(VARIANTS, maps.flip(2)))
+    row = evidence(maps, variants=dict.fromkeys(SEEN, maps.flip(2)))
     assert np.isfinite(scores(metric, scene, {"row": row})["row"]).any()
