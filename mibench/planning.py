@@ -134,7 +134,7 @@ class _TaskPlan:
             rows = [each for each in every if not seed or each[2].explainer.seeded]
             families: dict[str, list[Metric]] = {}
             for metric in self.suite.chosen_metrics():
-                if not seed or not metric.needs & set(VARIANTS):
+                if not seed or not metric.needs & {*VARIANTS, PERTURBED}:
                     families.setdefault(type(metric).__module__, []).append(metric)
             pieces = min(len(rows), math.ceil(2 * workers / max(1, len(families))))  # enough jobs for all workers
             for metrics in families.values():
