@@ -70,6 +70,8 @@ def results_of(store: Store) -> Results:
         facts=_facts(about),
         chance=about["suite"]["chance"],
         known_good=tuple(about["suite"]["known_good"]),
+        published=tuple(tuple(each) for each in about["suite"].get("published", ())),
+        published_in=about["suite"].get("published_in", ""),
     )
 
 

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,6 +29,15 @@ class Task(BaseModel):
     data: str = ""  # empty: the data that the network learned from
     samples: int | None = Field(default=None, ge=1)
     calibration: int | None = Field(default=None, ge=1)
+
+
+class Published(NamedTuple):
+    """A figure that a paper gives for one of a suite's rows, to be shown beside ours."""
+
+    model: str
+    method: str
+    metric: str
+    value: float
 
 
 class Suite(BaseModel):
@@ -51,6 +60,8 @@ class Suite(BaseModel):
     gate_samples: int = Field(default=16, ge=0)  # the samples of which the sanity gates' variants are made
     perturbations: int = Field(default=3, ge=1)  # perturbed inputs a sample, explained if a robustness metric is chosen
     timed_samples: int = Field(default=8, ge=1)  # the samples on which costs are measured, one at a time
+    published: tuple[Published, ...] = ()  # a paper's figures for these rows …
+    published_in: str = ""  # … and where and on what it has them
 
     def chosen_methods(self) -> tuple[registry.Method, ...]:
         """Methods, then controls, each once, in the order of the suite."""

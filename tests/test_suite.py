@@ -97,3 +97,15 @@ def test_networks_that_are_explained_on_what_they_learned_learn_the_data_given_i
 def test_a_word_in_the_place_of_a_list_must_be_known(toy: None) -> None:
     with pytest.raises(UsageError, match="methods must be a list or all"):
         suite.check(suite.read(TOY.replace('["bright", "learned"]', '"every"'), "toy"))
+
+
+def test_a_paper_s_figures_are_data_of_a_suite_and_name_its_rows() -> None:
+    for name in ("mipin-table1", "mipin-table2", "class-sensitivity"):
+        declared = suite.load(name)
+        rows = {(f.method, f.metric) for f in declared.published}
+        methods = {method.label for method in declared.chosen_methods()}
+        metrics = {metric.name for metric in declared.chosen_metrics()}
+        assert rows
+        assert {method for method, _ in rows} <= methods
+        assert {metric for _, metric in rows} <= metrics
+        assert suite.read(suite.write(declared), name) == declared

@@ -30,6 +30,7 @@ def to_html(board: Board) -> str:
         suite=results.suite,
         summary=_summary(board),
         facts=results.facts,
+        published_in=results.published_in,
         standings_note=_note(overall),
         overview=_overview(board, overall),
         across=[*_across(board)],
@@ -146,6 +147,7 @@ def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
         "families": [*_family_tables(board, panels)],
         "gates": _gates(board, task),
         "costs": _costs(board, task),
+        "published": _published(board, task),
         "agreements": agreed,
         "matrix": _matrix(agreed),
         "variants": [pair for pair in agreed if pair.left.partition("[")[0] == pair.right.partition("[")[0]],
@@ -228,6 +230,24 @@ def _costs(board: Board, task: Task) -> dict[str, Any]:
         found = [Cell(number(row.value), row.value) if row else Cell() for row in cells]
         lines.append({"name": method, "cells": found})
     return {"columns": [Column(cost.title, cost.unit) for cost in shown], "lines": lines}
+
+
+def _published(board: Board, task: Task) -> list[dict[str, str]]:
+    """What a paper says of the rows of one task, beside what was measured."""
+    ours = {(f"{row.method}, published", row.metric): row for row in board.on(task)}
+    lines = []
+    for row in board.published:
+        if (row.data, row.model) == task:
+            mine = ours.get((row.method, row.metric))
+            found = number(mine.value) if mine is not None and np.isfinite(mine.value) else "not measured"
+            interval = (
+                f"{number(mine.low)} to {number(mine.high)}" if mine is not None and np.isfinite(mine.low) else ""
+            )
+            name = row.method.removesuffix(", published")
+            lines.append(
+                {"method": name, "metric": row.metric, "ours": found, "interval": interval, "theirs": number(row.value)}
+            )
+    return lines
 
 
 def _matrix(agreed: Sequence[Agreement]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def index(folder: Path) -> None:
 
 def _entry(path: Path, table: pd.DataFrame) -> dict[str, Any]:
     """One line of the index."""
-    scores = table[table["family"] != "runtime"]
+    scores = table[(table["family"] != "runtime") & (table["status"] != "published")]
     page = path.with_suffix(".html")
     facts = dict(_facts(page)) if page.exists() else {}
     return {

@@ -107,6 +107,8 @@ class Results:
     samples: tuple[Sample, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)  # commit, date, command, versions, hardware …
     chance: str = ""  # the control row whose maps are random
+    published: tuple[tuple[str, str, str, float], ...] = ()  # model, method, metric and what a paper says
+    published_in: str = ""  # which paper, on what
     known_good: tuple[str, ...] = ()  # control rows known to be good, best first; the first that a task has counts
 
 

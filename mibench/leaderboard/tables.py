@@ -1,14 +1,15 @@
 """From per-sample scores to the long-form table: one row for each (data, model, method, metric), sorted.
 
 A failure is a row: every method meets every metric of its task, and a cell that is not in the record says so. Costs are
-rows of the family `runtime`; of these only exact counts are ranked, for times and memory are noisy.
+rows of the family `runtime`; of these only exact counts are ranked, for times and memory are noisy. What a paper says
+of a row is a row of its own, `METHOD, published`, which has a part in nothing.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from itertools import product
 
@@ -30,6 +31,7 @@ class Board:
     results: Results
     rows: tuple[Row, ...]  # sorted by data, model, method, metric
     panels: Mapping[Task, tuple[Panel, ...]]  # in the order of the metrics
+    published: tuple[Row, ...] = ()  # what papers say, of tasks and metrics that are on the board
 
     def on(self, task: Task) -> Iterator[Row]:
         """The rows of one task."""
@@ -43,7 +45,22 @@ def board(results: Results) -> Board:
     panels = {task: tuple(set_aside([*_panels(results, task)])) for task in tasks}
     rows = [row for judged in panels.values() for panel in judged for row in panel.rows]
     rows += [row for task in tasks for row in _costs(results, task)]
-    return Board(results, tuple(sorted(rows, key=lambda row: (row.data, row.model, row.method, row.metric))), panels)
+    published = [row for task in tasks for row in _published(results, task)]
+    return Board(results, _sorted(rows), panels, _sorted(published))
+
+
+def _sorted(rows: Iterable[Row]) -> tuple[Row, ...]:
+    return tuple(sorted(rows, key=lambda row: (row.data, row.model, row.method, row.metric)))
+
+
+def _published(results: Results, task: Task) -> Iterator[Row]:
+    """A paper's figures for one task's network, whichever weights it has."""
+    cards = {card.name: card for card in results.metrics}
+    for model, method, metric, value in results.published:
+        if metric in cards and model == task[1].partition("[")[0]:
+            card, name = cards[metric], f"{method}, published"
+            row = Row(results.suite, *task, name, metric, card.family, card.direction, card.unit, value)
+            yield replace(row, status="published", reason=results.published_in)
 
 
 def _at(table: pd.DataFrame, task: Task) -> pd.DataFrame:
@@ -121,7 +138,7 @@ def to_csv(board: Board) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    table.writerows([_cell(value) for value in astuple(row)] for row in board.rows)
+    table.writerows([_cell(value) for value in astuple(row)] for row in _sorted((*board.rows, *board.published)))
     return text.getvalue()
 
 

@@ -54,6 +54,16 @@ def test_the_page_asks_the_network_for_nothing(page: str) -> None:
     assert "default-src 'none'" in page
 
 
+def test_a_paper_s_figures_are_shown_beside_ours() -> None:
+    said = (("cnn-m", "mire", "auc", 0.123), ("cnn-m", "not-run", "auc", 0.456))
+    text = " ".join(Elements(to_html(board(made_up.results(published=said, published_in="A paper")))).text)
+    beside = text[text.index("Beside the paper") :].split()
+    mine = {(row.method, row.metric): row for row in board(made_up.whole()).on(("mnist", "cnn-m"))}["mire", "auc"]
+    assert text.count("Beside the paper") == 1
+    assert beside.index("0.123") < beside.index(number(mine.value)) < beside.index("0.456")
+    assert "not measured" in text
+
+
 def test_every_name_is_escaped() -> None:
     methods = ("mire", "iba", "gradcam", "saliency", "random", "known-good")
     results = made_up.results(methods=methods)

@@ -292,3 +292,12 @@ def test_names_with_commas_quotes_and_line_breaks_come_back_as_they_went_in() ->
     name = 'a,"b"\nc'
     lines = list(csv.DictReader(io.StringIO(to_csv(board(small({name: noise(1)}))))))
     assert lines[0]["method"] == name
+
+
+def test_what_a_paper_says_stands_beside_our_row_and_ranks_nothing() -> None:
+    said = (("model", "a", UP.name, 0.75), ("other", "a", UP.name, 0.5), ("model", "a", "unknown", 0.5))
+    plain, made = (board(small({"a": noise(1)}, published=each, published_in="A paper")) for each in ((), said))
+    assert made.rows == plain.rows
+    lines = list(csv.DictReader(io.StringIO(to_csv(made))))
+    assert [line["method"] for line in lines] == ["a", "a, published"]
+    assert [lines[1][name] for name in ("value", "rank", "status", "reason")] == ["0.75", "", "published", "A paper"]
