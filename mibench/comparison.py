@@ -5,10 +5,11 @@ have every sample's score the samples are paired, and both of two tests must rej
 and Wilcoxon's, which trusts no outlier. Where one side has intervals alone, they are all that is used. The level holds
 for the whole table (Holm), so that a gate over hundreds of unchanged scores stays silent 99 times in 100.
 
-Small networks are trained where they are used, and another processor rounds otherwise: the same recipe ends at other
-weights. Such a network answers the same question again, so it is compared; but its samples no longer pair (they all
-move with the network), and sampling errors alone would be too small. They are widened, and a larger effect is asked
-for, by as much as networks of one recipe were seen to differ (`Retrained`). Any other weights are not compared.
+Some samples are drawn and small networks trained where they are used, and another processor rounds otherwise: the same
+recipe ends at other weights. Such a network answers the same question again, so it is compared; but its samples no
+longer pair (they all move with the network), and sampling errors alone would be too small. They are widened, and a
+larger effect is asked for, by as much as networks of one recipe were seen to differ (`thresholds.Retrained`). Any other
+samples or weights are not compared.
 
 Counts (FLOPs, passes) have no noise: any rise beyond their tolerance is a change. Multiples of a forward are judged
 coarsely, and between processors of one kind alone. Seconds and memory are not judged.
@@ -64,8 +65,9 @@ class Side:
     """One run, or one committed leaderboard, as far as a comparison needs it.
 
     `identity` says by name what it was made from: "data of TASK", "weights of TASK" and "metric NAME" must be equal on
-    both sides; "recipe of TASK" and "accuracy of TASK" excuse other weights; "machine" is where it was made; "asks"
-    names what was asked for in full ("methods", "metrics"), so that what is not there has vanished.
+    both sides; "drawing of TASK" excuses samples whose last digits differ, "recipe of TASK" and "accuracy of TASK"
+    other weights; "machine" is where it was made; "asks" names what was asked for in full ("methods", "metrics"), so
+    that what is not there has vanished.
     """
 
     name: str
@@ -174,12 +176,12 @@ def _refuse_other_questions(before: Side, after: Side, thresholds: Thresholds) -
     names = f"{before.name} and {after.name}"
     if not set(before.says("data of")) & set(after.says("data of")):
         raise NotComparable(f"{names} have no task in common: compare runs of the same suite")
-    kinds = {"data of": "the samples of ", "metric": "the version of metric "}
-    differing = [words + name for kind, words in kinds.items() for name in _differing(kind, before, after)]
-    recipes = _differing("recipe of", before, after)
+    differing = [f"the version of metric {name}" for name in _differing("metric", before, after)]
+    drawn, taught = _shared("drawing of", before, after), _shared("recipe of", before, after)
+    differing += [f"the samples of {task}" for task in _differing("data of", before, after) if task not in drawn]
     for task in _differing("weights of", before, after):
-        known = task in before.says("recipe of") and task in after.says("recipe of")
-        if not known or task in recipes:
+        if task not in taught:
+            known = task in before.says("recipe of") and task in after.says("recipe of")
             differing.append(f"the {'recipe of the network' if known else 'weights'} of {task}")
         elif abs(gap := _accuracy(after, task) - _accuracy(before, task)) > thresholds.retrained.accuracy:
             differing.append(f"the accuracy of the network of {task}, trained anew by the same recipe ({gap:+.1%})")
@@ -193,6 +195,11 @@ def _refuse_other_questions(before: Side, after: Side, thresholds: Thresholds) -
         raise NotComparable(f"{names} have no score in common: compare runs that share a method and a metric")
 
 
+def _shared(kind: str, before: Side, after: Side) -> list[str]:
+    was, now = before.says(kind), after.says(kind)
+    return [name for name in was if was[name] == now.get(name)]
+
+
 def _differing(kind: str, before: Side, after: Side) -> list[str]:
     was, now = before.says(kind), after.says(kind)
     return [name for name in was if name in now and was[name] != now[name]]
@@ -203,8 +210,8 @@ def _accuracy(side: Side, task: str) -> float:
 
 
 def _retrained(before: Side, after: Side) -> set[str]:
-    """The tasks on which the last digits differ: other weights, or weights from a file on another machine."""
-    tasks = set(_differing("weights of", before, after))
+    """The tasks on which the last digits differ: of samples, of weights, or of what a file's weights answer."""
+    tasks = {*_differing("weights of", before, after), *_differing("data of", before, after)}
     if before.identity.get("machine") != after.identity.get("machine"):
         ours = before.says("recipe of")
         tasks |= {task for task in before.says("weights of") if task in after.says("weights of") and task not in ours}

@@ -201,8 +201,8 @@ def _facts(about: Mapping[str, Any]) -> dict[str, str]:
 def identity_of(store: Store) -> dict[str, str]:
     """What a later run must share with this one to be compared, and what excuses a difference, by name.
 
-    Samples, weights and metric versions must be equal; other weights are excused by the same recipe, as is told by
-    `mibench.comparison`. What was asked for in full cannot be left out later without a word.
+    Samples, weights and metric versions must be equal; the same drawing and the same recipe excuse other last digits,
+    as is told by `mibench.comparison`. What was asked for in full cannot be left out later without a word.
     """
     about = store.about()
     suite, machine = about["suite"], about["environment"]
@@ -217,6 +217,8 @@ def identity_of(store: Store) -> dict[str, str]:
         }
     for name, task in about["tasks"].items():
         identity |= {f"data of {name}": task["data_hash"], f"weights of {name}": task["weights_hash"]}
+        if task.get("drawing"):
+            identity[f"drawing of {name}"] = task["drawing"]
         if task.get("recipe"):
             identity |= {f"recipe of {name}": task["recipe"], f"accuracy of {name}": f"{task['accuracy']:.6g}"}
     return identity

@@ -23,7 +23,7 @@ import torch
 
 from mibench import contract, environment, fingerprint, planning, registry, reporting, work
 from mibench import suite as suites
-from mibench.contract import Model
+from mibench.contract import Data, Model
 from mibench.engines.base import Engine, answers, each
 from mibench.engines.inline import InlineEngine
 from mibench.engines.local import LocalEngine
@@ -238,6 +238,7 @@ def _about(
                 "weights_hash": task.weights_hash,
                 "recipe": _recipe(registry.model(spec.model)),
                 "data_hash": task.data_hash,
+                "drawing": _drawing(spec, task),
                 "facts": task.facts,
             }
             for spec, task in tasks.items()
@@ -251,13 +252,27 @@ def _about(
 
 
 def _recipe(model: Model) -> str:
-    """A hash of how a network of ours is trained: the same on every machine, as its weights are not; else empty.
-
-    It covers the syntax of the modules that the network and its training data are written in.
-    """
+    """A hash of how a network of ours is trained: the same on every machine, as its weights are not; else empty."""
     if not model.floor:
         return ""
-    classes = [*type(model).__mro__, *type(registry.data(model.data)).__mro__]
-    names = {cls.__module__ for cls in classes} - {"builtins", "abc", contract.__name__} | {training.__name__}
-    trees = {name: ast.dump(ast.parse(inspect.getsource(sys.modules[name]))) for name in sorted(names)}
-    return fingerprint.digest(registry.label(model), trees)
+    return fingerprint.digest(
+        registry.label(model), _syntax(model, registry.data(model.data)), _trees(training.__name__)
+    )
+
+
+def _drawing(spec: TaskSpec, prepared: Prepared) -> str:
+    """A hash of how samples that no file holds are drawn: their last digits may depend on the machine; else empty."""
+    data = registry.data(spec.data)
+    if data.argument:
+        return ""
+    return fingerprint.digest(spec.data, spec.calibration, prepared.ids, prepared.labels, _syntax(data))
+
+
+def _syntax(*plugins: Model | Data) -> dict[str, str]:
+    """The modules that plug-ins and their bases are written in, without comments and layout."""
+    modules = {cls.__module__ for plugin in plugins for cls in type(plugin).__mro__}
+    return _trees(*modules - {"builtins", "abc", contract.__name__})
+
+
+def _trees(*modules: str) -> dict[str, str]:
+    return {name: ast.dump(ast.parse(inspect.getsource(sys.modules[name]))) for name in modules}

@@ -219,6 +219,7 @@ def test_a_multiple_of_a_forward_may_double_and_is_not_compared_between_processo
         ({f"weights of {TASK}": "2"}, "the weights of d/m"),
         ({"metric auc": "2"}, "the version of metric auc"),
         ({f"weights of {TASK}": "2", "metric auc": "2"}, "metric auc; the weights of d/m"),
+        ({f"data of {TASK}": "2", f"drawing of {TASK}": "d"}, "the samples of d/m"),
     ],
 )
 def test_another_question_is_refused_by_name(identity: dict[str, str], named_in_error: str) -> None:
@@ -248,6 +249,11 @@ def test_another_recipe_and_another_accuracy_are_refused(other: dict[str, str], 
     before = named(side(noisy(np.random.default_rng(8))), TRAINED)
     with pytest.raises(NotComparable, match=named_in_error):
         compare(before, named(before, {f"weights of {TASK}": "2"} | other), read_thresholds())
+
+
+def test_samples_drawn_alike_whose_last_digits_differ_are_compared_as_if_trained_again() -> None:
+    before = named(side(noisy(np.random.default_rng(8))), TRAINED | {f"drawing of {TASK}": "d"})
+    assert compared(before, named(before, {f"data of {TASK}": "2"}), read_thresholds()).retrained == (TASK,)
 
 
 def test_weights_from_a_file_on_another_machine_are_compared_as_if_trained_again() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from toy_suite import toy as declared
 
-from mibench import regression, reporting
+from mibench import regression, reporting, suite
+from mibench.comment import to_markdown
 from mibench.comparison import NotComparable
 from mibench.errors import UsageError
+from mibench.leaderboard.tables import COLUMNS
 from mibench.run import Options, run
 from mibench.thresholds import read_thresholds
 
@@ -66,3 +68,81 @@ def test_other_weights_are_refused(finished: Path, tmp_path: Path) -> None:
 def test_a_baseline_that_is_not_there_is_named(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no leaderboard of the suite 'toy'"):
         regression.gate(finished, tmp_path, read_thresholds())
+
+
+def test_a_board_says_how_samples_were_drawn_and_networks_trained(tmp_path: Path) -> None:
+    said = []
+    for name, models in (("one", ["mlp"]), ("same", ["mlp"]), ("other", ["mlp[hidden=8]"])):
+        narrowed = suite.narrow(suite.load("iris"), methods=["saliency"], models=models, quick=True)
+        run(narrowed, Options(out=tmp_path / name, device="cpu", engine="inline"))
+        said.append(regression.side(tmp_path / name))
+    for kind in ("recipe of", "drawing of", "accuracy of"):
+        assert said[0].says(kind)
+        assert said[0].says(kind) == said[1].says(kind)
+    assert set(said[0].says("recipe of").values()) != set(said[2].says("recipe of").values())
+    assert said[0].identity["asks"] == "metrics"  # methods were chosen
+
+
+BROKEN = {
+    "empty": ("", "No columns to parse"),
+    "of one column": ("a\n1\n", "no column"),
+    "without a row": (",".join(COLUMNS) + "\n", "it has no row"),
+    "of words": (",".join(COLUMNS) + "\n" + ",".join("x" for _ in COLUMNS) + "\n", "Unable to parse"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_csv_that_is_no_leaderboard_is_named(tmp_path: Path, kind: str) -> None:
+    text, why = BROKEN[kind]
+    (tmp_path / "toy.csv").write_text(text)
+    (tmp_path / "toy.json").write_text("{}")
+    with pytest.raises(UsageError, match=rf"toy\.csv is no leaderboard: .*{why}"):
+        regression.side(tmp_path / "toy.csv")
+
+
+@pytest.mark.parametrize(
+    ("beside", "why"),
+    [(None, "cannot be read"), ("[1]", "does not say"), ('{"metric a": 1}', "does not say"), ("{", "read")],
+)
+def test_a_csv_without_what_it_was_made_from_is_refused(tmp_path: Path, beside: str | None, why: str) -> None:
+    (tmp_path / "toy.csv").write_text(",".join(COLUMNS) + "\n")
+    if beside is not None:
+        (tmp_path / "toy.json").write_text(beside)
+    with pytest.raises(UsageError, match=why):
+        regression.side(tmp_path / "toy.csv")
+
+
+@pytest.mark.parametrize("text", ["0 1", "low to high", "0 to"])
+def test_a_range_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    row = ["toy", "d", "m", "iba", "auc", "localisation", "higher", *[""] * (len(COLUMNS) - 7)]
+    (tmp_path / "toy.csv").write_text(",".join(COLUMNS) + "\n" + ",".join(row) + "\n")
+    (tmp_path / "toy.json").write_text(json.dumps({"range of auc": text}))
+    with pytest.raises(UsageError, match="is no range"):
+        regression.side(tmp_path / "toy.csv")
+
+
+def test_a_folder_that_is_no_run_and_a_file_that_is_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not the folder of a run"):
+        regression.side(tmp_path)
+    with pytest.raises(UsageError, match="nowhere"):
+        regression.side(tmp_path / "nowhere.csv")
+
+
+def test_a_method_may_be_called_nan(tmp_path: Path) -> None:
+    row = dict.fromkeys(COLUMNS, "") | {"method": "nan", "metric": "NA", "value": "0.5"}
+    (tmp_path / "toy.csv").write_text(",".join(COLUMNS) + "\n" + ",".join(row.values()) + "\n")
+    (tmp_path / "toy.json").write_text("{}")
+    assert [(row.method, row.metric) for row in regression.side(tmp_path / "toy.csv").rows] == [("nan", "NA")]
+
+
+def test_a_narrower_run_is_compared_where_both_have_scores_and_the_rest_is_named(
+    finished: Path, tmp_path: Path
+) -> None:
+    reporting.publish([finished], tmp_path / "boards")
+    run(declared(samples=16, methods=("bright",)), Options(out=tmp_path / "few", device="cpu", engine="inline"))
+    found = regression.gate(tmp_path / "few", tmp_path / "boards", read_thresholds())
+    verdicts = {each.row.method: each.verdict for each in found.changes}
+    assert verdicts["learned"] == verdicts["learned.total"] == "absent"
+    assert verdicts["bright"] == "same"
+    assert not found.regressions
+    assert "learned (" in to_markdown(found, "a", "b")
