@@ -14,7 +14,6 @@ from typing import get_args
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from mibench import registry
 from mibench.contract import Data, Model, Samples, Split
@@ -141,6 +140,8 @@ class Task:
         low, high = self.calibration.x.amin(channels).reshape(shape), self.calibration.x.amax(channels).reshape(shape)
         baselines = {"mean": mean.expand_as(x), "uniform": (low + (high - low) * drawn).expand_as(x)}
         if x.dim() == 4:
+            from torchvision.transforms.functional import gaussian_blur  # slow to import, and not always wanted
+
             size = 2 * max(1, min(x.shape[-2:]) // 8) + 1
             baselines |= {"blur": gaussian_blur(x, [size, size]), "black": self.normalise(torch.zeros_like(x))}
         return {name: each.contiguous() for name, each in baselines.items()}

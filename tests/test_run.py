@@ -242,7 +242,7 @@ def test_rows_that_are_scored_together_do_not_miss_one_whose_maps_failed(toy_plu
 
 def test_crashes_and_timeouts_are_rows_too(toy_plugins: None, tmp_path: Path) -> None:
     methods = ("bright", "faulty[how=segfault]", "faulty[how=hang]", "faulty[how=exit]")
-    summary = go(tmp_path, toy(methods=methods, gate_samples=0), engine="local", jobs=2, timeout=12)
+    summary = go(tmp_path, toy(methods=methods, gate_samples=0), engine="local", jobs=2, timeout=25)
     table = pd.read_csv(tmp_path / "leaderboard.csv")
     status = table[table["metric"] == "inside"].set_index("method")["status"]
     assert status["faulty[how=segfault]"] == status["faulty[how=exit]"] == "crash"

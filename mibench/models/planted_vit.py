@@ -7,14 +7,17 @@ nothing of its neighbours, so that the truth of the cells is that of the tokens.
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import VisionTransformer
 
 from mibench.data import planted
 from mibench.models.planted import WIDTH, Heads, PlantedModel
 from mibench.models.training import Recipe
+
+if TYPE_CHECKING:
+    from torchvision.models import VisionTransformer
 
 BLOCKS = 3
 
@@ -25,6 +28,8 @@ class VitHeads(Heads):
     trunk: VisionTransformer
 
     def __init__(self, grid: int, alphabet: int) -> None:
+        from torchvision.models import VisionTransformer  # slow to import, and seldom wanted
+
         network = VisionTransformer(planted.CELL * grid, planted.CELL, BLOCKS, 4, WIDTH, 2 * WIDTH)
         network.heads = nn.Identity()  # its own head gives way to ours
         super().__init__(network, alphabet)
