@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mibench import registry
-from mibench.contract import Explanation, FittedExplainer, Unsupported
+from mibench.contract import Explainer, Explanation, FittedExplainer, Unsupported
 from mibench.task import Task, TaskSpec, make_task
 
 TASKS = (("mlp-m", "mnist"), ("cnn-m", "mnist"))
@@ -58,7 +58,8 @@ def pages(task: Task, say: Callable[[str], None]) -> dict[str, list[list[Tile]]]
     second: dict[str, Explanation] = {}
     for name in METHODS:
         try:
-            first[name], second[name] = (explained(task, name, best[:, choice]) for choice in (0, 1))
+            explainer = ready(task, name)
+            first[name], second[name] = (explained(task, explainer, best[:, choice]) for choice in (0, 1))
         except Unsupported as refusal:
             say(f"{name} is left out: {refusal}")
     made: dict[str, list[list[Tile]]] = {"maps": [], "classes": []}
@@ -79,7 +80,7 @@ def pages(task: Task, say: Callable[[str], None]) -> dict[str, list[list[Tile]]]
 
 def signals(task: Task, classes: Tensor) -> list[list[Tile]]:
     """Rows of image, source signals and attributions, the logits of image and signals in their headings."""
-    ways = {name: explained(task, spec, classes) for name, spec in WAYS.items()}
+    ways = {name: explained(task, ready(task, spec), classes) for name, spec in WAYS.items()}
     if any("source" not in explanation.signals for explanation in ways.values()):
         raise Unsupported("this network is not inverted down to its input")
     before = _logits(task, task.scoring.x, classes)
@@ -95,11 +96,16 @@ def signals(task: Task, classes: Tensor) -> list[list[Tile]]:
     return rows
 
 
-def explained(task: Task, name: str, classes: Tensor) -> Explanation:
-    """A method's explanation of the task's scoring samples for these classes."""
+def ready(task: Task, name: str) -> Explainer:
+    """A method, fitted on the task's calibration samples if it must be."""
     explainer = registry.method(name).explainer
     if isinstance(explainer, FittedExplainer):
         explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    return explainer
+
+
+def explained(task: Task, explainer: Explainer, classes: Tensor) -> Explanation:
+    """A method's explanation of the task's scoring samples for these classes."""
     return explainer.explain(task.probe, task.scoring.x, classes, range(len(classes)))
 
 
