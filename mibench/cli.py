@@ -89,6 +89,10 @@ def run(
     ] = None,
 ) -> None:
     """Run a suite: explain, score, time, write a leaderboard. What was computed before is used again."""
+    if engine == "local" and not dry_run:
+        from mibench.engines.forkserver import processes
+
+        processes()  # it imports while this process does
     from mibench import console, display, outlook
     from mibench import suite as suites
     from mibench.registry import split

@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import queue
 import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,10 +18,9 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from mibench.engines.base import Engine, Perform
+from mibench.engines.forkserver import ONE_THREAD, processes
 from mibench.errors import MibenchError
 from mibench.jobs import Job, Loss
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 
 
 class LocalEngine(Engine):
@@ -34,7 +32,7 @@ class LocalEngine(Engine):
         self._came_back: queue.SimpleQueue[tuple[Job, Any]] = queue.SimpleQueue()
         self._futures: dict[int, tuple[Job, Any]] = {}
         self._pool = ProcessPool(
-            max_workers=workers, initializer=_begin, initargs=(dict(os.environ),), context=_processes()
+            max_workers=workers, initializer=_begin, initargs=(dict(os.environ),), context=processes()
         )
 
     def submit(self, job: Job) -> None:
@@ -60,27 +58,6 @@ class LocalEngine(Engine):
     @property
     def running(self) -> Sequence[Job]:
         return [job for job, future in list(self._futures.values()) if future.running()]
-
-
-def _processes() -> Any:
-    """The fork server, started with one thread a process and with the heavy imports done."""
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver
-
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "mibench.work"])
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
-    try:
-        forkserver.ensure_running()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-    return context
 
 
 def _begin(environment: dict[str, str]) -> None:
