@@ -2,7 +2,8 @@
 
 One page a task and kind of mask; of a few-shot episode the support, then a query of each way. All maps of a page share
 one scale, in nats, so that colours can be compared between samples and quantities; blue is information that speaks
-against the representation that is there.
+against the representation that is there. One pixel in a hundred may lie beyond the scale's ends, or a single one would
+make all others pale.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from mibench.data.episodes import Episodes
 from mibench.explaining import sample_seeds
 from mibench.task import Task, TaskSpec, make_task
 
-TASKS = (("planted", "planted"), ("cnn-m", "mnist"), ("prototype", "episodes"))
+TASKS = (("planted", "planted"), ("cnn-m", "mnist"), ("prototype[head=linear]", "episodes"))
 METHODS = ("mire", "mire-noise")
 BESIDE = "gradcam"
 QUANTITIES = ("total", "decision", "redundant")
 CALIBRATION = 2000
+WITHIN = 0.99  # of all pixels lie within the scale
 MIX = 0.6  # the map's share in a mixed picture
 COLOURS = "RdBu_r"
 Picture = np.ndarray[Any, np.dtype[Any]]
@@ -89,8 +91,8 @@ def explained(task: Task, name: str, shown: Shown) -> dict[str, Tensor]:
 def page(task: Task, method: str, shown: Shown, maps: Mapping[str, Tensor], folder: Path) -> list[Path]:
     """One row a sample: image, Grad-CAM over it, then each quantity alone and over the image."""
     pictures = [picture(task, x) for x in shown.x]
-    largest = max(float(maps[name].abs().max()) for name in QUANTITIES)
-    scale = Normalize(-largest, largest)
+    largest = float(np.quantile(torch.stack([maps[name] for name in QUANTITIES]).abs().numpy(), WITHIN)) or 1.0
+    scale = Normalize(-largest, largest, clip=True)
     headings = ["image", "Grad-CAM", *(heading for name in QUANTITIES for heading in (name, "over the image"))]
     figure = Figure(figsize=(1.5 * len(headings) + 1, 1.6 * len(pictures) + 0.7), layout="constrained")
     FigureCanvasAgg(figure)
@@ -108,7 +110,8 @@ def page(task: Task, method: str, shown: Shown, maps: Mapping[str, Tensor], fold
         row[0].set_ylabel(shown.captions[index], fontsize=8)
     for place, heading in zip(axes[0], headings, strict=True):
         place.set_title(heading, fontsize=9)
-    figure.colorbar(ScalarMappable(scale, COLOURS), ax=axes, label="information (nats)", shrink=0.8, pad=0.01)
+    bar = ScalarMappable(scale, COLOURS)
+    figure.colorbar(bar, ax=axes, label="information (nats)", extend="both", aspect=40, shrink=0.8, pad=0.01)
     figure.suptitle(f"{registry.method(method).explainer.title}: {task.name}, layer {task.probe.local}", fontsize=10)
     return save(figure, folder / f"mire-{method}-{task.name.replace('/', '-')}")
 
