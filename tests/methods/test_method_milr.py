@@ -9,7 +9,7 @@ import pytest
 import torch
 from planted_cells import NATS, drawn, opened
 from small_networks import calibration, convolutional, joined, some, table, transformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from mibench.contract import Explanation, Samples, Unsupported
 from mibench.methods import milr
@@ -161,3 +161,28 @@ def test_layers_that_do_not_fit_into_memory_are_collected_again(monkeypatch: pyt
 def test_too_few_samples_are_refused_with_the_mend() -> None:
     with pytest.raises(Unsupported, match="do not fill a batch of 16; set a smaller batch"):
         fitted(convolutional(), calibration(convolutional(), 15))
+
+
+def test_one_sample_one_cell_and_constant_features_are_refused_with_the_mend() -> None:
+    with pytest.raises(Unsupported, match="at least 2"):
+        fitted(convolutional(), calibration(convolutional(), 1))
+    alone = table(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 3), features=1)
+    with pytest.raises(Unsupported, match="one local feature"):
+        fitted(alone, calibration(alone))
+    samples = calibration(convolutional())
+    with pytest.raises(Unsupported, match="the same in every calibration sample"):
+        fitted(convolutional(), Samples(torch.ones_like(samples.x), samples.label, samples.ids))
+
+
+def test_features_and_objectives_that_are_not_finite_are_errors() -> None:
+    samples = calibration(convolutional())
+    with pytest.raises(ValueError, match="not finite on the calibration samples"):
+        fitted(convolutional(), Samples(samples.x * torch.nan, samples.label, samples.ids))
+    with pytest.raises(ValueError, match="not finite in epoch 1; set learning_rate below"):
+        fitted(convolutional(), samples, learning_rate=1e30)
+
+
+def test_one_sample_alone_is_explained() -> None:
+    probe = convolutional()
+    maps = fitted(probe, calibration(probe)).explain(probe, *some(probe, 1)).maps
+    assert all(map_.shape == (1, *probe.pixels) and bool(map_.isfinite().all()) for map_ in maps.values())
