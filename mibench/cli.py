@@ -130,6 +130,31 @@ def run(
     raise typer.Exit(summary.code)
 
 
+@app.command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="The run's folder, such as runs/default.")],
+    metrics: Annotated[str, typer.Option(help="Metrics with commas between: irof,pixel-flipping[baseline=blur].")],
+    engine: Annotated[str, typer.Option(help="local, or inline: in this process, for a debugger.")] = "local",
+    jobs: Annotated[int, typer.Option(min=0, help="Workers; 0: one for each core.")] = 0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one cell may take.")] = 600.0,
+) -> None:
+    """Score a run's saved maps by more metrics, into its own record and board. Nothing is explained again."""
+    from mibench import console, display
+    from mibench.registry import split
+    from mibench.rescoring import rescore
+    from mibench.run import Options
+
+    console.warn_of_broken(out)
+    try:
+        with display.watching(out) as watch:
+            summary = rescore(folder, split(metrics), Options(engine=engine, jobs=jobs, timeout=timeout), watch)
+    except KeyboardInterrupt:
+        out.print("interrupted; the same command goes on from here")
+        raise typer.Exit(130) from None
+    console.summary(out, summary)
+    raise typer.Exit(summary.code)
+
+
 @app.command("list")
 def list_(shelf: Annotated[Shelf | None, typer.Argument(help="What to list; default: everything.")] = None) -> None:
     """What there is: methods, models, data, metrics, suites."""

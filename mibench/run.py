@@ -113,7 +113,7 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
                     watch.answered(job, outcomes)
 
         board = publish.write(reporting.results_of(store), folder)
-        failures = _failures([*plan.cells, *unprepared], store.known())
+        failures = failures_of([*plan.cells, *unprepared], store.known())
     return Summary(folder, len(plan.cells) + len(unprepared), computed, failures, board)
 
 
@@ -194,7 +194,8 @@ def _unprepared(suite: Suite, lost: Mapping[TaskSpec, Loss]) -> dict[Cell, Loss]
     }
 
 
-def _failures(cells: Iterable[Cell], known: Mapping[str, Outcome]) -> tuple[tuple[Cell, Outcome], ...]:
+def failures_of(cells: Iterable[Cell], known: Mapping[str, Outcome]) -> tuple[tuple[Cell, Outcome], ...]:
+    """The cells that failed, with what became of them."""
     return tuple((cell, known[cell.key]) for cell in cells if cell.key in known and known[cell.key].status in FAILURES)
 
 

@@ -277,3 +277,13 @@ def test_an_installed_package_with_one_method_is_listed_checked_and_run(fresh: C
     run = fresh("run", "toy.toml", "--methods", "theirs", "--engine", "inline", "--out", "first", path=place)
     assert run.code == 0, run
     assert "theirs" in (tmp_path / "first" / "leaderboard.csv").read_text()
+
+
+def test_score_adds_a_metric_to_a_run_and_says_in_one_line_why_it_cannot(mibench: Command, place: Path) -> None:
+    assert mibench("run", "toy.toml", "--metrics", "inside", "--engine", "inline", "--out", "scored").code == 0
+    told = mibench("score", "scored", "--metrics", "drop", "--engine", "inline")
+    assert (told.code, "5 computed now, 0 failed" in told.out) == (0, True)
+    assert ",drop," in (place / "scored/leaderboard.csv").read_text()
+    for words in (("nowhere", "--metrics", "drop"), ("scored", "--metrics", "drpo"), ("scored", "--metrics", "")):
+        told = mibench("score", *words)
+        assert (told.code, told.err.count("\n")) == (2, 1)

@@ -45,7 +45,7 @@ FLOORS = (  # from the ground up; a module may import from its own floor and fro
         "costs",
         "conformance",
     },
-    {"planning", "reporting", "regression", "work", "run", "studies", "figures", "gallery", "outlook"},
+    {"planning", "reporting", "regression", "work", "run", "studies", "figures", "gallery", "outlook", "rescoring"},
     {"cli", "console", "display", "doctor", "__main__"},
 )
 ROOMS = {"methods": {"contract", "information", "methods"}, "metrics": {"contract", "information", "metrics"}}

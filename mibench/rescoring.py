@@ -1,0 +1,149 @@
+"""Scores of a finished run by more metrics, from the maps that it saved: nothing is fitted, explained or timed.
+
+The plan is that of a run which had the metrics from the start, so the scores are the same to the byte, and so are their
+keys: what was scored before is not scored again. Where that plan needs maps that the run did not save, it is refused.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from mibench import environment, planning, registry, reporting
+from mibench import suite as suites
+from mibench.contract import PERTURBED, VARIANTS, Metric
+from mibench.engines.base import answers
+from mibench.errors import UsageError
+from mibench.explaining import Prepared
+from mibench.jobs import Cell, Setting
+from mibench.leaderboard import publish
+from mibench.run import Options, Summary, Watch, device_of, engine_of, failures_of, missing, prepare
+from mibench.store import Store
+from mibench.suite import Suite
+
+SHOWN = 3  # maps that are named in an error; the others are counted
+
+
+def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch | None = None) -> Summary:
+    """Score a run's saved maps by metrics that it has not had, into its own record, and make its board anew."""
+    with Store(folder) as store:
+        about = store.about()
+    suite = _with(_declared(folder, about), metrics)
+    workers = options.jobs or environment.cores()
+    setting = Setting(
+        str(folder.resolve()),
+        device_of(about["setting"]["device"]),
+        about["setting"]["precision"],
+        options.batch or about["setting"]["batch"],
+        options.timeout,
+    )
+    with Store(folder, write=True) as store, engine_of(options.engine, workers) as engine:
+        specs = [spec for spec in planning.specs(suite) if f"{spec.data}/{spec.model}" in about["tasks"]]
+        tasks, lost = prepare(engine, specs, setting, watch)
+        if lost:
+            raise UsageError("; ".join(f"{spec.data}/{spec.model}: {loss.reason}" for spec, loss in lost.items()))
+        _refuse_other_tasks(folder, about, {prepared.name: prepared for prepared in tasks.values()})
+        plan = planning.plan(suite, tasks, setting, workers)
+        known = store.known()
+        cells = {cell.key: cell for cell in plan.cells}
+        needed = {need for cell in plan.cells if cell.stage == "score" for need in cell.needs}
+        _refuse_without_maps(folder, [cells[need] for need in sorted(needed - known.keys())], store)
+
+        jobs = [job for job in plan.jobs if job.stage == "score"]
+        kept = [*_others(store), *(cell for job in jobs for cell in job.cells)]
+        store.plan(kept)
+        store.write_text("suite.toml", suites.write(suite))
+        store.write_text("run.json", json.dumps(_rescored(about, suite, metrics), indent=1))
+        computed = 0
+        if watch:
+            watch.planned(engine, jobs, known)
+        for job, outcomes in answers(engine, missing(jobs, known), known):
+            store.record(outcomes, job.log)
+            computed += len(outcomes)
+            if watch:
+                watch.answered(job, outcomes)
+        board = publish.write(reporting.results_of(store), folder)
+        failures = failures_of(kept, store.known())
+    return Summary(folder, len(kept), computed, failures, board)
+
+
+def _declared(folder: Path, about: Mapping[str, Any]) -> Suite:
+    """The suite of a run with the metrics that it had, whatever "default" has come to mean since."""
+    try:
+        text = (folder / "suite.toml").read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder / 'suite.toml'} cannot be read: {error.strerror}") from error
+    suite = suites.read(text, str(folder / "suite.toml"))
+    return suite.model_copy(update={"metrics": tuple(card["name"] for card in about["cards"]["metrics"])})
+
+
+def _with(suite: Suite, specs: Sequence[str]) -> Suite:
+    """The suite with more metrics, after every name was looked up and what they need of gates' maps is there."""
+    metrics: list[Metric] = [registry.metric(spec) for spec in specs]
+    if not metrics:
+        raise UsageError("name the metrics to score by, with commas between: --metrics irof,pixel-flipping")
+    for metric in metrics:
+        if metric.needs & {*VARIANTS, PERTURBED} and not suite.gate_samples:
+            raise UsageError(
+                f"{registry.label(metric)} needs maps of other weights, classes or inputs, and this run made none "
+                "(gate_samples = 0): run the suite again with some"
+            )
+    labels = (*suite.metrics, *(registry.label(metric) for metric in metrics))
+    return suites.check(suite.model_copy(update={"metrics": tuple(dict.fromkeys(labels))}))
+
+
+def _refuse_other_tasks(folder: Path, about: Mapping[str, Any], tasks: Mapping[str, Prepared]) -> None:
+    """Refuse to score maps of one network by another, or on other samples."""
+    for name, task in tasks.items():
+        was = about["tasks"][name]
+        for what, before, now in (
+            ("network", was["weights_hash"], task.weights_hash),
+            ("samples", was["data_hash"], task.data_hash),
+        ):
+            if before != now:
+                raise UsageError(
+                    f"the {what} of {name} here are not those that {folder} explained "
+                    f"({now[:12]}, then {before[:12]}): run the suite again"
+                )
+
+
+def _refuse_without_maps(folder: Path, lacking: Sequence[Cell], store: Store) -> None:
+    """Refuse, with their names, maps that are needed and not there."""
+    if not lacking:
+        return
+    recorded = {cell.key for cell in store.cells("explain")}
+    told = [f"{cell} ({_why(cell, recorded)})" for cell in lacking[:SHOWN]]
+    more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
+    raise UsageError(
+        f"{folder} lacks maps to score: {'; '.join(told)}{more}; run the suite again with these metrics, "
+        "which explains what is missing"
+    )
+
+
+def _why(cell: Cell, recorded: set[str]) -> str:
+    """Why a map that is needed is not there."""
+    if cell.key in recorded:
+        return "its file is gone, or the run has not come to it"
+    if cell.variant.partition(":")[0] == PERTURBED:
+        return "the run asked for no maps of perturbed inputs"
+    return "not in the record: its method has changed since"
+
+
+def _others(store: Store) -> Iterator[Cell]:
+    """What the run planned beside scores, as it stands in its record."""
+    names = [each.name for each in fields(Cell) if each.name != "needs"]
+    for recorded in store.cells():
+        if recorded.stage != "score":
+            yield replace(Cell("", "fit", "", ""), **{name: getattr(recorded, name) for name in names})
+
+
+def _rescored(about: Mapping[str, Any], suite: Suite, metrics: Sequence[str]) -> dict[str, Any]:
+    """What run.json says afterwards: the suite and its cards as they are now, and when what was added."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    added = {"at": now, "metrics": list(metrics), "commit": environment.commit()}
+    whole = {"suite": suite.model_dump(mode="json"), "cards": reporting.cards(suite)}
+    return {**about, **whole, "rescored": [*about.get("rescored", ()), added]}
