@@ -13,6 +13,7 @@ counting="log". Multiplying informations along a path has no theory behind it; t
 
 Ours: the null bias of (2) on ReLUs is corrected (without it, noise outweighs most edges); k = 10, since single values
 are noisy; the redundancy of eq. 3 is the average one for single samples too, from few samples, as beta makes it small.
+The edges (1; without redundancy) and (2) of a small network are stated beside the map, to be held against theory.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from mibench import contract
 from mibench.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State, Unsupported
 from mibench.information.flow import Compose, Correction, Estimator, Flow, Neurons, estimator, through
 from mibench.information.ksg import Counting
+from mibench.information.pairwise import every_pair
 from mibench.methods._neurons import CLASSES, INPUT, choose, image, read
 
 ROOM = 2**24  # pointwise values that are held at a time
+STATED = 1024  # the most edges that are stated
 RATE = 0.4e-6  # seconds that a core takes for one sample of one pair
 
 
@@ -68,9 +71,12 @@ class NIF(FittedExplainer):
         names = (INPUT, *p.layers, CLASSES) if p.layers else choose(probe, x[:2])
         layers = read(probe, x, p.grid, names)
         affordable(layers, p.most_pairs)
-        redundancy = self._flow(layers, seed).redundancy(0, p.redundancy) if p.beta else torch.zeros(len(layers[0]))
-        activations = {f"layer{number}": layer.activations.cpu() for number, layer in enumerate(layers)}
-        return State({"redundancy": redundancy, **activations}, {"seed": seed, "layers": list(names)})
+        flow = self._flow(layers, seed)
+        tensors = {f"layer{number}": layer.activations.cpu() for number, layer in enumerate(layers)}
+        tensors["redundancy"] = flow.redundancy(0, p.redundancy) if p.beta else torch.zeros(len(layers[0]))
+        if sum(len(a) * len(b) for a, b in itertools.pairwise(layers)) <= STATED:
+            tensors["edges"] = torch.cat([edge.flatten() for edge in flow.edges()]).cpu()  # (E,)
+        return State(tensors, {"seed": seed, "layers": list(names)})
 
     def restore(self, probe: Probe, state: State) -> None:
         """Prepare the reference samples as in `fit`."""
@@ -79,6 +85,7 @@ class NIF(FittedExplainer):
             for number, name in enumerate(state.facts["layers"])
         ]
         self.flow = self._flow(layers, state.facts["seed"])
+        self.edges = state.tensors.get("edges")
         self.penalty = self.parameters.beta * state.tensors["redundancy"].to(probe.device)  # (inputs,)
 
     def _flow(self, layers: Sequence[Neurons], seed: int) -> Flow:
@@ -101,7 +108,18 @@ class NIF(FittedExplainer):
             ends = classes if link == len(layers) - 2 else torch.arange(len(layers[link + 1]))
             behind = self._behind(link, ends, new, behind.to(probe.device))
         grid = image(behind, x, self.parameters.grid).float()  # (B, h, w)
-        return Explanation({self.maps[0].name: probe.upsample(grid).cpu()})
+        return Explanation({self.maps[0].name: probe.upsample(grid).cpu()}, signals=self._stated(new))
+
+    def _stated(self, new: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Global edges, the same for every sample, and pointwise ones, (B, E) each, if there are few."""
+        if self.edges is None:
+            return {}
+        links = itertools.pairwise(new)
+        pointwise = [
+            self.flow.pointwise(link, every_pair(a.shape[1], b.shape[1]), (a, b)) for link, (a, b) in enumerate(links)
+        ]  # (A * B, B) each
+        edges = self.edges.expand(len(new[0]), -1)
+        return {"edges": edges.float(), "pointwise-edges": torch.cat(pointwise).T.float().cpu()}
 
     def _behind(self, link: int, ends: Tensor, new: Sequence[Tensor], behind: Tensor) -> Tensor:
         """One step of (3): what paths from each neuron of a layer carry, (B, A), given the next layer's, (B, ends)."""

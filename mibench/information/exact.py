@@ -32,9 +32,14 @@ def gaussian(covariance: Tensor, split: int) -> float:
 
 def gaussian_pointwise(x: Tensor, z: Tensor, correlation: float) -> Tensor:
     """log p(x, z) / (p(x) p(z)) of standard Gaussian pairs (N, D), whose coordinates are independent pairs; (N,)."""
-    rest = 1 - correlation**2
-    exponent = (correlation**2 * (x.square() + z.square()) - 2 * correlation * x * z) / (2 * rest)
-    return (-exponent - 0.5 * math.log(rest)).sum(-1)  # (N, D) -> (N,)
+    return gaussian_value(x, z, torch.tensor(correlation, dtype=torch.float64)).sum(-1)  # (N, D) -> (N,)
+
+
+def gaussian_value(x: Tensor, z: Tensor, correlation: Tensor) -> Tensor:
+    """The same of every pair of numbers, each of its own correlation; all three are broadcast."""
+    rest = 1 - correlation.square()
+    exponent = (correlation.square() * (x.square() + z.square()) - 2 * correlation * x * z) / (2 * rest)
+    return -exponent - 0.5 * rest.log()
 
 
 def discrete(joint: Tensor) -> float:

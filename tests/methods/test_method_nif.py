@@ -17,6 +17,7 @@ from mibench.methods._neurons import choose, read
 from mibench.methods.nif import NIF
 from mibench.methods.nif_min import NIFMin
 from mibench.probe import OpenProbe, open_probe
+from mibench.task import TaskSpec, make_task
 
 PLAIN = {"correction": "none", "k": 3, "beta": 0.01}  # no jitter, so that the numbers can be written again
 
@@ -195,3 +196,28 @@ def test_duplicate_samples_are_no_error() -> None:
     explainer = NIF()
     explainer.restore(probe, explainer.fit(probe, double, seed=0))
     assert torch.isfinite(explainer.explain(probe, *some(probe)).maps["attribution"]).all()
+
+
+@pytest.mark.parametrize(
+    ("network", "nats", "pointwise"), [("linear-gaussian", 0.02, 0.25), ("planted-table", 0.02, 0.25)]
+)
+def test_stated_edges_are_near_what_theory_says(network: str, nats: float, pointwise: float) -> None:
+    task = make_task(TaskSpec(network, "", samples=64, calibration=1000))
+    nif = NIF(NIF.Parameters(reference=1000))
+    nif.restore(task.probe, nif.fit(task.probe, task.calibration, 0))
+    stated = nif.explain(task.probe, task.scoring.x, task.target, range(64)).signals
+    truth = task.scoring.truth
+    assert truth is not None
+    for signal, most in (("edges", nats), ("pointwise-edges", pointwise)):
+        error = (stated[signal] - truth.information[signal]).abs().mean()
+        assert 0 < error < most
+    assert torch.equal(stated["edges"], stated["edges"][:1].expand(64, -1))
+
+
+def test_large_networks_state_no_edges(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = small_table()
+    edges = 3 * 4 + 4 * 3 + 3 * 3
+    monkeypatch.setattr("mibench.methods.nif.STATED", edges)
+    assert explained(NIF(), probe).signals["edges"].shape == (4, edges)
+    monkeypatch.setattr("mibench.methods.nif.STATED", edges - 1)
+    assert not explained(NIF(), probe).signals
