@@ -11,7 +11,8 @@ The first is a property of the estimate, the same for all samples, so that only 
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from abc import abstractmethod
+from typing import final
 
 import torch
 from torch import Tensor
@@ -29,7 +30,11 @@ class OfEdges(RowMetric):
     unit = "nats"
     default = False
     no_score = "the explainer states other edges than those that are known"
-    signal: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def signal(self) -> str:
+        """Which statement of the explainer is judged."""
 
     @final
     def judge(self, scene: Scene, row: Evidence) -> Tensor:

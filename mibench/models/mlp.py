@@ -17,7 +17,7 @@ from mibench.data.tables import Rows, Table
 from mibench.errors import ModelError
 from mibench.models.training import Lesson, Recipe, accuracy, descend, digest, trained
 
-RECIPE = Recipe(epochs=200, batch=32, rate=1e-2, decay=1e-2)
+RECIPE = Recipe(epochs=200, batch=32, rate=1e-2, decay=1.0)  # chosen by cross-validation on rows that are not scored
 
 
 class Mlp(Model):

@@ -44,7 +44,19 @@ def test_the_estimators_are_asked_where_the_truth_is_known() -> None:
     assert found["24 bins", "rho = 0"].mean > 0.05
 
 
-def test_a_perceptron_is_trained_on_rows_that_it_is_not_scored_on() -> None:
-    network, seen, held_out = nif.perceptron("wine", 0)
-    assert not set(seen.ids) & set(held_out.ids)
+def test_edges_are_asked_where_theory_knows_them() -> None:
+    found = {(line.subject, line.figure): line for line in nif.known(quick=True)}
+    assert found["mixed, k=10", "linear-gaussian"].mean < 0.02
+    assert found["mixed, k=10", "planted-table"].mean < 0.02
+    assert found["24 bins", "linear-gaussian"].mean > 0.1
+
+
+def test_every_row_is_scored_by_one_of_the_perceptrons_that_have_not_learned_it() -> None:
+    folds = [nif.perceptron("wine", seed)[1:] for seed in range(nif.FOLDS)]
+    assert all(not set(seen.ids) & set(held_out.ids) for seen, held_out in folds)
+    assert sorted(int(row) for _, held_out in folds for row in held_out.ids) == list(range(178))
+
+
+def test_a_perceptron_is_right_on_rows_that_it_has_not_learned() -> None:
+    network, _, held_out = nif.perceptron("wine", 0)
     assert accuracy(network, held_out.x, held_out.label) > 0.9
