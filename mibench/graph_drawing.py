@@ -84,7 +84,7 @@ def draw(graph: Graph, path: Path, title: str, edges: int = 1000) -> list[Path]:
                 va="center",
                 fontsize=7,
             )
-    written = [path.with_suffix(suffix) for suffix in (".png", ".svg")]
+    written = [path.with_name(path.name + suffix) for suffix in (".png", ".svg")]  # names may hold dots
     with rc_context({"svg.hashsalt": "mibench", "svg.fonttype": "none"}):
         figure.savefig(written[0], dpi=150)
         figure.savefig(written[1], metadata={"Date": None})

@@ -192,14 +192,14 @@ def _tasks(tasks: Sequence[Task], models: Sequence[str], data: Sequence[str]) ->
 
 
 def _given(tasks: Sequence[Task], source: str) -> list[Task]:
-    """Every network of these tasks on other data, once."""
-    models = []
-    for task in tasks:
-        model = registry.model(task.model)
-        learns = "data" in type(model.parameters).model_fields and task.data in ("", model.data)
-        taught = type(model)(model.parameters.model_copy(update={"data": source}), model.argument) if learns else model
-        models.append(registry.label(taught))
-    return [Task(model=model, data=source) for model in dict.fromkeys(models)]
+    """The networks of these tasks on other data: those that can learn them, or all as they are where none can."""
+    models = [registry.model(task.model) for task in tasks]
+    learning = [
+        registry.label(type(model)(model.parameters.model_copy(update={"data": source}), model.argument))
+        for model, task in zip(models, tasks, strict=True)
+        if "data" in type(model.parameters).model_fields and task.data in ("", model.data)
+    ]
+    return [Task(model=model, data=source) for model in dict.fromkeys(learning or [task.model for task in tasks])]
 
 
 def _with(tasks: Sequence[Task], key: str, spec: str) -> list[Task]:

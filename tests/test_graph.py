@@ -144,7 +144,8 @@ def test_the_strongest_edges_are_kept_link_by_link() -> None:
 
 def test_the_drawing_is_a_picture_and_the_same_every_time(tmp_path: Path) -> None:
     graph = flow_graph.analyse(some_graph(5, 4, 3))
-    png, svg = graph_drawing.draw(graph, tmp_path / "flow", "a flow")
+    png, svg = graph_drawing.draw(graph, tmp_path / "iris.csv-graph", "a flow")
+    assert [png.name, svg.name] == ["iris.csv-graph.png", "iris.csv-graph.svg"]
     again = graph_drawing.draw(graph, tmp_path / "again", "a flow")
     assert png.read_bytes().startswith(b"\x89PNG")
     assert svg.read_text("utf-8") == again[1].read_text("utf-8")
