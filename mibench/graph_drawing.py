@@ -96,6 +96,7 @@ def page(graph: Graph, path: Path, title: str, edges: int = 5000) -> Path:
     place, radius = places(graph), radii(graph)
     number = {node: index for index, node in enumerate(graph)}
     shown = strongest(graph, edges)[::-1]  # the strongest first
+    named = {node for part in _layers(graph) if len(part) <= NAMED for node in part}
     nodes = [
         {
             "name": f"{about['name']} {about['label']}",
@@ -103,6 +104,7 @@ def page(graph: Graph, path: Path, title: str, edges: int = 5000) -> Path:
             "y": 1 - place[node][1],
             "r": radius[node],
             "colour": tint(about["community"]),
+            "label": about["label"] if node in named else "",
             "facts": _facts(about),
         }
         for node, about in graph.nodes(data=True)
