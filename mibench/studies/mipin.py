@@ -38,6 +38,7 @@ APPENDIX_B = {
     "patternattribution": 0.91,
 }
 SENSITIVITY_SAMPLES = 200
+FITTED = ", on the fitting samples"
 Say = Callable[[str], None]
 
 
@@ -108,7 +109,7 @@ def completeness(network: str, quick: bool) -> Iterator[Line]:
         explainer = ready(f"mipin[{plan.parameters}]", task, fitting)
         asked = {"": task.scoring}
         if plan.parameters == "penalty=auto":
-            asked[", on the fitting samples"] = fitting[: len(task.scoring)]
+            asked[FITTED] = fitting[: len(task.scoring)]
         for where, samples in asked.items():
             figures = apc(task, explainer, samples)
             yield from (Line("completeness", network, str(plan), name + where, each) for name, each in figures.items())
@@ -256,15 +257,16 @@ def _limits(lines: Sequence[Line]) -> Iterator[str]:
         return values[str(Plan(count, parameters)), figure]
 
     if (str(Plan(4000, "penalty=0.001")), "APC") in values and (str(Plan(500, "penalty=auto")), "APC") in values:
-        auto, where = "penalty=auto", "APC, on the fitting samples"
+        counts = (500, 1000, 2000, 4000)
+        auto, fitted = ([of(n, "penalty=auto", figure) for n in counts] for figure in ("APC", f"APC{FITTED}"))
+        paper = [of(n, "penalty=0.001") for n in counts]
+        curves = [", ".join(f"{value:.1f}" for value in curve) for curve in (auto, paper, fitted)]
         yield (
-            f"What limits MLP-M: **the penalty** first. From 4,000 samples the paper's 0.001 gives an APC of "
-            f"{of(4000, 'penalty=0.001'):.1f} %, the cross-validated one {of(4000, auto):.1f} %. **The number of "
-            f"samples** counts up to 2,000 ({of(500, auto):.1f}, {of(1000, auto):.1f}, {of(2000, auto):.1f}, "
-            f"{of(4000, auto):.1f} % from 500, 1,000, 2,000, 4,000). **The form** is what is left: on the fitting "
-            f"samples themselves, where nothing must be generalised, the APC is {of(500, auto, where):.1f}, "
-            f"{of(1000, auto, where):.1f}, {of(2000, auto, where):.1f} and {of(4000, auto, where):.1f} %, so that "
-            f"more samples would hardly bring linear maps of one logit below {of(4000, auto, where):.0f} %."
+            "What limits MLP-M, from 500, 1,000, 2,000 and 4,000 samples: **the penalty**, for the cross-validated "
+            f"one leaves an APC of {curves[0]} %, the paper's 0.001 leaves {curves[1]} %. **The samples**: on those "
+            f"that it was fitted on the APC is {curves[2]} %, so that of the {auto[-1]:.1f} % at 4,000 up to "
+            f"{auto[-1] - fitted[-1]:.1f} are for want of samples. **The form**, linear maps of one logit and the "
+            f"sample's own switches, costs at least the other {fitted[-1]:.1f}."
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from metric_worlds import evidence, image_world, quantus_score, signed_maps
 from torch import Tensor
 
+from mibench import registry
 from mibench.contract import Unsupported
 from mibench.metrics.localisation import (
     AUC,
@@ -171,3 +172,12 @@ def test_what_lies_between_two_boxes_of_one_image_is_outside_of_them() -> None:
     maps = torch.stack([mask.float()[0], between[0]])[:, None]
     scores = [float(score(BoundingBoxAccuracy, with_mask(world, mask), evidence(each))[0]) for each in maps]
     assert scores == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(("spec", "shape"), [("planted[grid=3]", (3, 24, 24)), ("mosaic:digits", (1, 24, 24))])
+def test_planted_cells_and_tiles_of_mosaics_are_boxes(spec: str, shape: tuple[int, ...]) -> None:
+    mask = registry.data(spec).load("scoring", 2, shape).mask
+    assert mask is not None
+    world = with_mask(image_world(count=2), mask)
+    assert score(BoundingBoxAccuracy, world, evidence(mask.float())).tolist() == [1.0, 1.0]
+    assert score(BoundingBoxAccuracy, world, evidence((~mask).float())).tolist() == [0.0, 0.0]
