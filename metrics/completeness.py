@@ -23,6 +23,7 @@ class Completeness(RowMetric):
     """A relative change of the explained logit from the input to its source signal."""
 
     family = "completeness"
+    cost = "forwards"
     direction = "lower"
     range = (0.0, float("inf"))
     unit = "%"

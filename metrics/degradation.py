@@ -29,6 +29,7 @@ class Degradation(RowMetric):
     name = "degradation"
     title = "Degradation: area between the curves of least and most relevant tiles first"
     family = "faithfulness"
+    cost = "forwards"
     direction = "higher"
     range = (-1.0, 1.0)
     paper = "Schulz et al. 2020, arXiv:2001.00396"

@@ -22,7 +22,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from mibench import contract
-from mibench.contract import Evidence, Metric, Scene
+from mibench.contract import Evidence, Scene
 from mibench.metrics.perturbation import (
     Baseline,
     Output,
@@ -34,7 +34,7 @@ from mibench.metrics.perturbation import (
     tiles,
     total_by,
 )
-from mibench.metrics.sharing import RowMetric, correlation, drawing, ranks
+from mibench.metrics.sharing import Costed, RowMetric, correlation, drawing, ranks
 
 NO_CHANGE = "the output, or the map's share, is the same whatever is replaced: there is nothing to correlate"
 
@@ -45,6 +45,7 @@ class FaithfulnessEstimate(RowMetric):
     name = "faithfulness-estimate"
     title = "Faithfulness estimate: correlation of the map with the fall of the output, slice by slice"
     family = "faithfulness"
+    cost = "forwards"
     direction = "higher"
     range = (-1.0, 1.0)
     paper = "Alvarez-Melis & Jaakkola 2018, arXiv:1806.07538"
@@ -68,6 +69,7 @@ class MonotonicityCorrelation(RowMetric):
     name = "monotonicity-correlation"
     title = "Monotonicity correlation: rank correlation of the map's magnitude with the output's change"
     family = "faithfulness"
+    cost = "forwards"
     direction = "higher"
     range = (-1.0, 1.0)
     paper = "Nguyen & Rodríguez Martínez 2020, arXiv:2007.07584"
@@ -87,12 +89,13 @@ class MonotonicityCorrelation(RowMetric):
         return correlation(ranks(total_by(values, when, steps)), ranks(changes))
 
 
-class FaithfulnessCorrelation(Metric):
+class FaithfulnessCorrelation(Costed):
     """Do random sets of pixels matter as much as the map says? A sample has its own, the same for all rows."""
 
     name = "faithfulness-correlation"
     title = "Faithfulness correlation: correlation of the map with the fall of the output over random sets of pixels"
     family = "faithfulness"
+    cost = "forwards"
     direction = "higher"
     range = (-1.0, 1.0)
     paper = "Bhatt et al. 2020, arXiv:2005.00631"
@@ -108,12 +111,13 @@ class FaithfulnessCorrelation(Metric):
         return _random_agreement(scene, rows, self.parameters.share, self.parameters)
 
 
-class SensitivityN(Metric):
+class SensitivityN(Costed):
     """The same at several sizes, within a sample as the paper has it (Quantus correlates across the batch)."""
 
     name = "sensitivity-n"
     title = "Sensitivity-n: correlation of the map with the fall of the output, averaged over the size of random sets"
     family = "faithfulness"
+    cost = "forwards"
     direction = "higher"
     range = (-1.0, 1.0)
     paper = "Ancona et al. 2018, arXiv:1711.06104"
@@ -138,6 +142,7 @@ class Infidelity(RowMetric):
     name = "infidelity"
     title = "Infidelity: squared error of the map as a linear model of the output's fall"
     family = "faithfulness"
+    cost = "forwards"
     direction = "lower"
     range = (0.0, float("inf"))
     paper = "Yeh et al. 2019, arXiv:1901.09392"

@@ -42,6 +42,7 @@ class PixelFlipping(RowMetric):
     name = "pixel-flipping"
     title = "Pixel flipping: mean probability while the most relevant pixels go"
     family = "faithfulness"
+    cost = "forwards"
     direction = "lower"
     range = (0.0, 1.0)
     paper = "Bach et al. 2015, doi:10.1371/journal.pone.0130140"
@@ -64,6 +65,7 @@ class RegionPerturbation(RowMetric):
     name = "region-perturbation"
     title = "Region perturbation: mean fall of the probability while the most relevant patches go"
     family = "faithfulness"
+    cost = "forwards"
     direction = "higher"
     range = (-1.0, 1.0)
     paper = "Samek et al. 2017, doi:10.1109/TNNLS.2016.2599820"
@@ -90,6 +92,7 @@ class IROF(RowMetric):
     name = "irof"
     title = "IROF: area over the curve while the most relevant segments go"
     family = "faithfulness"
+    cost = "forwards"
     direction = "higher"
     range = (-float("inf"), 1.0)
     paper = "Rieger & Hansen 2020, arXiv:2003.08747"
@@ -121,6 +124,7 @@ class ROAD(RowMetric):
     name = "road"
     title = "ROAD: how often the decision stays when the most relevant pixels are imputed"
     family = "faithfulness"
+    cost = "forwards"
     direction = "lower"
     range = (0.0, 1.0)
     paper = "Rong et al. 2022, arXiv:2202.00449"

@@ -158,6 +158,7 @@ class RedundancyTest(RowMetric):
     name = "redundancy-test"
     title = "Redundancy test: what is called redundant can go, what is called decisive cannot"
     family = "information"
+    cost = "forwards"
     direction = "higher"
     range = (-1.0, 1.0)
     needs = frozenset({"map:redundant"})

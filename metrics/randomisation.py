@@ -26,6 +26,7 @@ class Gate(RowMetric):
     """Compares each saved map with its variant; only the first samples have one."""
 
     family = "randomisation"
+    cost = "explanations"
     gate = True
     no_score = "this sample was not explained a second time, or not with a finite map"
     variant: ClassVar[str]

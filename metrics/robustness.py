@@ -30,6 +30,7 @@ class Robustness(RowMetric):
     """Compares each map with the maps of perturbed inputs; only the first samples have them."""
 
     family = "robustness"
+    cost = "explanations"
     direction = "lower"
     range = (0.0, float("inf"))
     default = False

@@ -23,6 +23,7 @@ class Sensitivity(RowMetric):
     """Compares the saved maps with those of another class; only the first samples have one."""
 
     family = "randomisation"
+    cost = "explanations"
     direction = "higher"
     range = (0.0, float("inf"))
     paper = "Deng et al. 2021, arXiv:2104.06629"

@@ -10,7 +10,7 @@ import hashlib
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ParamSpec, TypeVar, final
+from typing import ClassVar, Literal, ParamSpec, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from mibench.contract import Evidence, Metric, Scene, Unsupported
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Cost = Literal["maps", "forwards", "explanations"]  # saved maps alone; perturbed inputs besides; explained anew besides
 PLAIN = (int, float, str)  # told apart by value, everything else by identity
 
 
@@ -83,7 +84,13 @@ def mean_by(values: Tensor, group: Tensor) -> Tensor:
     return torch.zeros_like(values).scatter_add(1, group, values) / size.clamp(min=1)
 
 
-class RowMetric(Metric):
+class Costed(Metric):
+    """A metric that says what it costs beside reading the saved maps."""
+
+    cost: ClassVar[Cost] = "maps"
+
+
+class RowMetric(Costed):
     """A metric that looks at one row at a time."""
 
     @abstractmethod

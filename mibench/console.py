@@ -64,8 +64,13 @@ def _about(cls: Any) -> str:
     """A plug-in's title and what else sets it apart."""
     marks = [getattr(cls, "family", ""), "control" if getattr(cls, "control", False) else ""]
     marks += ["gate" if getattr(cls, "gate", False) else "", "" if getattr(cls, "default", True) else "offered"]
+    marks += [f"{cls.direction} is better", _range(cls), f"costs {cls.cost}"] if hasattr(cls, "cost") else []
     shown = ", ".join(mark for mark in marks if mark)
     return f"{cls.title} ({shown})" if shown else str(cls.title)
+
+
+def _range(metric: Any) -> str:
+    return f"{metric.range[0]:g} to {metric.range[1]:g} {metric.unit}".strip()
 
 
 def _parameters(cls: Any) -> str:

@@ -21,6 +21,7 @@ from mibench.jobs import Cell
 from mibench.maps import Saved
 from mibench.metrics import perturbation
 from mibench.metrics.completeness import Apc, PositiveApc
+from mibench.metrics.edges import EdgeError, PointwiseEdgeError
 from mibench.metrics.faithfulness_agreement import Infidelity
 from mibench.metrics.information import (
     DecisionAUC,
@@ -36,7 +37,7 @@ from mibench.metrics.information import (
 SPEC = MapSpec("map", signed=True)
 OTHERS = [  # what the room's three maps in order do not reach: these need truth, other maps or signals
     *(DecisionAUC, DecisionHard, TotalAUC, RedundantAUC, RedundantHard, InformationError, EstimatorError),
-    *(RedundancyTest, Apc, PositiveApc),
+    *(RedundancyTest, Apc, PositiveApc, EdgeError, PointwiseEdgeError),
 ]
 IN_ORDER = [
     metric
@@ -58,6 +59,13 @@ def right_and_wrong(metric: type[Metric]) -> tuple[Scene, Evidence, Evidence]:
     scene = information_tests.planted().scene
     truth = scene.truth
     assert truth is not None
+    if metric in (EdgeError, PointwiseEdgeError):
+        edges = torch.rand(len(scene.x), 4, generator=torch.Generator().manual_seed(0))
+        known = dataclasses.replace(truth, information={metric.signal: edges})  # type: ignore[attr-defined]
+        stated = (
+            evidence(torch.rand(len(scene.x), 24, 24), signals={metric.signal: each}) for each in (edges, 1 - edges)
+        )  # type: ignore[attr-defined]
+        return dataclasses.replace(scene, truth=known), *stated
     role = getattr(metric, "role", "total" if metric is EstimatorError else "decision")
     other = {"decision": "redundant", "redundant": "decision", "total": "total"}
     right = information_tests.rows(scene, dict(truth.information))

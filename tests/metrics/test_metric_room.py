@@ -116,6 +116,7 @@ def test_the_room_is_not_empty() -> None:
 
 @pytest.mark.parametrize("metric", ROOM, ids=lambda metric: metric.name)
 def test_direction_range_and_words_are_declared(metric: type[Metric]) -> None:
+    assert metric.cost in ("maps", "forwards", "explanations")  # type: ignore[attr-defined]
     low, high = metric.range
     assert metric.direction in ("higher", "lower")
     assert low < high
@@ -177,6 +178,25 @@ def test_scores_stay_in_the_declared_range(metric: type[Metric]) -> None:
     found = found[~np.isnan(found)]
     assert len(found) > 0
     assert metric.range[0] - 1e-9 <= found.min() <= found.max() <= metric.range[1] + 1e-9
+
+
+@every
+def test_the_cost_is_what_is_declared(metric: type[Metric]) -> None:
+    """Maps alone: no input but the samples as they are; explanations: whoever needs a variant."""
+    world = image_world() if metric.name != "focus" else quartered(two_regions())
+    shown: set[bytes] = set()
+
+    def watched(x: Tensor) -> Tensor:
+        shown.update(one.numpy().tobytes() for one in x)
+        return world.predict(x)
+
+    world = getattr(world, "scene", world)
+    maps = torch.rand(world.x.shape[0], *world.x.shape[2:], generator=torch.Generator().manual_seed(0))
+    rows = {"row": evidence(maps, variants=dict.fromkeys(SEEN, maps.flip(2)))}
+    scores(metric, dataclasses.replace(world, predict=watched), rows)
+    perturbed = shown - {one.numpy().tobytes() for one in world.x}
+    expected = "explanations" if metric.needs & {PERTURBED, *VARIANTS} else "forwards" if perturbed else "maps"
+    assert metric.cost == expected  # type: ignore[attr-defined]
 
 
 @every
