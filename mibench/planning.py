@@ -18,6 +18,7 @@ from mibench.contract import PERTURBED, VARIANTS, Explainer, FittedExplainer, Me
 from mibench.explaining import Prepared
 from mibench.jobs import TRAINED, Cell, Job, RowSource, Setting
 from mibench.suite import Suite
+from mibench.suite import Task as DeclaredTask
 from mibench.task import TaskSpec
 
 RANDOM = "random-weights"
@@ -38,16 +39,24 @@ class Plan:
 
 def specs(suite: Suite) -> list[TaskSpec]:
     """The suite's tasks as data alone."""
-    found = [
-        TaskSpec(
-            model=registry.label(model := registry.model(task.model)),
-            data=registry.label(registry.data(task.data or model.data)),
-            samples=task.samples or suite.samples,
-            calibration=task.calibration or suite.calibration,
-        )
-        for task in suite.tasks
-    ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(_spec(suite, task) for task in suite.tasks))
+
+
+def asked(suite: Suite, spec: TaskSpec) -> list[Metric]:
+    """The metrics that the suite asks of one of its tasks."""
+    own = [task.metrics for task in suite.tasks if _spec(suite, task) == spec]
+    names = {registry.label(registry.metric(name)) for some in own for name in some}
+    return [each for each in suite.chosen_metrics() if not all(own) or registry.label(each) in names]
+
+
+def _spec(suite: Suite, task: DeclaredTask) -> TaskSpec:
+    model = registry.model(task.model)
+    return TaskSpec(
+        model=registry.label(model),
+        data=registry.label(registry.data(task.data or model.data)),
+        samples=task.samples or suite.samples,
+        calibration=task.calibration or suite.calibration,
+    )
 
 
 def plan(suite: Suite, tasks: Mapping[TaskSpec, Prepared], setting: Setting, workers: int) -> Plan:
@@ -72,7 +81,7 @@ class _TaskPlan:
 
     def __post_init__(self) -> None:
         model, data = registry.model(self.spec.model), registry.data(self.spec.data)
-        self.methods = self.suite.chosen_methods()
+        self.methods, self.metrics = self.suite.chosen_methods(), asked(self.suite, self.spec)
         self.explainers = {registry.label(method.explainer): method.explainer for method in self.methods}
         self.context = fingerprint.digest(
             self.spec.model,
@@ -101,8 +110,8 @@ class _TaskPlan:
         """Those of the sanity gates, and maps of perturbed inputs where a metric asks for them."""
         if not self.suite.gate_samples:
             return ()
-        asked = any(PERTURBED in metric.needs for metric in self.suite.chosen_metrics())
-        return (*VARIANTS, *(f"{PERTURBED}:{1 + number}" for number in range(self.suite.perturbations * asked)))
+        perturbed = any(PERTURBED in metric.needs for metric in self.metrics)
+        return (*VARIANTS, *(f"{PERTURBED}:{1 + number}" for number in range(self.suite.perturbations * perturbed)))
 
     def _fit(self, label: str, explainer: Explainer, seed: int, variant: str) -> Job:
         key = fingerprint.digest("fit", self.context, _identity(explainer, "mibench.explaining"), seed, variant)
@@ -133,7 +142,7 @@ class _TaskPlan:
         for seed in range(self.suite.seeds):
             rows = [each for each in every if not seed or each[2].explainer.seeded]
             families: dict[str, list[Metric]] = {}
-            for metric in self.suite.chosen_metrics():
+            for metric in self.metrics:
                 if not seed or not metric.needs & {*VARIANTS, PERTURBED}:
                     families.setdefault(type(metric).__module__, []).append(metric)
             pieces = min(len(rows), math.ceil(2 * workers / max(1, len(families))))  # enough jobs for all workers

@@ -60,7 +60,7 @@ def results_of(store: Store) -> Results:
     return Results(
         suite=about["suite"]["name"],
         scores=scores,
-        cells=_cells(store, places),
+        cells=pd.concat([_cells(store, places), _unasked(about, places)], ignore_index=True),
         metrics=metrics,
         methods=methods,
         tasks=tuple(_task(name, task) for name, task in tasks.items()),
@@ -148,6 +148,18 @@ def _cells(store: Store, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
             if key not in worst or WORST.index(status) > WORST.index(worst[key][0]):
                 worst[key] = status, cell.reason if cell.status else "the run has not come to it"
     return pd.DataFrame([(*key, *value) for key, value in worst.items()], columns=list(CELLS))
+
+
+def _unasked(about: Mapping[str, Any], places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+    """The metrics that a suite does not ask of a task: a row each, never a hole."""
+    cells = [
+        (*places[name], row, card["name"], "skipped", "the suite does not ask it of these data")
+        for name, task in about["tasks"].items()
+        for row in about["rows"]
+        for card in about["cards"]["metrics"]
+        if card["name"] not in task.get("metrics", (card["name"],))  # a record of before has asked all
+    ]
+    return pd.DataFrame(cells, columns=list(CELLS))
 
 
 def _costs(

@@ -241,6 +241,7 @@ def _about(
                 "data_hash": task.data_hash,
                 "drawing": _drawing(spec, task),
                 "facts": task.facts,
+                "metrics": [registry.label(metric) for metric in planning.asked(suite, spec)],
             }
             for spec, task in tasks.items()
         },

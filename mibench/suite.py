@@ -29,6 +29,7 @@ class Task(BaseModel):
     data: str = ""  # empty: the data that the network learned from
     samples: int | None = Field(default=None, ge=1)
     calibration: int | None = Field(default=None, ge=1)
+    metrics: tuple[str, ...] = ()  # of the suite's metrics only these; empty: all
 
 
 class Published(NamedTuple):
@@ -140,6 +141,8 @@ def check(suite: Suite) -> Suite:
     for task in suite.tasks:
         model = registry.model(task.model)
         registry.data(task.data or model.data)
+        for metric in task.metrics:
+            registry.metric(metric)
     return suite
 
 
@@ -187,8 +190,16 @@ def _tasks(tasks: Sequence[Task], models: Sequence[str], data: Sequence[str]) ->
     if models:
         return [t for model in models for t in _with(tasks, "model", model) or [Task(model=model)]]
     if data:
-        return [task for source in data for task in _with(tasks, "data", source) or _given(tasks, source)]
+        return [task for source in data for task in _on(tasks, source) or _given(tasks, source)]
     return list(tasks)
+
+
+def _on(tasks: Sequence[Task], source: str) -> list[Task]:
+    """The tasks on these data; `folder:PATH` is for all that wait on `folder`, `mosaic:folder` … for a path."""
+    name = registry.parse(source).name
+    waiting = [task for task in tasks if task.data == name or task.data.endswith(f":{name}")]
+    placed = [task.model_copy(update={"data": task.data.removesuffix(name) + source}) for task in waiting]
+    return _with(tasks, "data", source) or placed
 
 
 def _given(tasks: Sequence[Task], source: str) -> list[Task]:

@@ -109,3 +109,9 @@ def test_a_paper_s_figures_are_data_of_a_suite_and_name_its_rows() -> None:
         assert {method for method, _ in rows} <= methods
         assert {metric for _, metric in rows} <= metrics
         assert suite.read(suite.write(declared), name) == declared
+
+
+def test_a_path_goes_to_every_task_that_waits_for_one() -> None:
+    narrowed = suite.narrow(suite.load("natural"), data=["folder:photos"])
+    assert [task.data for task in narrowed.tasks] == ["folder:photos", "mosaic:folder:photos"]
+    assert narrowed.tasks[1].metrics == suite.load("natural").tasks[1].metrics
