@@ -7,19 +7,24 @@ the explained class, as in the paper, and every map has its own scale, symmetric
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from mibench import graph, graph_drawing, pruning, registry
 from mibench.contract import FittedExplainer
+from mibench.data.tables import Table
 from mibench.errors import UsageError
 from mibench.information.flow import Flow, Neurons, estimator
 from mibench.methods._neurons import CLASSES, INPUT, choose, read
+from mibench.models.mlp import Mlp
+from mibench.studies.nif import half_interval, perceptron
+from mibench.studies.nif import links as study_links
 from mibench.task import Task, TaskSpec, make_task
 
 TASKS = (("mlp", "iris"), ("cnn-m", "mnist"))
@@ -27,6 +32,8 @@ METHODS = ("nif", "nif-min")
 REFERENCE = 500  # samples among which the flow is estimated
 NEIGHBOURS = 3
 GRID = 14
+NETWORKS = 10  # of a table, two rounds of cross-validation
+DRAWS = 10  # of chance, for each network
 GRAINS: tuple[pruning.Grain, ...] = ("weights", "neurons")
 COLOURS = "RdBu"  # red is negative
 STYLES = {"nif": "-", "magnitude": "--", "random": ":", "reversed": "-."}
@@ -50,6 +57,8 @@ def draw(folder: Path, *, model: str, data: str, count: int, say: Callable[[str]
 def figure_2(task: Task, stem: Path) -> list[Path]:
     """The flow graph, by layer."""
     layers = read(task.probe, task.calibration.x, GRID, choose(task.probe, task.calibration.x[:2]))
+    if isinstance(task.data, Table):
+        layers = (replace(layers[0], labels=task.data.features), *layers[1:])
     flow = graph.analyse(graph.build(layers, links(layers)))
     title = f"Information flow: {task.name}"
     return [
@@ -60,28 +69,67 @@ def figure_2(task: Task, stem: Path) -> list[Path]:
     ]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A network to prune, the information of its links, and samples that tell its accuracy."""
+
+    network: nn.Module
+    edges: list[Tensor]
+    x: Tensor
+    label: Tensor
+
+
 def figure_3(task: Task, stem: Path) -> list[Path]:
-    """Accuracy against the share of zeroed weights and neurons; none for networks that are no chain."""
+    """Accuracy against the share of zeroed weights and neurons, and its 95 % interval; none if it is no chain."""
+    trained = repetitions(task)
+    if not trained:
+        return []
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, grain in zip(figure.subplots(1, 2, sharey=True), GRAINS, strict=True):
+        for order in pruning.ORDERS:
+            curves = torch.stack([pruned(each, order, grain, seed) for each in trained for seed in draws(order)])
+            mean, half = curves.mean(0), half_interval(curves)  # (shares,) each
+            areas = torch.tensor([pruning.area(curve) for curve in curves])
+            spread = f" ± {float(half_interval(areas)):.2f}" if len(areas) > 1 else ""
+            [line] = axes.plot(
+                pruning.SHARES, mean, STYLES[order], label=f"{order} ({float(areas.mean()):.2f}{spread})"
+            )
+            axes.fill_between(pruning.SHARES, mean - half, mean + half, color=line.get_color(), alpha=0.15)
+        axes.set_xlabel(f"share of {grain} set to zero")
+        axes.legend(title="order (area)", fontsize=7, title_fontsize=7)
+    figure.axes[0].set_ylabel("accuracy")
+    many = f", mean of {len(trained)} cross-validated networks" if len(trained) > 1 else ""
+    figure.suptitle(f"Pruning: {task.name}{many}", fontsize=10)
+    return save(figure, stem.with_name(f"{stem.name}-pruning"))
+
+
+def repetitions(task: Task) -> list[Trained]:
+    """Perceptrons of a table are trained anew, fold by fold; other networks are pruned as they are, if they can be."""
+    if isinstance(task.model, Mlp):
+        found = []
+        for seed in range(NETWORKS):
+            network, seen, held_out = perceptron(registry.label(task.data), seed, task.model.parameters.hidden)
+            found.append(Trained(network, study_links(network, seen.x), held_out.x, held_out.label))
+        return found
     try:
         shown = list(pruning.chain(task.probe.model).values())
     except UsageError:
         return []
     layers = read(task.probe, task.calibration.x, GRID, (INPUT, *shown[:-1], CLASSES))
-    edges, scoring = links(layers), task.scoring
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, grain in zip(figure.subplots(1, 2, sharey=True), GRAINS, strict=True):
-        for order in pruning.ORDERS:
-            random = torch.Generator().manual_seed(0)
-            scores = pruning.scores(task.probe.model, edges, order, grain, random)
-            curve = pruning.curve(task.probe.model, scores, scoring.x, scoring.label)
-            label = f"{order} ({pruning.area(curve):.2f})"
-            axes.plot(pruning.SHARES, curve, STYLES[order], label=label)
-        axes.set_xlabel(f"share of {grain} set to zero")
-        axes.legend(title="order (area)", fontsize=7, title_fontsize=7)
-    figure.axes[0].set_ylabel("accuracy")
-    figure.suptitle(f"Pruning: {task.name}", fontsize=10)
-    return save(figure, stem.with_name(f"{stem.name}-pruning"))
+    return [Trained(task.probe.model, links(layers), task.scoring.x, task.scoring.label)]
+
+
+def draws(order: pruning.Order) -> range:
+    """Chance is drawn several times."""
+    return range(DRAWS if order == "random" else 1)
+
+
+def pruned(trained: Trained, order: pruning.Order, grain: pruning.Grain, seed: int) -> Tensor:
+    """The accuracy at each share, (shares,)."""
+    random = torch.Generator().manual_seed(seed)
+    scores = pruning.scores(trained.network, trained.edges, order, grain, random)
+    return pruning.curve(trained.network, scores, trained.x, trained.label)
 
 
 def figure_4(task: Task, stem: Path, count: int) -> list[Path]:

@@ -73,11 +73,18 @@ class Line:
         every = torch.as_tensor(values, dtype=torch.float64)
         known = every[~every.isnan()]
         count = len(known)
-        width = float(student.ppf(0.975, count - 1) * known.std() / math.sqrt(count)) if count > 1 else math.nan
-        return Line(question, subject, figure, float(known.mean()), width, count)
+        return Line(question, subject, figure, float(known.mean()), float(half_interval(known)), count)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f}" + ("" if math.isnan(self.half) else f" ± {self.half:.3f}")
+
+
+def half_interval(values: Tensor) -> Tensor:
+    """Half the 95 % interval (Student's) of the mean of repetitions (R, ...); NaN where there is but one."""
+    count = len(values)
+    if count < 2:
+        return torch.full(values.shape[1:], math.nan)
+    return float(student.ppf(0.975, count - 1)) * values.std(0) / math.sqrt(count)
 
 
 def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path]:
@@ -164,9 +171,7 @@ def prune(quick: bool) -> Iterator[Line]:
             right["perceptron"].append(accuracy(network, held_out.x, held_out.label))
             plain = LinearDiscriminantAnalysis().fit(seen.x, seen.label)
             right["linear discriminant"].append(float(plain.score(held_out.x, held_out.label)))
-            shown = list(pruning.chain(network).values())[:-1]
-            layers = [seen.x, *(network[: _place(network, name) + 1](seen.x) for name in shown), network(seen.x)]
-            edges = Flow([Neurons(str(n), (), layer) for n, layer in enumerate(layers)], estimator("mixed", 3)).edges()
+            edges = links(network, seen.x)
             for grain in GRAINS:
                 for order in pruning.ORDERS:
                     random = torch.Generator().manual_seed(seed)
@@ -186,7 +191,14 @@ def prune(quick: bool) -> Iterator[Line]:
                 yield Line.of("pruning difference", f"{table}, {part}", f"nif - {kind}", gain)
 
 
-def perceptron(table: str, seed: int) -> tuple[nn.Sequential, Samples, Samples]:
+def links(network: nn.Sequential, x: Tensor) -> list[Tensor]:
+    """The information of every link of a chain of layers, in nats."""
+    shown = list(pruning.chain(network).values())[:-1]
+    layers = [x, *(network[: _place(network, name) + 1](x) for name in shown), network(x)]
+    return Flow([Neurons(str(n), (), layer) for n, layer in enumerate(layers)], estimator("mixed", 3)).edges()
+
+
+def perceptron(table: str, seed: int, hidden: Sequence[int] = HIDDEN) -> tuple[nn.Sequential, Samples, Samples]:
     """A perceptron as in the zoo, trained on all folds of a table but one, those rows, and the fold that is left."""
     rows = table_of(table).rows()
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed // FOLDS).split(rows.x, rows.label)
@@ -198,9 +210,9 @@ def perceptron(table: str, seed: int) -> tuple[nn.Sequential, Samples, Samples]:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        sizes = (rows.x.shape[1], *HIDDEN)
-        hidden = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
-        network = nn.Sequential(*hidden, nn.Linear(sizes[-1], len(rows.classes)))
+        sizes = (rows.x.shape[1], *hidden)
+        layers = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+        network = nn.Sequential(*layers, nn.Linear(sizes[-1], len(rows.classes)))
         recipe = replace(RECIPE, seed=seed)
         descend(network, lambda batch: F.cross_entropy(network(seen.x[batch]), seen.label[batch]), len(seen), recipe)
     return frozen(network), seen, held_out

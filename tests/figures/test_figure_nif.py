@@ -8,6 +8,8 @@ from pathlib import Path
 import networkx as nx
 
 from mibench import figures
+from mibench.figures import nif
+from mibench.task import TaskSpec, make_task
 
 
 def test_the_figures_of_a_table_are_drawn(tmp_path: Path) -> None:
@@ -17,4 +19,14 @@ def test_the_figures_of_a_table_are_drawn(tmp_path: Path) -> None:
     text = json.loads(files["nif-iris-mlp-graph.json"].read_text("utf-8"))
     flow = nx.node_link_graph(text, edges="edges")
     assert [about["label"] for _, about in flow.nodes(data=True)][-3:] == ["setosa", "versicolor", "virginica"]
+    assert flow.nodes["input:2"]["label"] == "petal length (cm)"
     assert nx.is_directed_acyclic_graph(flow)
+
+
+def test_chance_is_drawn_several_times_on_every_network_of_a_table() -> None:
+    found = nif.repetitions(make_task(TaskSpec("mlp[hidden=6]", "iris", samples=30, calibration=60)))
+    assert len(found) == nif.NETWORKS
+    assert found[0].network[0].weight.shape == (6, 4)
+    curves = [nif.pruned(found[0], "random", "weights", seed) for seed in nif.draws("random")]
+    assert len({tuple(curve.tolist()) for curve in curves}) > 1
+    assert all(curve[0] == curves[0][0] for curve in curves)
