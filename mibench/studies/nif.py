@@ -1,7 +1,8 @@
 """What NIF is worth: its estimators where the truth is known, its pruning, its table 1, its ways to compose a path.
 
 Every figure comes with half a 95 % interval (Student's) over what varies: pairs of variables, seeds of a network's
-training, or samples. Banknote joins in where banknote.csv lies in the working folder.
+training and folds of a table (whose networks share most of what they learned from, so that these intervals are somewhat
+narrow), or samples. Banknote joins in where banknote.csv lies in the working folder.
 """
 
 from __future__ import annotations

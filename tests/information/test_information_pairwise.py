@@ -117,6 +117,22 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(answers[0], answers[2])
 
 
+@pytest.mark.parametrize(("variant", "counting"), VARIANTS)
+def test_the_device_chooses_the_form_and_both_say_the_same(
+    monkeypatch: pytest.MonkeyPatch, variant: ksg.Variant, counting: ksg.Counting
+) -> None:
+    """No GPU is asked: tensors that only say they are on one get the form for GPUs, on the CPU and part by part."""
+    first, second = relu_layers(120)
+    asked, pairs, estimator = relu_layers(7, seed=5), every_pair(6, 5), KSG(4, variant, counting)
+    compiled = [estimator.information(first, second, pairs), estimator.pointwise(first, second, pairs, asked)]
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda _: True))
+    monkeypatch.setattr("mibench.information.pairwise.BUDGET", 4 * 120 * 120)
+    monkeypatch.setattr(KSG, "_compiled", None)  # would fail if it were called
+    outright = [estimator.information(first, second, pairs), estimator.pointwise(first, second, pairs, asked)]
+    for ours, theirs in zip(outright, compiled, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-9, rtol=0)
+
+
 def test_rounding_at_the_boundary_miscounts_nobody() -> None:
     """0.1 + 0.2 > 0.3: looked up in the sorted values as 0.1 + rho, the neighbour that gave rho seems nearer."""
     x = torch.tensor([0.1, 0.3, 5.0, 9.0], dtype=torch.float64)
