@@ -53,6 +53,8 @@ class Shelf(StrEnum):
 
 
 MethodsOption = Annotated[str, typer.Option(help="Methods with commas between: iba,gradcam,nif[k=5].")]
+EngineOption = Annotated[str, typer.Option(help="local, ray, or inline: in this process, for a debugger.")]
+AddressOption = Annotated[str, typer.Option(help="Of a Ray cluster: auto or HOST:PORT; default: one for this run.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -76,7 +78,8 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="A few samples of everything.")] = False,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    engine: Annotated[str, typer.Option(help="local, or inline: in this process, for a debugger.")] = "local",
+    engine: EngineOption = "local",
+    address: AddressOption = "",
     jobs: Annotated[int, typer.Option(min=0, help="Workers; 0: one for each core.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one cell may take.")] = 600.0,
     batch: Annotated[int, typer.Option(min=0, help="Samples explained at once; 0: as fits their size.")] = 0,
@@ -110,7 +113,7 @@ def run(
         seeds=seeds,
         quick=quick,
     )
-    options = Options(folder, device, precision, engine, jobs, timeout, batch, rerun.value)
+    options = Options(folder, device, precision, engine, address, jobs, timeout, batch, rerun.value)
     if dry_run:
         console.outlook(out, outlook.outlook(chosen, options))
         return
@@ -134,7 +137,8 @@ def run(
 def score(
     folder: Annotated[Path, typer.Argument(help="The run's folder, such as runs/default.")],
     metrics: Annotated[str, typer.Option(help="Metrics with commas between: irof,pixel-flipping[baseline=blur].")],
-    engine: Annotated[str, typer.Option(help="local, or inline: in this process, for a debugger.")] = "local",
+    engine: EngineOption = "local",
+    address: AddressOption = "",
     jobs: Annotated[int, typer.Option(min=0, help="Workers; 0: one for each core.")] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one cell may take.")] = 600.0,
 ) -> None:
@@ -147,7 +151,9 @@ def score(
     console.warn_of_broken(out)
     try:
         with display.watching(out) as watch:
-            summary = rescore(folder, split(metrics), Options(engine=engine, jobs=jobs, timeout=timeout), watch)
+            summary = rescore(
+                folder, split(metrics), Options(engine=engine, address=address, jobs=jobs, timeout=timeout), watch
+            )
     except KeyboardInterrupt:
         out.print("interrupted; the same command goes on from here")
         raise typer.Exit(130) from None

@@ -41,7 +41,7 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
         options.batch or about["setting"]["batch"],
         options.timeout,
     )
-    with Store(folder, write=True) as store, engine_of(options.engine, workers) as engine:
+    with Store(folder, write=True) as store, engine_of(options, workers, setting.device) as engine:
         specs = [spec for spec in planning.specs(suite) if f"{spec.data}/{spec.model}" in about["tasks"]]
         tasks, lost = prepare(engine, specs, setting, watch)
         if lost:

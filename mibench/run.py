@@ -74,6 +74,7 @@ class Options:
     device: str = "auto"
     precision: str = "fp32"
     engine: str = "local"
+    address: str = ""  # of a Ray cluster; empty: one for this run
     jobs: int = 0  # workers; 0: as many as there are cores
     timeout: float = 600.0  # seconds that one cell may take
     batch: int = 0  # samples explained at once; 0: fewer where they are larger
@@ -89,7 +90,7 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
         str(folder.resolve()), device_of(options.device), options.precision, options.batch, options.timeout
     )
 
-    with Store(folder, write=True) as store, engine_of(options.engine, workers) as engine:
+    with Store(folder, write=True) as store, engine_of(options, workers, setting.device) as engine:
         tasks, lost = prepare(engine, planning.specs(suite), setting, watch)
         plan = planning.plan(suite, tasks, setting, workers)
         unprepared = _unprepared(suite, lost)
@@ -97,7 +98,7 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
         for prepared in tasks.values():
             store.record_samples(prepared.name, _samples(prepared))
         store.write_text("suite.toml", suites.write(suite))
-        store.write_text("run.json", json.dumps(_about(suite, tasks, lost, setting, options), indent=1))
+        store.write_text("run.json", json.dumps(_about(suite, tasks, lost, setting, options, engine), indent=1))
         store.record([loss.outcome(cell.key) for cell, loss in unprepared.items()], log="")
 
         known = still_known(store.known(), options.rerun)
@@ -141,13 +142,20 @@ def device_of(name: str) -> str:
     return f"cuda:{number or 0}"
 
 
-def engine_of(name: str, workers: int) -> Engine:
+def engine_of(options: Options, workers: int, device: str) -> Engine:
     """The engine of a name."""
-    if name == "local":
+    if options.address and options.engine != "ray":
+        raise UsageError(f"--address is for --engine ray, not for {options.engine}")
+    if options.engine == "local":
         return LocalEngine(work.perform, workers)
-    if name == "inline":
+    if options.engine == "inline":
         return InlineEngine(work.attempt)
-    raise registry.unknown("engine", name, ("local", "inline"))
+    if options.engine == "ray":
+        from mibench.engines.ray import RayEngine  # slow to import, and an extra
+
+        wanted = options.jobs if options.address else workers
+        return RayEngine(work.perform, wanted, options.address, gpu=device.startswith("cuda"))
+    raise registry.unknown("engine", options.engine, ("local", "inline", "ray"))
 
 
 def prepare(
@@ -212,7 +220,12 @@ def _samples(task: Prepared) -> list[tuple[str, str, str]]:
 
 
 def _about(
-    suite: Suite, tasks: Mapping[TaskSpec, Prepared], lost: Mapping[TaskSpec, Loss], setting: Setting, options: Options
+    suite: Suite,
+    tasks: Mapping[TaskSpec, Prepared],
+    lost: Mapping[TaskSpec, Loss],
+    setting: Setting,
+    options: Options,
+    engine: Engine,
 ) -> dict[str, Any]:
     """What run.json says."""
     rows = {
@@ -225,7 +238,8 @@ def _about(
         "suite": suite.model_dump(mode="json"),
         "setting": {"device": setting.device, "precision": setting.precision, "batch": setting.batch},
         "engine": options.engine,
-        "workers": options.jobs or environment.cores(),
+        "nodes": engine.nodes,
+        "workers": engine.workers,
         "timeout": options.timeout,
         "environment": environment.facts(setting.device),
         "seeds": list(range(suite.seeds)),

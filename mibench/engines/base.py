@@ -24,6 +24,11 @@ class Engine(ABC):
 
     workers: int = 1
 
+    @property
+    def nodes(self) -> list[dict[str, Any]]:
+        """The machines of a cluster that perform jobs; none where that is this one."""
+        return []
+
     @abstractmethod
     def submit(self, job: Job) -> None:
         """Hand over a job; after `job.seconds` it is stopped, whatever it does."""

@@ -23,6 +23,8 @@ def perform(job: Job) -> list[Outcome] | Loss:
         elif cell.method == "hang":
             print(os.getpid(), flush=True)
             time.sleep(600)
+        elif cell.method == "nap":
+            time.sleep(0.5)
         elif cell.method == "loss":
             return Loss("failed", "as it was told to")
         outcomes.append(Outcome(cell.key, "failed" if cell.method == "fail" else "ok", facts={"pid": os.getpid()}))

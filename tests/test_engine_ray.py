@@ -1,0 +1,236 @@
+"""On a Ray cluster jobs have the same outcomes; a lost node costs time, a bad job costs itself, and nothing is lost."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_engine_local import cell, job, statuses
+from test_run import HERE, go, scores
+from toy_suite import toy
+
+from mibench.engines.base import Engine, answers
+from mibench.errors import MibenchError, UsageError
+from mibench.jobs import Cell, Job
+from mibench.run import Options
+from mibench.store import Store
+
+ray = pytest.importorskip("ray", reason="the extra mibench[ray] is not installed")
+pytestmark = pytest.mark.xdist_group("ray")
+
+
+@pytest.fixture
+def toy_plugins(toy: None) -> None:
+    """The toys, under a name that leaves `toy` to the suite of them."""
+
+
+@pytest.fixture
+def chore(tmp_path: Path) -> Callable[..., Job]:
+    """A job in a record of its own."""
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "logs").mkdir()
+
+    def make(*cells: Cell, seconds: float = 60) -> Job:
+        made = job(*cells, seconds=seconds)
+        return replace(made, setting=replace(made.setting, folder=str(tmp_path)))
+
+    return make
+
+
+@pytest.fixture
+def start(toy: None) -> Iterator[Callable[..., Engine]]:
+    """Start engines, which are closed whatever happens."""
+    from toy.chores import perform
+
+    from mibench.engines.ray import RayEngine
+
+    engines: list[Engine] = []
+
+    def begin(workers: int, address: str = "") -> Engine:
+        engines.append(RayEngine(perform, workers, address))
+        return engines[-1]
+
+    yield begin
+    for engine in engines:
+        engine.close(at_once=True)
+
+
+@pytest.fixture
+def cluster() -> Iterator[object]:
+    """Two nodes of one CPU on this machine."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def bad_jobs(chore: Callable[..., Job], turn: int = 0) -> list[Job]:
+    does = [("segfault", 60), ("kill", 60), ("exit", 60), ("hang", 2)]
+    return [chore(cell(f"{name} {turn}", name), seconds=seconds) for name, seconds in does]
+
+
+WANTED = {"segfault": "crash", "kill": "oom", "exit": "crash", "hang": "timeout"}
+
+
+def board(folder: Path) -> list[str]:
+    """The lines of the CSV, to the byte, without those of costs."""
+    return [line for line in (folder / "leaderboard.csv").read_text().splitlines() if ",runtime," not in line]
+
+
+def test_a_bad_job_costs_itself_and_no_other(start: Callable[..., Engine], chore: Callable[..., Job]) -> None:
+    temporary = set(Path(tempfile.gettempdir()).glob("mibray-*"))
+    engine = start(2)
+    found = statuses(engine, *bad_jobs(chore), *[chore(cell(f"good {number}")) for number in range(6)])
+    assert found == {f"{name} 0": status for name, status in WANTED.items()} | {f"good {n}": "ok" for n in range(6)}
+    assert engine.workers == 2
+    assert [node["workers"] for node in engine.nodes] == [2]
+    engine.close(at_once=False)
+    assert set(Path(tempfile.gettempdir()).glob("mibray-*")) == temporary  # it leaves nothing behind
+
+
+def test_a_run_on_ray_has_the_board_of_a_local_one(toy_plugins: None, tmp_path: Path) -> None:
+    """Its worker has a folder of its own, so the maps and fits that jobs read have travelled."""
+    whole = toy(shard=3, seeds=2)
+    go(tmp_path / "local", whole, engine="local", jobs=1)
+    go(tmp_path / "ray", whole, engine="ray", jobs=1)
+    assert (tmp_path / "ray" / "run.json").exists()
+    assert board(tmp_path / "local") == board(tmp_path / "ray")
+    pd.testing.assert_frame_equal(scores(tmp_path / "local"), scores(tmp_path / "ray"), check_exact=True)
+    with Store(tmp_path / "ray") as store:
+        about = store.about()
+        costs = [each for each in store.cells("cost") if each.status == "ok"]
+    assert about["engine"] == "ray"
+    assert [node["workers"] for node in about["nodes"]] == [1]
+    assert costs
+    assert all(cost.facts["shared"] is False and cost.facts["node"] for cost in costs)
+
+
+@pytest.mark.parametrize(
+    ("address", "answer"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"),
+        ("nonsense", "'nonsense' is no address"),
+        ("ray://here:1", "is no address"),
+        ("here:port", "is no address"),
+        ("127.0.0.1:99999", "no Ray cluster answers"),
+    ],
+)
+def test_an_address_without_a_cluster_is_answered_with_what_was_tried(
+    start: Callable[..., Engine], address: str, answer: str
+) -> None:
+    with pytest.raises(UsageError, match=answer):
+        start(1, address)
+
+
+def test_without_the_extra_it_is_said_what_to_install(
+    start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"pip install \"mibench\[ray\]\"") as told:
+        start(1)
+    assert told.value.code == 2
+
+
+def test_an_address_is_only_for_ray(tmp_path: Path) -> None:
+    from mibench.run import engine_of
+
+    with pytest.raises(UsageError, match="--address is for --engine ray"):
+        engine_of(Options(address="auto"), 1, "cpu")
+
+
+def test_what_a_worker_brings_back_cannot_leave_the_record(tmp_path: Path) -> None:
+    from mibench.engines.ray import _keep
+
+    for name in ("../evil", "maps/../../evil", "/etc/evil", "run.json", "maps/a/b"):
+        with pytest.raises(MibenchError, match="which no job makes"):
+            _keep({name: b""}, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_bad_jobs_cost_themselves_ten_times_of_ten(start: Callable[..., Engine], chore: Callable[..., Job]) -> None:
+    engine = start(2)
+    for turn in range(10):
+        found = statuses(engine, *bad_jobs(chore, turn), chore(cell(f"good {turn}")))
+        assert found == {f"{name} {turn}": status for name, status in WANTED.items()} | {f"good {turn}": "ok"}
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_costs_nothing_ten_times_of_ten(
+    cluster: object, start: Callable[..., Engine], chore: Callable[..., Job]
+) -> None:
+    """One node is killed while both perform jobs: every cell is answered once, as if it had lived."""
+    node = cluster.add_node(num_cpus=1)
+    engine = start(2, cluster.address)
+    assert sorted(each["workers"] for each in engine.nodes) == [1, 1]
+    for turn in range(10):
+        jobs = [chore(cell(f"{turn}/{number}", "nap")) for number in range(6)]
+        told: list[str] = []
+        for _, outcomes in answers(engine, jobs, {}):
+            if not told:
+                cluster.remove_node(node, allow_graceful=False)
+                node = cluster.add_node(num_cpus=1)
+            assert all(outcome.status == "ok" for outcome in outcomes)
+            told += [outcome.key for outcome in outcomes]
+        assert sorted(told) == [f"{turn}/{number}" for number in range(6)]
+
+
+@pytest.mark.slow
+def test_boards_are_equal_on_one_node_and_two(toy_plugins: None, tmp_path: Path, cluster: object) -> None:
+    suite = toy(shard=2, seeds=2)
+    for workers in (1, 2):
+        go(tmp_path / f"local {workers}", suite, engine="local", jobs=workers)
+    go(tmp_path / "one node", suite, engine="ray", jobs=1)
+    cluster.add_node(num_cpus=1)
+    go(tmp_path / "two nodes", suite, engine="ray", address=cluster.address)
+    with Store(tmp_path / "two nodes") as store:
+        assert len(store.about()["nodes"]) == 2
+    for name in ("local 2", "one node", "two nodes"):
+        assert board(tmp_path / "local 1") == board(tmp_path / name)
+
+
+KILLED = """
+from pathlib import Path
+from toy_suite import toy
+from mibench.run import Options, run
+if __name__ == "__main__":
+    run(toy(shard=1, seeds=3), Options(out=Path({!r}), device="cpu", engine="ray", jobs=2))
+"""
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_goes_on_ten_times_of_ten(toy_plugins: None, tmp_path: Path) -> None:
+    suite, folder = toy(shard=1, seeds=3), tmp_path / "killed"
+    go(tmp_path / "whole", suite, engine="local", jobs=2)
+    for turn in range(10):
+        command = [sys.executable, "-c", KILLED.format(str(folder))]
+        process = subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        goal = answered(folder) + 2
+        while answered(folder) < goal and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert answered(folder) >= min(goal, turn)
+    before = answered(folder)
+    finished = go(folder, suite, engine="ray", jobs=2)
+    assert finished.computed <= finished.cells - before
+    assert finished.code == 0
+    assert board(tmp_path / "whole") == board(folder)
+
+
+def answered(folder: Path) -> int:
+    """How many cells of a run have an outcome."""
+    if not (folder / "run.json").exists():
+        return 0
+    with Store(folder) as store:
+        return len(store.known())
