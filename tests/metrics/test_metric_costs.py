@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -128,20 +129,46 @@ def _black(arr: np.ndarray, mask: np.ndarray, **_: Any) -> np.ndarray:
     return np.where(mask, 0.0, arr).astype(arr.dtype)
 
 
-def race(world: World, step: int, patch: int) -> Mapping[str, tuple[float, float]]:
-    """Seconds for ten rows, ours and Quantus', score by score, in one process."""
-    rows, seconds = rows_of(world), {}
-    for name, (metric, theirs) in pairs(world, step, patch).items():
+class Watched:
+    """The network as scenes ask it, with the time that it takes and the inputs that it is shown."""
+
+    def __init__(self, world: World) -> None:
+        self.model, self.seconds, self.watching = world.model, 0.0, 0.0
+        self.batch = max(1, 2**17 // world.scene.x[0].numel())
+        self.shown: list[int] = []
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        before = time.process_time()
+        self.shown += [hash(one.numpy().tobytes()) for one in inputs]
         start = time.process_time()
-        metric.score(world.scene, rows)
+        self.watching += start - before
+        with torch.no_grad():
+            logits = torch.cat([self.model(part) for part in inputs.split(self.batch)])
+        self.seconds += time.process_time() - start
+        return logits
+
+
+def race(world: World, step: int, patch: int) -> tuple[Mapping[str, tuple[float, float]], float]:
+    """Seconds for ten rows, ours and Quantus', score by score in one process; numbers and forwards are compared."""
+    rows, seconds, network = rows_of(world), {}, Watched(world)
+    scene = dataclasses.replace(world.scene, predict=network)
+    for name, (metric, theirs) in pairs(world, step, patch).items():
+        start, watching = time.process_time(), network.watching
+        ours = metric.score(scene, rows)
         middle = time.process_time()
-        for row in rows.values():
-            theirs(row)
-        seconds[name] = (middle - start, time.process_time() - middle)
-        print(f"{name:24s} {seconds[name][0]:8.3f} s, Quantus {seconds[name][1]:8.3f} s")
-    count = forwards(world.scene)
-    print(f"forwards asked {count.asked}, run {count.run}, through the network {len(world.shown)}")
-    return seconds
+        answers = {row: theirs(evidence_) for row, evidence_ in rows.items()}
+        seconds[name] = (middle - start - (network.watching - watching), time.process_time() - middle)
+        told = f"{name:24s} {seconds[name][0]:8.3f} s, Quantus {seconds[name][1]:8.3f} s"
+        if name not in ("FaithfulnessCorrelation", "ROAD"):  # these draw: compared on the same draws in another test
+            worst = max(np.abs(ours[row].numpy() - scaled(name, metric, world, answers[row])).max() for row in rows)
+            told += f", largest difference {worst:.1e}"
+            assert worst < 1e-3, "single precision: the size of a batch shows in the last digits"
+        print(told)
+    asked, run, distinct = forwards(scene).asked, len(network.shown), len(set(network.shown))
+    rest = 1 - network.seconds / sum(ours for ours, _ in seconds.values())
+    print(f"forwards asked {asked}, run {run}, distinct inputs {distinct}; what is no forward takes {rest:.1%}")
+    assert run <= 1.05 * distinct
+    return seconds, rest
 
 
 def ratio(seconds: Mapping[str, tuple[float, float]], names: Any) -> float:
@@ -152,15 +179,19 @@ def ratio(seconds: Mapping[str, tuple[float, float]], names: Any) -> float:
 
 @pytest.mark.slow
 def test_ten_rows_on_small_images_cost_a_third_of_quantus() -> None:
-    seconds = race(world_of(Small(), count=8, channels=1, side=28), step=28, patch=4)
+    races = [race(world_of(Small(), count=8, channels=1, side=28), step=28, patch=4) for _ in range(3)]
+    assert sum(rest for _, rest in races) / 3 < 0.15
+    names = list(races[0][0])
+    seconds = {name: tuple(sum(each[name][who] for each, _ in races) for who in (0, 1)) for name in names}
     assert ratio(seconds, ["FaithfulnessCorrelation"]) < 1 / 5
-    assert ratio(seconds, LOCALISATION) < 1 / 20
+    assert ratio(seconds, LOCALISATION) < 1 / 25
     assert ratio(seconds, list(seconds)) < 0.35
 
 
 @pytest.mark.slow
 def test_ten_rows_on_photographs_cost_less_than_quantus() -> None:
-    seconds = race(world_of(Lite(), count=1, channels=3, side=224), step=1792, patch=28)
+    seconds, rest = race(world_of(Lite(), count=1, channels=3, side=224), step=1792, patch=28)
+    assert rest < 0.15
     assert ratio(seconds, ["FaithfulnessCorrelation"]) < 1 / 5
     assert ratio(seconds, LOCALISATION) < 1 / 25
     assert ratio(seconds, list(seconds)) < 0.6
