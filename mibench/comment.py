@@ -36,7 +36,7 @@ def to_markdown(comparison: Comparison, before: str, after: str) -> str:
         lines += [
             "",
             "The networks have other weights by the same recipe, or ran on another processor, on "
-            f"{escaped(', '.join(comparison.retrained))}: samples do not pair there, and larger effects are asked for.",
+            f"{escaped(', '.join(comparison.retrained))}: samples do not pair there, and larger changes are asked for.",
         ]
     lines += ["", "<details><summary>The rest, and how it was judged</summary>", ""]
     lines += [*_absent(told), *_new(told), *_unchanged(changes), *_judged(comparison), "", "</details>"]
@@ -115,13 +115,14 @@ def _judged(comparison: Comparison) -> Iterator[str]:
     )
     counts = "exactly" if limits.counts == 0 else f"to {limits.counts:.2%}"
     yield (
-        f"- FLOPs and passes are compared {counts}; multiples of a forward may rise by {limits.forwards:.0%} and by "
-        "one forward, and are compared on one kind of processor alone; seconds are not compared."
+        f"- FLOPs and passes are compared {counts}; multiples of a forward may become {1 + limits.forwards:g} times "
+        "as large (and one more), and are compared on one kind of processor alone; seconds are not compared."
     )
     if comparison.retrained:
         again = limits.retrained
         families = ", ".join(f"{family} {share:g}" for family, share in again.families.items())
         yield (
-            f"- Where networks were trained again, errors are multiplied by {again.error:g}, and effects must be "
-            f"larger than {families + ', ' if families else ''}others {again.default:g}."
+            "- Where networks were trained again, their own scatter is added to the errors, as a share likewise: "
+            f"{families + ', ' if families else ''}others {again.default:g}, metrics without bounds "
+            f"{again.unbounded:g}; counts are compared to {again.counts:.0%}."
         )

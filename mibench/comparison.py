@@ -7,9 +7,8 @@ for the whole table (Holm), so that a gate over hundreds of unchanged scores sta
 
 Some samples are drawn and small networks trained where they are used, and another processor rounds otherwise: the same
 recipe ends at other weights. Such a network answers the same question again, so it is compared; but its samples no
-longer pair (they all move with the network), and sampling errors alone would be too small. They are widened, and a
-larger effect is asked for, by as much as networks of one recipe were seen to differ (`thresholds.Retrained`). Any other
-samples or weights are not compared.
+longer pair (they all move with the network), and sampling errors alone would be too small: as much is added to them
+as networks of one recipe were seen to differ (`thresholds.Retrained`). Any other samples or weights are not compared.
 
 Counts (FLOPs, passes) have no noise: any rise beyond their tolerance is a change. Multiples of a forward are judged
 coarsely, and between processors of one kind alone. Seconds and memory are not judged.
@@ -157,7 +156,8 @@ def compare(before: Side, after: Side, thresholds: Thresholds) -> Comparison:
             effects = thresholds.retrained if row.task in retrained else thresholds
             quality.append(_Judged(row, before, after, effects))
         elif row.metric in EXACT:
-            changes.append(_count(row, was["value"], now["value"], thresholds.counts * was["value"]))
+            tolerance = (thresholds.retrained if row.task in retrained else thresholds).counts
+            changes.append(_count(row, was["value"], now["value"], tolerance * was["value"]))
         elif row.metric == MULTIPLE and same_machine:
             allowed = max(1.0, thresholds.forwards * was["value"])
             changes.append(_count(row, was["value"], now["value"], allowed))
@@ -299,33 +299,33 @@ class _Judged:
         if self.pairs is not None:
             return float(self.pairs.mean()), paired_p(self.pairs, reach)
         was, now = self.records
-        widened = self.effects.error if isinstance(self.effects, Retrained) else 1.0
         difference = self.sign * float(now["value"] - was["value"])
-        errors = widened * _error(was), widened * _error(now)
-        return difference, unpaired_p(difference, *errors, was["samples"], now["samples"])
+        more = self.smallest if isinstance(self.effects, Retrained) else 0.0
+        return difference, unpaired_p(difference, _error(was), _error(now), was["samples"], now["samples"], more)
 
     def change(self, difference: float, p: float, level: float) -> Change:
         """What became of the score, by its adjusted p value."""
         was, now = self.records
-        smallest = self.effects.effect(now["family"])
         change = Change(self.row, now["family"], was["value"], now["value"], difference, p)
         fewer = float(was.get("coverage", np.nan)) - float(now.get("coverage", np.nan))
-        if fewer > smallest:
+        if fewer > self.effects.effect(now["family"]):
             return replace(change, verdict="lost", reason=f"{fewer:.0%} of the samples have no score any more")
-        if p <= level and abs(difference) > smallest * self.scale:
+        if p <= level and abs(difference) > self.smallest:
             return replace(change, verdict="better" if difference > 0 else "worse")
         return change
 
     @property
-    def scale(self) -> float:
-        """What an effect is a share of: the metric's range, or the spread of its scores where it is unbounded."""
+    def smallest(self) -> float:
+        """The smallest difference that matters: a share of the metric's range, or of its spread where it has none."""
         low, high = {**self.before.ranges, **self.after.ranges}.get(self.row.metric, (-np.inf, np.inf))
-        if np.isfinite(high - low):
-            return float(high - low)
-        if self.row in self.before.samples:
-            return float(self.before.samples[self.row].std())
         was = self.before.rows[self.row]
-        return float(_error(was) * was["samples"] ** 0.5)
+        share = self.effects.effect(was["family"])
+        if np.isfinite(high - low):
+            return share * float(high - low)
+        if isinstance(self.effects, Retrained):
+            share = self.effects.unbounded
+        scored = self.before.samples.get(self.row)
+        return share * float(scored.std() if scored is not None else _error(was) * was["samples"] ** 0.5)
 
 
 def _error(row: Mapping[str, Any]) -> float:
@@ -346,15 +346,18 @@ def paired_p(differences: np.ndarray, reach: float = 1.0) -> float:
     return max(by_mean, float(wilcoxon(differences, zero_method="zsplit").pvalue))
 
 
-def unpaired_p(difference: float, first: float, second: float, samples: float, others: float) -> float:
+def unpaired_p(
+    difference: float, first: float, second: float, samples: float, others: float, more: float = 0.0
+) -> float:
     """Welch's p value of a difference of two means with these standard errors, over so many samples each.
 
-    Without an error nothing can be told; where nothing scatters, everything.
+    `more` is an error that no sample tells. Without errors nothing can be told; where nothing scatters, everything.
     """
-    variances = np.square([first, second])
+    variances = np.square([first, second, more])
     if difference == 0 or not np.isfinite(variances).all():
         return 1.0
     if not variances.any():
         return 0.0
-    freedom = variances.sum() ** 2 / (variances**2 / np.maximum(1, np.array([samples, others]) - 1)).sum()
+    told = (variances[:2] ** 2 / np.maximum(1, np.array([samples, others]) - 1)).sum()
+    freedom = variances.sum() ** 2 / told if told > 0 else np.inf
     return float(2 * student.sf(abs(difference) / variances.sum() ** 0.5, freedom))

@@ -27,10 +27,11 @@ class Effects(BaseModel):
 
 
 class Retrained(Effects):
-    """What counts as a change where the same recipe has ended at other weights."""
+    """How far networks of one recipe scatter: the standard deviation of a score's difference, as shares likewise."""
 
-    default: float = Field(default=0.1, ge=0)
-    error: float = Field(default=3.0, ge=1)  # what sampling errors are multiplied by
+    default: float = Field(default=0.05, ge=0)
+    unbounded: float = Field(default=1.0, ge=0)  # for all metrics without bounds, whatever their family
+    counts: float = Field(default=0.05, ge=0)  # the relative rise of a count: some depend on what was learned
     accuracy: float = Field(default=0.02, ge=0)  # two networks whose accuracy differs by more are not compared
 
 
@@ -39,7 +40,7 @@ class Thresholds(Effects):
 
     level: float = Field(default=0.01, gt=0, lt=1)
     counts: float = Field(default=0.0, ge=0)  # the relative rise of a count
-    forwards: float = Field(default=1.0, ge=0)  # of a multiple of a forward, whose rise must also be one forward
+    forwards: float = Field(default=19.0, ge=0)  # of a multiple of a forward, whose rise must also be one forward
     retrained: Retrained = Field(default_factory=lambda: Retrained())
 
 
