@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +23,6 @@ from mibench.run import Options
 from mibench.store import Store
 
 ray = pytest.importorskip("ray", reason="the extra mibench[ray] is not installed")
-pytestmark = pytest.mark.xdist_group("ray")
 
 
 @pytest.fixture
@@ -88,14 +86,15 @@ def board(folder: Path) -> list[str]:
 
 
 def test_a_bad_job_costs_itself_and_no_other(start: Callable[..., Engine], chore: Callable[..., Job]) -> None:
-    temporary = set(Path(tempfile.gettempdir()).glob("mibray-*"))
     engine = start(2)
+    folder = Path(engine._own)
+    assert folder.is_dir()
     found = statuses(engine, *bad_jobs(chore), *[chore(cell(f"good {number}")) for number in range(6)])
     assert found == {f"{name} 0": status for name, status in WANTED.items()} | {f"good {n}": "ok" for n in range(6)}
     assert engine.workers == 2
     assert [node["workers"] for node in engine.nodes] == [2]
     engine.close(at_once=False)
-    assert set(Path(tempfile.gettempdir()).glob("mibray-*")) == temporary  # it leaves nothing behind
+    assert not folder.exists()
 
 
 def test_a_run_on_ray_has_the_board_of_a_local_one(toy_plugins: None, tmp_path: Path) -> None:
