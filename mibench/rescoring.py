@@ -57,7 +57,8 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
         kept = [*_others(store), *(cell for job in jobs for cell in job.cells)]
         store.plan(kept)
         store.write_text("suite.toml", suites.write(suite))
-        store.write_text("run.json", json.dumps(_rescored(about, suite, metrics), indent=1))
+        asked = {prepared.name: planning.asked(suite, spec) for spec, prepared in tasks.items()}
+        store.write_text("run.json", json.dumps(_rescored(about, suite, metrics, asked), indent=1))
         computed = 0
         if watch:
             watch.planned(engine, jobs, known)
@@ -92,8 +93,15 @@ def _with(suite: Suite, specs: Sequence[str]) -> Suite:
                 f"{registry.label(metric)} needs maps of other weights, classes or inputs, and this run made none "
                 "(gate_samples = 0): run the suite again with some"
             )
-    labels = (*suite.metrics, *(registry.label(metric) for metric in metrics))
-    return suites.check(suite.model_copy(update={"metrics": tuple(dict.fromkeys(labels))}))
+    labels = tuple(registry.label(metric) for metric in metrics)
+
+    def more(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*names, *labels)))
+
+    tasks = tuple(
+        task.model_copy(update={"metrics": more(task.metrics)}) if task.metrics else task for task in suite.tasks
+    )
+    return suites.check(suite.model_copy(update={"metrics": more(suite.metrics), "tasks": tasks}))
 
 
 def _refuse_other_tasks(folder: Path, about: Mapping[str, Any], tasks: Mapping[str, Prepared]) -> None:
@@ -141,9 +149,15 @@ def _others(store: Store) -> Iterator[Cell]:
             yield replace(Cell("", "fit", "", ""), **{name: getattr(recorded, name) for name in names})
 
 
-def _rescored(about: Mapping[str, Any], suite: Suite, metrics: Sequence[str]) -> dict[str, Any]:
+def _rescored(
+    about: Mapping[str, Any], suite: Suite, metrics: Sequence[str], asked: Mapping[str, Sequence[Metric]]
+) -> dict[str, Any]:
     """What run.json says afterwards: the suite and its cards as they are now, and when what was added."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     added = {"at": now, "metrics": list(metrics), "commit": environment.commit()}
-    whole = {"suite": suite.model_dump(mode="json"), "cards": reporting.cards(suite)}
+    tasks = {
+        name: task | {"metrics": [registry.label(metric) for metric in asked[name]]}
+        for name, task in about["tasks"].items()
+    }
+    whole = {"suite": suite.model_dump(mode="json"), "cards": reporting.cards(suite), "tasks": tasks}
     return {**about, **whole, "rescored": [*about.get("rescored", ()), added]}

@@ -48,6 +48,13 @@ def test_scoring_later_gives_the_bytes_of_a_run_that_had_the_metric_from_the_sta
     assert suite.read((tmp_path / "later/suite.toml").read_text(), "it").metrics == ("inside", "drop", "moved")
 
 
+def test_tasks_that_ask_metrics_of_their_own_are_scored_by_the_new_one_too(toy_plugins: None, tmp_path: Path) -> None:
+    tasks = [suite.Task(model="quadrants", metrics=("inside",))]
+    go(tmp_path, toy(metrics=("inside",), tasks=tasks))
+    rows = [row for row in rescore(tmp_path, ["drop"], INLINE).board.rows if row.metric == "drop"]
+    assert {row.status for row in rows} == {"ok", "control"}
+
+
 def test_nothing_is_fitted_explained_or_timed(
     toy_plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
