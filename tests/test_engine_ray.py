@@ -185,11 +185,14 @@ def test_a_node_that_is_lost_costs_nothing_ten_times_of_ten(
 
 
 @pytest.mark.slow
-def test_boards_are_equal_on_one_node_and_two(toy_plugins: None, tmp_path: Path, cluster: object) -> None:
+def test_boards_are_equal_on_one_node_and_two(
+    toy_plugins: None, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     suite = toy(shard=2, seeds=2)
     for workers in (1, 2):
         go(tmp_path / f"local {workers}", suite, engine="local", jobs=workers)
     go(tmp_path / "one node", suite, engine="ray", jobs=1)
+    cluster = request.getfixturevalue("cluster")  # now, for two clusters on one machine disturb each other
     cluster.add_node(num_cpus=1)
     go(tmp_path / "two nodes", suite, engine="ray", address=cluster.address)
     with Store(tmp_path / "two nodes") as store:

@@ -79,7 +79,7 @@ def test_two_baselines_never_share_an_answer(rows: tuple[Any, dict[str, Any]]) -
             together = metric(metric.Parameters(baseline=baseline)).score(world.scene, all_rows)["signed"]
             fresh = dataclasses.replace(world.scene)
             alone = metric(metric.Parameters(baseline=baseline)).score(fresh, all_rows)["signed"]
-            assert torch.equal(together, alone)
+            torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)  # batches differ in their last bits
             scores[baseline] = alone
         assert not torch.allclose(scores["mean"], scores["black"])
 
