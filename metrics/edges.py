@@ -45,7 +45,7 @@ class OfEdges(RowMetric):
         truth, stated = scene.truth.information[self.signal], row.signals[self.signal]  # (B, E)
         if stated.shape != truth.shape:
             return torch.full((len(truth),), torch.nan)
-        return (stated.double() - truth.double()).abs().mean(1)
+        return (stated.double() - truth.double()).abs().flatten(1).mean(1)
 
 
 class EdgeError(OfEdges):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -350,7 +350,8 @@ def _truth(bench: Bench) -> Truth:
     redundant = signal.clone()
     signal[:, 0, 0], redundant[:, -1, -1] = True, True
     nats = torch.tensor(3.0).log()
-    information = {"total": (signal | redundant) * nats, "decision": signal * nats, "redundant": redundant * nats}
+    roles = {"total": (signal | redundant) * nats, "decision": signal * nats, "redundant": redundant * nats}
+    information = _Any(0.5 * bench.samples.x, roles)  # of whatever else an explainer may state
     return Truth((height, width), {"signal": signal, "redundant": redundant}, information)
 
 
@@ -387,11 +388,14 @@ def _rows(bench: Bench) -> dict[str, Evidence]:
 
 
 class _Any(dict[str, Tensor]):
-    """Answers to every name with the same tensor."""
+    """Answers to every name: with the same tensor, but for those that it is given."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        super().__init__()
+    def __init__(self, tensor: Tensor, known: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(known or {})
         self.tensor = tensor
+
+    def __contains__(self, name: object) -> bool:
+        return True
 
     def __missing__(self, name: str) -> Tensor:
         return self.tensor
