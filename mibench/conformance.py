@@ -10,7 +10,7 @@ import inspect
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from mibench.contract import (
     Explainer,
     Explanation,
     FittedExplainer,
+    Known,
     MapSpec,
     Metric,
     Samples,
@@ -129,6 +130,8 @@ def check(plugin: Method | Metric) -> list[Finding]:
         rules = METRIC_RULES
     elif isinstance(subject, Method):
         rules = WRAPPER_RULES
+    elif isinstance(subject, Known):
+        rules = KNOWN_RULES
     else:
         rules = METHOD_RULES | (FIT_RULES if isinstance(subject, FittedExplainer) else {})
     findings = [_ask(rule, ask, subject, bench) for bench in benches() for rule, ask in rules.items()]
@@ -186,6 +189,16 @@ def says_what_it_is(explainer: Explainer, _bench: Bench) -> None:
 def gives_the_maps_it_promises(explainer: Explainer, bench: Bench) -> None:
     """Every map it names, (B, H, W), finite, and negative only where it says so."""
     explanation = ready(explainer, bench).explain(bench.probe, bench.samples.x, bench.target, bench.seeds)
+    _look(explainer, bench, explanation)
+
+
+def shows_the_maps_it_promises(control: Known, bench: Bench) -> None:
+    """The same of a control that shows what is known."""
+    samples = bench.samples if bench.samples.mask is None else replace(bench.samples, truth=_truth(bench))
+    _look(control, bench, control.show(bench.probe, samples))
+
+
+def _look(explainer: Explainer, bench: Bench, explanation: Explanation) -> None:
     explanation = checked(explainer, bench.probe, explanation, COUNT)
     for spec in explainer.maps:
         each = explanation.maps[spec.name]
@@ -411,6 +424,10 @@ METHOD_RULES: Rules = {
     "heeds the seed and the class as it says": heeds_what_it_says,
     "leaves its input alone": leaves_its_input_alone,
     "cleans up after an error": cleans_up_after_an_error,
+}
+KNOWN_RULES: Rules = {
+    "says what it is": says_what_it_is,
+    "gives the maps it promises": shows_the_maps_it_promises,
 }
 FIT_RULES: Rules = {"fits once": fits_once}
 WRAPPER_RULES: Rules = {"keeps name and shape": keeps_name_and_shape}

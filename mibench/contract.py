@@ -11,7 +11,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, final
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -177,6 +177,22 @@ class FittedExplainer(Explainer):
     @abstractmethod
     def restore(self, probe: Probe, state: State) -> None:
         """Make ready to explain with what `fit` returned, in this process or another."""
+
+
+class Known(Explainer):
+    """A control that explains nothing and shows what is known of a task's own samples: a map as good as they come."""
+
+    control = True
+    seeded = False
+    of_class = False
+
+    @abstractmethod
+    def show(self, probe: Probe, samples: Samples) -> Explanation:
+        """What is known of these samples, or `Unsupported`."""
+
+    @final
+    def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
+        raise Unsupported("it shows what is known of a task's samples and explains nothing")
 
 
 class Wrapper(ABC):

@@ -11,7 +11,8 @@ import torch
 from small_networks import Functional, convolutional, explained, ready, some
 from torch import nn
 
-from mibench.contract import Explainer, Explanation, MapSpec
+from mibench.contract import Explainer, Explanation, Known, MapSpec, Samples, Unsupported
+from mibench.explaining import task_of
 from mibench.methods import (
     constant,
     deconvnet,
@@ -24,9 +25,14 @@ from mibench.methods import (
     inverted,
     occlusion,
     random,
+    region,
     saliency,
     smoothgrad,
+    truth,
 )
+from mibench.metrics.information import on_cells
+from mibench.scoring import scene_of
+from mibench.task import TaskSpec
 
 MODULES = [
     constant, deconvnet, gradcam, gradient_shap, guided_backprop, guided_gradcam, input_x_gradient,
@@ -131,3 +137,24 @@ def test_controls_are_not_ranked() -> None:
     assert inverted.Inverted.control
     assert explained(constant.Constant(), convolutional()).maps["map"].unique().tolist() == [1.0]
     assert not any(isinstance(module, nn.Dropout) for module in convolutional().model.modules())
+
+
+def test_what_is_known_is_shown_as_it_is_known() -> None:
+    spec = TaskSpec("planted", "planted", 8, 8)
+    task, scene = task_of(spec, "cpu", "fp32"), scene_of(spec, "cpu", "fp32", 0, 0)
+    shown = truth.Truth().show(task.probe, task.scoring)
+    assert task.scoring.truth is not None
+    for name, nats in shown.maps.items():
+        wanted = task.scoring.truth.information[name].flatten(1).double()
+        assert torch.allclose(on_cells(scene, nats.double()), wanted, atol=1e-5), name
+    assert torch.equal(region.Region().show(task.probe, task.scoring).maps["map"].bool(), task.scoring.mask)
+
+
+@pytest.mark.parametrize("control", [truth.Truth(), region.Region()], ids=lambda control: control.name)
+def test_where_nothing_is_known_nothing_is_shown_and_nothing_is_explained(control: Known) -> None:
+    probe = convolutional()
+    x, target, seeds = some(probe, 2)
+    with pytest.raises(Unsupported, match="nobody knows"):
+        control.show(probe, Samples(x, target, ("a", "b")))
+    with pytest.raises(Unsupported, match="explains nothing"):
+        control.explain(probe, x, target, seeds)
