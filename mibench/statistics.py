@@ -4,24 +4,37 @@ A score of method m, seed s and sample i is read as mean_m + sample_mi + seed_ms
 the same for all methods. A method's few seeds are not, for three resampled seeds never leave their own range: their
 share of the error is estimated (2) and drawn together with the samples (1).
 
-    draw_m  = sum_i w_i y_m.i / n + b_m,     w ~ Multinomial(n, 1/n),     b_m ~ Normal(0, v_m)                      (1)
-    v_m     = max(0, variance of the S seeds' means - mean square of the rest / n) / S                             (2)
-    limit_q = mean + k (quantile of draw at Phi(a + (a + z_q) / (1 - a (a + z_q))) - mean),  a = skew / 6 sqrt(n)  (3)
-    z_ij    = Phi^-1(T_df(|mean_i - mean_j| / error_ij)),    p_ij = P(max |z*| over the pairs up to ij >= z_ij)     (4)
+    draw_m  = sum_i w_i y_m.i / n + b_m,     w ~ Multinomial(n, 1/n),     b_m ~ Normal(0, max(0, B - E))           (1)
+    A, B, E = variances of n samples' means / n, of S seeds' means / S, and mean square of the rest / (n S)        (2)
+    V       = max(0, A - E) + B,     1 / df = (1 - B / V) / (n - 1) + (B / V) / (S - 1)                            (3)
+    limit_q = mean + k (quantile of draw at Phi(a + (a + z_q) / (1 - a (a + z_q))) - mean),  a = skew / 6 sqrt(n)  (4)
+    z_ij    = Phi^-1(T_df(|mean_i - mean_j| / sqrt V_ij)),    p_ij = P(max |z*| over the pairs up to ij >= z_ij)   (5)
 
-(3) is the BCa interval with a mean's own bias and acceleration (Efron 1987), stretched by k to Student's width where
-n is small (Hesterberg 2015). (4) is the step-down maximum test of Romano and Wolf (2005), which is Holm's with the
-bootstrap in the place of Bonferroni: 95 % of tables have no false separation at all. Under FEW samples, too few to
-resample a maximum, it is Holm's. Rank intervals follow from it (Mogstad, Romano, Shaikh and Wilhelm 2024), and so do
-tie groups. Scores come oriented: higher is better. Simulated at 64 samples, 95 % intervals hold the mean in 94.5 to
-95.5 % of draws; with three seeds that differ by more than the samples' error, in 91.5 %: run more seeds there.
+(3) is how wide an interval is. A mean's variance is sample / n + seed / S + rest / (n S), where A expects the first and
+the last, B the last two, E the last. So V is unbiased, and B is what knows only S - 1 degrees of freedom: B, not B - E.
+Cutting off B - E at zero would take a small B, which is luck, for no seeds' share and many degrees of freedom. With
+Satterthwaite's squared shares, df is right for shares that are known; these come from the same few seeds, and a share
+that came out small makes V small and df large at once. Unsquared, df is the harmonic mean by share: no more than his,
+the same where one part is all. In a difference, V adds the two methods' parts, and S - 1 becomes Welch's df of both B.
+
+Simulated with normal, skewed and bounded scores, 32 and 64 samples, a rest of 0.05, 0.25 and 1 of the samples' variance
+and 0, 10, 50 and 90 % of V from the seeds, 4000 draws each, 95 % intervals hold the mean in 94.1 to 96.9 % of draws
+with three seeds, in 94.0 to 96.4 % with five; less only where a bound bends seeds at 90 %: 92.3 and 92.7 % at worst.
+Two seeds are too few: 93.2 to 96.9 %, but 90.0 to 91.8 % at 90 %. B - E cut off and squared shares gave three seeds 88
+to 93 % there.
+
+(4) is the BCa interval with a mean's own bias and acceleration (Efron 1987), stretched by k to Student's width (3)
+(Hesterberg 2015). (5) is the step-down maximum test of Romano and Wolf (2005), which is Holm's with the bootstrap in
+the place of Bonferroni: 95 % of tables have no false separation at all. Under FEW samples, too few to resample a
+maximum, it is Holm's. Rank intervals follow from it (Mogstad, Romano, Shaikh and Wilhelm 2024), and so do tie groups.
+Scores come oriented: higher is better.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import networkx as nx
@@ -65,13 +78,16 @@ class Bootstrap:
     error: Array  # (M, M) covariance of the means that comes from the samples
     third: Array  # (M,) third central moment of the means
     samples: int
-    seeded: Array  # (M,) variance v_m of the means that comes from the seeds
-    seeds: Array  # (M,) how many
-    draws: Array  # (B, M)
+    between: Array  # (M,) B of (2)
+    rest: Array  # (M,) E of (2)
+    freedom: Array  # (M,) degrees of freedom of B; none where one seed ran
+    seeded: Array  # (M,) what the seeds add to the variance of the draws
+    draws: Array  # (draws, M)
 
     def __getitem__(self, methods: Sequence[int]) -> Bootstrap:
-        parts = self.mean[methods], self.error[np.ix_(methods, methods)], self.third[methods]
-        return Bootstrap(*parts, self.samples, self.seeded[methods], self.seeds[methods], self.draws[:, methods])
+        each = ("mean", "third", "between", "rest", "freedom", "seeded")
+        error, draws = self.error[np.ix_(methods, methods)], self.draws[:, methods]
+        return replace(self, error=error, draws=draws, **{name: getattr(self, name)[methods] for name in each})
 
 
 def bootstrap(scores: Array, weights: Counts, rng: np.random.Generator) -> Bootstrap:
@@ -80,13 +96,15 @@ def bootstrap(scores: Array, weights: Counts, rng: np.random.Generator) -> Boots
     mean, n = averaged.mean(1), averaged.shape[1]
     centred = averaged - mean[:, None]
     ran = np.asarray(np.isfinite(scores).all(2))  # (M, S)
-    seeded = np.array([_seed_variance(one[seeds]) for one, seeds in zip(scores, ran, strict=True)])  # (M,)
+    parts = [_seed_variances(one[seeds]) for one, seeds in zip(scores, ran, strict=True)]
+    between, rest = np.array(parts).reshape(-1, 2).T  # (M,) each
+    seeded = np.maximum(0, between - rest)
     totals = weights.sum(1, keepdims=True, dtype=float)  # (B, 1), zero where a small subset was never drawn
     blocks = np.array_split(weights, max(1, weights.size >> 22))
     moved = np.concatenate([block.astype(float) @ centred.T for block in blocks]) / np.maximum(totals, 1)  # (B, M)
     noise = rng.standard_normal(moved.shape) * np.sqrt(seeded)
     error, third = centred @ centred.T / max(n - 1, 1) / n, (centred**3).mean(1) / n**2
-    return Bootstrap(mean, error, third, n, seeded, ran.sum(1).astype(float), mean + moved + noise)
+    return Bootstrap(mean, error, third, n, between, rest, ran.sum(1) - 1.0, seeded, mean + moved + noise)
 
 
 def pool(boots: Sequence[Bootstrap]) -> Bootstrap:
@@ -97,29 +115,37 @@ def pool(boots: Sequence[Bootstrap]) -> Bootstrap:
         np.sum([boot.error for boot in boots], axis=0) / tasks**2,
         np.sum([boot.third for boot in boots], axis=0) / tasks**3,
         min(boot.samples for boot in boots),  # as few as make the intervals safe
+        np.sum([boot.between for boot in boots], axis=0) / tasks**2,
+        np.sum([boot.rest for boot in boots], axis=0) / tasks**2,
+        _freedom(*((boot.between, boot.freedom) for boot in boots)),
         np.sum([boot.seeded for boot in boots], axis=0) / tasks**2,
-        np.sum([boot.seeds - 1 for boot in boots], axis=0) + 1,
         np.mean([boot.draws for boot in boots], axis=0),
     )
 
 
-def _seed_variance(scores: Array) -> float:
-    """The seeds' share of the variance of the mean of (S, n) scores (2)."""
+def _seed_variances(scores: Array) -> tuple[float, float]:
+    """B and E of the (S, n) scores of one method (2)."""
     seeds, n = scores.shape
     if seeds < 2:
-        return 0.0
+        return 0.0, 0.0
     means = scores.mean(1, keepdims=True)  # (S, 1)
     rest = scores - means - scores.mean(0) + scores.mean()  # (S, n)
-    within = float((rest**2).sum()) / ((seeds - 1) * max(n - 1, 1))
-    between = float(means.var(ddof=1))
-    return max(0.0, float(between - within / n)) / int(seeds)
+    square = float((rest**2).sum()) / ((seeds - 1) * max(n - 1, 1))
+    return float(means.var(ddof=1)) / seeds, square / (n * seeds)
 
 
 def _freedom(*parts: tuple[Array, Array]) -> Array:
-    """Degrees of freedom of a sum of estimated variances, each with its own (Satterthwaite 1946)."""
-    below = sum((variance**2 / np.maximum(freedom, 1) for variance, freedom in parts), np.zeros(1))
+    """Degrees of freedom of a sum of variances, each with its own; both sums of squares without bias (Welch 1947)."""
     whole = sum((variance for variance, _ in parts), np.zeros(1)) ** 2
-    return _ratio(whole, below, np.inf)
+    return _ratio(whole, sum((variance**2 / (freedom + 2) for variance, freedom in parts), np.zeros(1)), np.inf) - 2
+
+
+def _width(sampled: Array, rest: Array, n: int, *seeds: tuple[Array, Array]) -> tuple[Array, Array]:
+    """V and its degrees of freedom (3), given every B and its own degrees of freedom."""
+    between = sum((variance for variance, _ in seeds), np.zeros(1))
+    variance = np.maximum(sampled - rest, 0) + between
+    share = _ratio(between, variance)
+    return variance, 1 / ((1 - share) / (n - 1) + share / _freedom(*seeds))
 
 
 def _ratio(above: Array, below: Array, otherwise: float = 0.0) -> Array:
@@ -127,16 +153,15 @@ def _ratio(above: Array, below: Array, otherwise: float = 0.0) -> Array:
 
 
 def intervals(boot: Bootstrap, level: float = LEVEL) -> tuple[Array, Array]:
-    """Lower and upper limits of the means (3); NaN where a single sample cannot tell."""
+    """Lower and upper limits of the means (4); NaN where a single sample cannot tell."""
     n, sampled = boot.samples, boot.error.diagonal()
     if n < 2:
         return np.full(len(boot.mean), np.nan), np.full(len(boot.mean), np.nan)
-    variance = sampled + boot.seeded
-    a = _ratio(boot.third, variance**1.5) / 6
+    variance, freedom = _width(sampled, boot.rest, n, (boot.between, boot.freedom))
+    drawn = sampled * (n - 1) / n + boot.seeded  # what resampling n of n leaves
+    a = _ratio(boot.third, (sampled + boot.seeded) ** 1.5) / 6
     tail = float(ndtri((1 + level) / 2))
-    freedom = _freedom((sampled, np.full(len(sampled), n - 1.0)), (boot.seeded, boot.seeds - 1))
-    narrowed = _ratio(sampled * (n - 1) / n + boot.seeded, variance, 1.0)  # what resampling n of n leaves
-    stretch = stdtrit(freedom, (1 + level) / 2) / tail / np.sqrt(narrowed)
+    stretch = stdtrit(freedom, (1 + level) / 2) / tail * np.sqrt(_ratio(variance, drawn, 1.0))
     ordered = np.sort(boot.draws, axis=0)
     low, high = (_quantile(ordered, ndtr(a + (a + z) / (1 - a * (a + z)))) for z in (-tail, tail))
     return boot.mean + stretch * (low - boot.mean), boot.mean + stretch * (high - boot.mean)
@@ -189,7 +214,7 @@ def _letter(index: int) -> str:
 
 
 def pairs(boot: Bootstrap, level: float = LEVEL) -> Pairs:
-    """Tell every two methods apart, or say that they tie (4)."""
+    """Tell every two methods apart, or say that they tie (5)."""
     methods, n = len(boot.mean), boot.samples
     i, j = np.triu_indices(methods, 1)  # (P,)
     difference = boot.mean[i] - boot.mean[j]
@@ -202,10 +227,10 @@ def pairs(boot: Bootstrap, level: float = LEVEL) -> Pairs:
     z_drawn *= _ratio(np.ones(len(i)), np.sqrt(sampled * (n - 1) / n + seeded))
     z = np.zeros(len(i))
     if n > 1:
-        student = np.where(difference == 0, 0.0, _ratio(np.abs(difference), np.sqrt(sampled + seeded), np.inf))
-        seeds = boot.seeds - 1
-        own = (boot.seeded[i], seeds[i]), (boot.seeded[j], seeds[j])
-        z = -ndtri(stdtr(_freedom((sampled, np.full(len(i), n - 1.0)), *own), -student))
+        parts = ((boot.between[k], boot.freedom[k]) for k in (i, j))
+        variance, freedom = _width(sampled, boot.rest[i] + boot.rest[j], n, *parts)
+        student = np.where(difference == 0, 0.0, _ratio(np.abs(difference), np.sqrt(variance), np.inf))
+        z = -ndtri(stdtr(freedom, -student))
     p = step_down(z, z_drawn) if n >= FEW else holm(2 * ndtr(-z))
     strict = float(np.quantile(z_drawn.max(1), level)) if len(i) else 0.0
     needed = samples_needed(np.abs(difference), sampled * n, seeded, strict)
@@ -220,7 +245,7 @@ def _square(values: Array, methods: int, diagonal: float, mirrored: int = 1) -> 
 
 
 def step_down(z: Array, drawn: Array) -> Array:
-    """Adjusted p values of (P,) statistics, given (B, P) joint draws of them where nothing differs (4)."""
+    """Adjusted p values of (P,) statistics, given (B, P) joint draws of them where nothing differs (5)."""
     order = np.argsort(z, kind="stable")
     largest = np.maximum.accumulate(drawn[:, order], axis=1)  # over the pairs up to this one
     p = (1 + (largest >= z[order]).sum(0)) / (len(drawn) + 1)
