@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mibench import maps, registry
-from mibench.contract import Metric
+from mibench.contract import MapSpec, Metric
 from mibench.gates import gates
 from mibench.jobs import TRAINED, UNPREPARED
 from mibench.leaderboard.results import CELLS, COSTS, SCORES, MethodCard, MetricCard, Results, Sample, TaskCard
@@ -28,12 +28,17 @@ WORST = ("ok", "skipped", "nan", "failed", "timeout", "oom", "crash", "missing")
 def cards(suite: Suite) -> dict[str, Any]:
     """What run.json says of a suite's rows and metrics, so that a report needs no plug-in."""
     methods = [
-        MethodCard(row, _title(method, spec.name), method.control, spec.unit, spec.signed, method.explainer.paper)
-        for method in suite.chosen_methods()
-        for row, spec in method.rows.items()
+        _method_card(row, method, spec) for method in suite.chosen_methods() for row, spec in method.rows.items()
     ]
     metrics = [metric_card(metric) for metric in suite.chosen_metrics()]
     return {"methods": [asdict(card) for card in methods], "metrics": [asdict(card) for card in metrics]}
+
+
+def _method_card(row: str, method: registry.Method, spec: MapSpec) -> MethodCard:
+    """What an explainer says of one of its rows."""
+    said = method.explainer
+    facts = (method.control, spec.unit, spec.signed, said.paper, said.of_class, said.seeded)
+    return MethodCard(row, _title(method, spec.name), *facts)
 
 
 def metric_card(metric: Metric) -> MetricCard:
@@ -256,15 +261,15 @@ def shelve(run: Path, folder: Path) -> list[Path]:
 
     with Store(run) as store:
         name, identity = store.about()["suite"]["name"], identity_of(store)
-    for ending in ("csv", "html"):
-        boards.put(folder / f"{name}.{ending}", (run / f"leaderboard.{ending}").read_text("utf-8"))
+    for ending in boards.ENDINGS:
+        boards.put(folder / f"{name}{ending}", (run / f"leaderboard{ending}").read_text("utf-8"))
     boards.index(folder)
     return [*_beside(folder, name, identity), folder / "index.html"]
 
 
 def _beside(folder: Path, name: str, identity: Mapping[str, str]) -> list[Path]:
     """Write what a later run must share with a board to be compared with it; the board's files."""
-    from mibench.leaderboard.publish import put
+    from mibench.leaderboard.publish import ENDINGS, put
 
     put(folder / f"{name}.json", json.dumps(identity, indent=1, sort_keys=True) + "\n")
-    return [folder / f"{name}.{ending}" for ending in ("csv", "html", "json")]
+    return [folder / f"{name}{ending}" for ending in (*ENDINGS, ".json")]

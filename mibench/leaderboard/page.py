@@ -16,8 +16,9 @@ from mibench.leaderboard.cells import Cell, Column, Table, heads, number, rank_c
 from mibench.leaderboard.panels import Panel
 from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
 from mibench.leaderboard.results import COSTS
-from mibench.leaderboard.standings import Agreement, Standings, agreements, flips, over_tasks, standings
+from mibench.leaderboard.standings import Agreement, Standings, flips, over_tasks, standings
 from mibench.leaderboard.tables import Board, Task
+from mibench.statistics import LEVEL
 
 LOST = ("failed", "timeout", "crash", "oom", "nan", "skipped", "missing")
 
@@ -29,6 +30,8 @@ def to_html(board: Board) -> str:
     return template("page.html").render(
         suite=results.suite,
         summary=_summary(board),
+        brief=[*_brief(board)],
+        marks={card.name: card.marks for card in results.methods},
         facts=results.facts,
         published_in=results.published_in,
         standings_note=_note(overall),
@@ -69,6 +72,24 @@ def _summary(board: Board) -> str:
     )
 
 
+def _brief(board: Board) -> Iterator[dict[str, Any]]:
+    """What the tables say of each task: who shares the first place, which metrics are blind, who is not ranked."""
+    controls = {card.name for card in board.results.methods if card.control}
+    for task, panels in board.panels.items():
+        first, ranked = [], set[str]()
+        for family in _families(board):
+            places = standings({task: _of(panels, family)}).places
+            ranked |= {place.method for place in places}
+            if places:
+                leading = [place.method for place in places if place.rank_low == 1]
+                first.append((family, leading, len(places)))
+        without: dict[str, list[str]] = {}
+        for method in sorted({row.method for panel in panels for row in panel.rows} - controls - ranked):
+            without.setdefault(_why(panels, method), []).append(method)
+        blind = [(panel.card.name, panel.blind) for panel in panels if panel.blind]
+        yield {"title": _title(board, task), "first": first, "blind": blind, "without": without}
+
+
 def _note(overall: Standings) -> str:
     """What the overall mean rank counts, and whom it leaves out."""
     counted = f"Mean rank over all {overall.panels} pairs of task and metric that count, and within each family."
@@ -104,18 +125,17 @@ def _overview(board: Board, overall: Standings) -> Table:
     return table(columns, {"": ranked, "not ranked by every metric that counts": left})
 
 
-def _across(board: Board) -> Iterator[str]:
+def _across(board: Board) -> Iterator[dict[str, Any]]:
     """Friedman's test over tasks, where there are enough of them."""
     for family in _families(board):
         methods, verdict = over_tasks([standings({task: _of(panels, family)}) for task, panels in board.panels.items()])
         if verdict:
-            pairs = [(methods[i], methods[j]) for i, j in np.argwhere(np.triu(verdict.wilcoxon <= 0.05, 1)).tolist()]
-            told = ", ".join(f"{one} and {other}" for one, other in pairs) or "no two rows"
-            least = float(np.min(verdict.nemenyi))
-            yield (
-                f"Across tasks, {family}: Friedman p = {verdict.friedman:.2g}, least Nemenyi p = {least:.2g}; "
-                f"told apart by Wilcoxon's test with Holm's adjustment: {told}."
-            )
+            apart = np.triu(np.minimum(verdict.wilcoxon, verdict.nemenyi) <= 1 - LEVEL, 1)
+            pairs = [
+                (methods[i], methods[j], float(verdict.nemenyi[i, j]), float(verdict.wilcoxon[i, j]))
+                for i, j in np.argwhere(apart).tolist()
+            ]
+            yield {"family": family, "friedman": verdict.friedman, "pairs": sorted(pairs, key=lambda pair: pair[2:])}
 
 
 def _pictures(board: Board) -> Iterator[dict[str, Any]]:
@@ -137,7 +157,7 @@ def _pictures(board: Board) -> Iterator[dict[str, Any]]:
 def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
     """All that the page shows of one task."""
     panels = board.panels[task]
-    agreed = list(agreements(panels))
+    agreed = board.agreements[task]
     facts = next((card.facts for card in board.results.tasks if (card.data, card.model) == task), {})
     return {
         "id": name,
@@ -150,7 +170,7 @@ def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
         "published": _published(board, task),
         "agreements": agreed,
         "matrix": _matrix(agreed),
-        "variants": [pair for pair in agreed if pair.left.partition("[")[0] == pair.right.partition("[")[0]],
+        "variants": [pair for pair in agreed if pair.variants],
         "flips": [*flips(panels)],
         **_gallery(board, task, name),
     }

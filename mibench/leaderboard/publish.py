@@ -1,4 +1,4 @@
-"""Boards on disk: NAME.csv and NAME.html for a run, and index.html for a folder of them."""
+"""Boards on disk: NAME.csv, NAME-agreement.csv and NAME.html for a run, and index.html for a folder of them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import pandas as pd
 from mibench.errors import RecordError
 from mibench.leaderboard.page import LOST, template, to_html
 from mibench.leaderboard.results import Results
-from mibench.leaderboard.tables import COLUMNS, Board, board, to_csv
+from mibench.leaderboard.tables import COLUMNS, Board, board, to_agreement_csv, to_csv
 
+ENDINGS = (".csv", "-agreement.csv", ".html")
 MADE = "mibench:"  # how the names of a page's own facts begin
 
 
 def write(results: Results, folder: Path, name: str = "leaderboard") -> Board:
     """Write a run's table and page into a folder."""
     made = board(results)
-    put(folder / f"{name}.csv", to_csv(made))
-    put(folder / f"{name}.html", to_html(made))
+    for ending, text in zip(ENDINGS, (to_csv(made), to_agreement_csv(made), to_html(made)), strict=True):
+        put(folder / f"{name}{ending}", text)
     return made
 
 

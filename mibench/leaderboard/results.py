@@ -54,6 +54,13 @@ class MethodCard:
     unit: str = "none"
     signed: bool = False
     paper: str = ""
+    of_class: bool = True  # False: the same map whatever the class
+    seeded: bool = True  # False: one seed is run, for all give the same
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What a reader must know to compare the row with others."""
+        return ("of no class",) * (not self.of_class) + ("one seed",) * (not self.seeded)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
 from mibench.leaderboard.panels import Panel
 from mibench.statistics import (
@@ -131,6 +132,12 @@ class Agreement:
     high: float
     alike: int  # pairs of rows that both metrics surely put the same way round
     opposed: int  # and that they surely put opposite ways round
+    moved: tuple[tuple[str, int, int], ...]  # row, its rank on the left and on the right, where they differ
+
+    @property
+    def variants(self) -> bool:
+        """Whether both are one metric with other settings."""
+        return self.left.partition("[")[0] == self.right.partition("[")[0]
 
 
 def agreements(panels: Sequence[Panel]) -> Iterator[Agreement]:
@@ -149,13 +156,21 @@ def agreements(panels: Sequence[Panel]) -> Iterator[Agreement]:
             observed = float(tau(one, other))
             low, high = np.clip(around(observed, tau(one_drawn, other_drawn)), -1, 1)
             sure = _sure(shown[left], shown[right], common)
-            yield Agreement(shown[left].card.name, shown[right].card.name, observed, float(low), float(high), *sure)
+            names = shown[left].card.name, shown[right].card.name
+            yield Agreement(*names, observed, float(low), float(high), *sure, _moved(shown[left], shown[right], common))
 
 
 def _sure(left: Panel, right: Panel, methods: Sequence[str]) -> tuple[int, int]:
     """How many pairs of rows both metrics put surely the same way round, and how many surely the other way."""
     one, other = (_surely(panel, methods) for panel in (left, right))
     return int((one * other > 0).sum()) // 2, int((one * other < 0).sum()) // 2
+
+
+def _moved(left: Panel, right: Panel, methods: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
+    """The rows whose rank among these is another on the right, farthest first."""
+    one, other = (rankdata([-panel.mean(method) for method in methods], "min").tolist() for panel in (left, right))
+    moved = [(m, int(a), int(b)) for m, a, b in zip(methods, one, other, strict=True) if a != b]
+    return tuple(sorted(moved, key=lambda row: -abs(row[1] - row[2])))
 
 
 def _surely(panel: Panel, methods: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -11,6 +11,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 
 from mibench.leaderboard.panels import Panel, Referee, Row, judge, read, set_aside
 from mibench.leaderboard.results import COSTS, Results
+from mibench.leaderboard.standings import Agreement, agreements
 from mibench.statistics import generator, resamples
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -32,6 +34,11 @@ class Board:
     rows: tuple[Row, ...]  # sorted by data, model, method, metric
     panels: Mapping[Task, tuple[Panel, ...]]  # in the order of the metrics
     published: tuple[Row, ...] = ()  # what papers say, of tasks and metrics that are on the board
+
+    @cached_property
+    def agreements(self) -> Mapping[Task, tuple[Agreement, ...]]:
+        """How far every two metrics of each task agree."""
+        return {task: tuple(agreements(panels)) for task, panels in self.panels.items()}
 
     def on(self, task: Task) -> Iterator[Row]:
         """The rows of one task."""
@@ -139,6 +146,19 @@ def to_csv(board: Board) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows([_cell(value) for value in astuple(row)] for row in _sorted((*board.rows, *board.published)))
+    return text.getvalue()
+
+
+def to_agreement_csv(board: Board) -> str:
+    """Every two metrics of each task: how far they order the rows alike, and which rows change places."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("data", "model", *(field.name for field in fields(Agreement)), "variants"))
+    for task, pairs in board.agreements.items():
+        for pair in pairs:
+            *figures, moved = (getattr(pair, field.name) for field in fields(Agreement))
+            places = "; ".join(f"{method} {left} to {right}" for method, left, right in moved)
+            table.writerow((*task, *map(_cell, figures), places, "yes" if pair.variants else "no"))
     return text.getvalue()
 
 

@@ -19,6 +19,7 @@ from mibench.leaderboard.cells import number, places, scale
 from mibench.leaderboard.page import to_html
 from mibench.leaderboard.pictures import LARGEST, Point, heatmap, picture, tradeoff
 from mibench.leaderboard.publish import index, write
+from mibench.leaderboard.standings import standings
 from mibench.leaderboard.tables import board
 
 EVIL = '<script>alert("1")</script>'
@@ -97,6 +98,28 @@ def test_every_value_status_and_reason_is_on_the_page(page: str) -> None:
         if row.status in ("timeout", "crash", "skipped", "gated", "blind"):
             assert row.reason in text
     assert "pixel-flipping is blind here" in text
+
+
+def test_the_page_begins_with_what_its_tables_say(page: str) -> None:
+    brief = page.partition('<h2 id="brief">')[2].partition('<h2 id="standings">')[0]
+    made = board(made_up.whole())
+    for task, panels in made.panels.items():
+        some = [panel for panel in panels if panel.card.family == "localisation"]
+        places = standings({task: some}).places
+        first = ", ".join(place.method for place in places if place.rank_low == 1)
+        assert f"localisation: {first}" in brief
+        assert f"first place among {len(places)} ranked rows" in brief
+    assert "pixel-flipping is blind here" in brief
+    assert "Not ranked: nif (stopped after 600 s)." in brief
+
+
+def test_rows_of_no_class_and_of_one_seed_are_marked_and_others_are_not() -> None:
+    cards = made_up.whole().methods
+    plain, *others = cards
+    page = to_html(board(replace(made_up.whole(), methods=(replace(plain, of_class=False, seeded=False), *others))))
+    named = f'<span class="name">{plain.name}</span>'
+    assert f'{named} <span class="word">of no class</span> <span class="word">one seed</span>' in page
+    assert page.count("of no class") == page.count("one seed") == page.count(f"{named} <span")
 
 
 def test_tables_have_heads_for_columns_and_rows(page: str) -> None:
@@ -204,6 +227,7 @@ def test_boards_are_written_and_listed(tmp_path: Path) -> None:
     assert "mnist / cnn-m" in listed
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "index.html",
+        "made-up-agreement.csv",
         "made-up.csv",
         "made-up.html",
         "speed.csv",

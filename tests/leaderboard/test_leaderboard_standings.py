@@ -105,6 +105,9 @@ def test_agreement_is_kendalls_tau_of_the_means(whole: Board) -> None:
         means = [[panel.mean(method) for method in common] for panel in (left, right)]
         assert pair.tau == pytest.approx(kendalltau(*means).statistic)
         assert -1 <= pair.low <= pair.tau <= pair.high <= 1
+        ranks = [rankdata([-mean for mean in some], "min").tolist() for some in means]
+        moved = {(name, *places) for name, *places in zip(common, *ranks, strict=True) if places[0] != places[1]}
+        assert set(pair.moved) == moved
 
 
 def test_a_metric_turned_upside_down_opposes_and_flips_every_pair_that_is_surely_apart() -> None:
