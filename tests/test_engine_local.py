@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mibench.engines.base import Engine, answers
@@ -146,6 +146,7 @@ def test_known_outcomes_count_as_needs() -> None:
     assert found == {"score": ("ok", "work"), "bad score": ("timeout", "too slow")}
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # seconds tell of the machine's load
 @given(st.data())
 def test_every_cell_is_answered_once_and_after_all_that_it_needs(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 12))

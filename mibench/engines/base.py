@@ -20,9 +20,10 @@ IN_HAND = 2  # jobs handed over at once, per worker: enough to keep it busy, few
 
 
 class Engine(ABC):
-    """Somewhere to perform jobs. `submit` may be called until `pending` reaches `workers` times IN_HAND."""
+    """Somewhere to perform jobs. `submit` may be called until `pending` reaches `workers` times `in_hand`."""
 
     workers: int = 1
+    in_hand: int = IN_HAND
 
     @property
     def nodes(self) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ def each(engine: Engine, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
     """Perform jobs that need nothing of each other; each with what became of it, in the order of their end."""
     waiting = deque(jobs)
     while waiting or engine.pending:
-        while waiting and engine.pending < engine.workers * IN_HAND:
+        while waiting and engine.pending < engine.workers * engine.in_hand:
             engine.submit(waiting.popleft())
         yield from engine.collect()
 
@@ -77,7 +78,7 @@ def answers(
     hungry: deque[Job] = deque()  # lost for want of memory: each is tried once more when nothing else runs
     while schedule.busy or hungry or engine.pending:
         yield from schedule.failed()
-        while schedule.ready and engine.pending < (1 if alone else engine.workers * IN_HAND):
+        while schedule.ready and engine.pending < (1 if alone else engine.workers * engine.in_hand):
             engine.submit(schedule.ready.popleft())
         last_try = bool(hungry) and not engine.pending
         if last_try:

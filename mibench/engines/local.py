@@ -40,8 +40,12 @@ class LocalEngine(Engine):
         self._futures[id(future)] = job, future
         future.add_done_callback(lambda done: self._came_back.put((job, done)))
 
-    def collect(self) -> list[tuple[Job, Any]]:
-        came_back = [self._came_back.get()]
+    def collect(self, within: float | None = None) -> list[tuple[Job, Any]]:
+        """Wait, but no longer than `within` seconds if there are any, until something came back."""
+        try:
+            came_back = [self._came_back.get(timeout=within)]
+        except queue.Empty:
+            return []
         while not self._came_back.empty():
             came_back.append(self._came_back.get())
         return [(job, _answer(self._futures.pop(id(future))[1])) for job, future in came_back]

@@ -10,8 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import glob
+import importlib
+import importlib.metadata
 import logging
+import math
 import os
+import pkgutil
+import platform
 import re
 import shutil
 import socket
@@ -20,11 +27,13 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mibench import environment, fingerprint, maps
+import numpy as np
+
+from mibench import environment, fingerprint, maps, registry
 from mibench.engines.base import Engine, Perform
 from mibench.engines.forkserver import ONE_THREAD
 from mibench.engines.local import LocalEngine
@@ -33,27 +42,36 @@ from mibench.jobs import Job, Loss
 
 TRIES = 3  # nodes that a job may lose before it counts as lost itself
 PATIENCE = 120.0  # seconds in which a worker must have started, and a stopped one must have said so
+MOMENT = 0.2  # seconds in which a worker may begin the jobs that it was handed at once …
+MOST = 32  # … which are at most so many
 NETWORKS = "cache/models"  # where trained networks are in a worker's folder
-PLAIN = re.compile(r"(maps|logs|cache/models)/[\w.=-]+")  # the files that may come back
+PARTS = ("maps", "logs", NETWORKS)
+PLAIN = re.compile(rf"({'|'.join(PARTS)})/[\w=-][\w.=-]*", re.ASCII)  # the files that may come back
+SOFTWARE = ("python", "mibench", "torch", "numpy", "code")  # what a node must have as the driver has it
+KEPT = 100 << 20  # bytes of files that stay in the object store for later jobs
 STORE = 200 << 20  # bytes of the object store of a cluster that is started here; what is more goes to disk
 
 
 class RayEngine(Engine):
-    """Workers on the nodes of a cluster; the driver hands each of them one job at a time."""
+    """Workers on the nodes of a cluster. Each is handed one job, or several as long as its jobs are brief."""
+
+    in_hand = 2 * MOST
 
     def __init__(self, perform: Perform, workers: int, address: str = "", *, gpu: bool = False) -> None:
         self._ray = _imported()
         self._own = _connect(self._ray, workers, address)
         self._perform, self._gpu = perform, gpu
         self._waiting: deque[Job] = deque()
-        self._lost: dict[str, int] = {}  # how many nodes each job has lost, by its log's name
+        self._lost: dict[str, int] = {}  # jobs that were lost with a worker, and how many nodes each: they go alone
         self._stillborn = 0  # workers that were lost before they had started
-        self._sent: dict[Path, Any] = {}  # files of the driver that are in the object store
+        self._sent: dict[Path, tuple[Any, int]] = {}  # files of the driver in the object store, and their sizes
+        self._size = 0  # of them together
+        self._networks: dict[str, Path] | None = None  # all that the driver has; None: look
         self._workers: list[_Worker] = []
         try:
             self.workers = _size(self._ray, workers, gpu)
             self._workers = [self._start() for _ in range(self.workers)]
-            self._check()
+            self._gather()
         except BaseException:
             self.close(at_once=True)
             raise
@@ -75,7 +93,6 @@ class RayEngine(Engine):
 
     def submit(self, job: Job) -> None:
         self._waiting.append(job)
-        self._hand_out()
 
     def collect(self) -> list[tuple[Job, Any]]:
         came_back: list[tuple[Job, Any]] = []
@@ -84,14 +101,16 @@ class RayEngine(Engine):
             working = {worker.answer: worker for worker in self._workers if worker.answer is not None}
             done, _ = self._ray.wait(list(working), timeout=1.0)
             came_back += [each for answer in done for each in self._take(working[answer])]
-            late = [worker for worker in self._workers if worker.job and time.monotonic() > worker.deadline]
+            late = [worker for worker in self._workers if worker.jobs and time.monotonic() > worker.deadline]
             came_back += [each for worker in late for each in self._give_up(worker)]
+        self._hand_out()
         return came_back
 
     def close(self, *, at_once: bool) -> None:
+        with contextlib.suppress(Exception):  # a worker whose node is gone has nothing to clean
+            leaving = [worker.actor.leave.remote(at_once) for worker in self._workers]
+            self._ray.wait(leaving, num_returns=len(leaving), timeout=5)
         for worker in self._workers:
-            with contextlib.suppress(Exception):  # a worker whose node is gone has nothing to clean
-                self._ray.get(worker.actor.leave.remote(at_once), timeout=5)
             with contextlib.suppress(Exception):
                 self._ray.kill(worker.actor)
         self._workers = []
@@ -102,101 +121,166 @@ class RayEngine(Engine):
 
     @property
     def pending(self) -> int:
-        return len(self._waiting) + len(self.running)
+        return len(self._waiting) + sum(len(worker.jobs) for worker in self._workers)
 
     @property
     def running(self) -> Sequence[Job]:
-        return [worker.job for worker in self._workers if worker.job]
+        return [worker.jobs[0] for worker in self._workers if worker.jobs]
 
     def _start(self) -> _Worker:
         """A new worker wherever there is room; it answers first when it has started."""
         options = {"num_cpus": 1, "num_gpus": int(self._gpu), "max_restarts": 0, "scheduling_strategy": "SPREAD"}
         path = os.pathsep.join(dict.fromkeys(each or os.getcwd() for each in sys.path))
         variables = ONE_THREAD | {"PYTHONPATH": path}
-        actor = self._ray.remote(_Hand).options(**options, runtime_env={"env_vars": variables}).remote(self._perform)
-        return _Worker(actor, actor.about.remote(), time.monotonic() + PATIENCE)
+        hand = self._ray.remote(_Hand).options(**options, max_concurrency=2, runtime_env={"env_vars": variables})
+        actor = hand.remote(self._perform)
+        return _Worker(actor, actor.about.remote())
 
-    def _check(self) -> None:
-        """Wait until every worker has started, with the code and the torch that the driver has."""
-        mine = _about()
-        for worker in self._workers:
+    def _gather(self) -> None:
+        """Wait until the workers have started; those that find no room in time may come later."""
+        starting = {worker.answer: worker for worker in self._workers}
+        started, _ = self._ray.wait(list(starting), num_returns=len(starting), timeout=PATIENCE)
+        if not started:
+            what = "one CPU and one GPU" if self._gpu else "one CPU"
+            raise UsageError(
+                f"the cluster has no room for a worker ({what}) after {PATIENCE:.0f} s: others have it all"
+            )
+        for answer in started:
             try:
-                found = self._ray.get(worker.answer, timeout=PATIENCE)
-            except self._ray.exceptions.GetTimeoutError as error:
-                raise UsageError(
-                    f"the cluster has no room for {self.workers} workers after {PATIENCE:.0f} s: give fewer --jobs"
-                ) from error
+                self._welcome(starting[answer], self._ray.get(answer))
             except self._ray.exceptions.RayError as error:
                 raise UsageError(f"a worker could not start on the cluster: {_line(error)}") from error
-            self._began(worker, found)
-            differs = [f"{name} {found[name]} there, {mine[name]} here" for name in mine if mine[name] != found[name]]
-            if differs:
-                raise UsageError(f"node {found['name']} has other software ({'; '.join(differs)}): install the same")
 
-    def _began(self, worker: _Worker, about: Mapping[str, str]) -> None:
-        worker.answer, worker.node, worker.name = None, about["node"], about["name"]
+    def _welcome(self, worker: _Worker, found: Mapping[str, str]) -> None:
+        """A worker has started: it must have the driver's code and libraries."""
+        mine = _about()
+        differs = [f"{name} {found[name]} there, {mine[name]} here" for name in SOFTWARE if mine[name] != found[name]]
+        if differs:
+            raise UsageError(f"node {found['name']} has other software ({'; '.join(differs)}): install the same there")
+        worker.answer, worker.node, worker.name = None, found["node"], found["name"]
 
     def _hand_out(self) -> None:
-        """Give a job to every worker that has none; networks are learned one at a time, so that all have the same."""
+        """Give jobs to every worker that has none."""
         for worker in self._workers:
-            learning = any(job.stage == "prepare" for job in self.running)
-            if worker.answer is not None or not self._waiting or (learning and self._waiting[0].stage == "prepare"):
-                continue
-            worker.job = job = self._waiting.popleft()
-            files = {name: self._object(file) for name, file in _needs(job).items() if file.exists()}
-            worker.deadline = time.monotonic() + (job.seconds + PATIENCE if job.seconds else float("inf"))
-            worker.answer = worker.actor.perform.remote(job, files)
+            if worker.answer is None and (jobs := self._next(worker)):
+                networks = {name: file for name, file in self._trained().items() if name not in worker.networks}
+                worker.networks |= networks.keys()
+                work = [(job, self._objects(_needs(job))) for job in jobs]
+                self._ask(worker, jobs, worker.actor.perform.remote(work, self._objects(networks)))
+
+    def _next(self, worker: _Worker) -> list[Job]:
+        """Jobs for one worker; networks are learned one at a time, so that all workers have the same."""
+        fair = math.ceil(len(self._waiting) / self.workers)
+        learning = any(job.stage == "prepare" for job in self.running)
+        jobs: list[Job] = []
+        while self._waiting and len(jobs) < min(worker.grasp, fair):
+            alone = self._waiting[0].stage == "prepare" or self._waiting[0].log in self._lost
+            if alone and (jobs or (learning and self._waiting[0].stage == "prepare")):
+                break
+            jobs.append(self._waiting.popleft())
+            if alone:
+                break
+        return jobs
+
+    def _ask(self, worker: _Worker, jobs: list[Job], answer: Any) -> None:
+        seconds = sum(job.seconds or math.inf for job in jobs)
+        worker.jobs, worker.answer, worker.deadline = jobs, answer, time.monotonic() + seconds + PATIENCE
+
+    def _trained(self) -> Mapping[str, Path]:
+        """The driver's networks: every worker gets them once, before its first job or when another has learned one."""
+        if self._networks is None:
+            found = sorted((environment.cache_folder() / "models").glob("[!.]*.safetensors"))
+            self._networks = {f"{NETWORKS}/{file.name}": file for file in found}
+        return self._networks
+
+    def _objects(self, files: Mapping[str, Path]) -> dict[str, Any]:
+        """Files of the driver as objects of the cluster; the latest are kept there for the jobs that follow."""
+        objects = {name: self._object(file) for name, file in files.items() if file.exists()}
+        while self._size > KEPT:
+            self._size -= self._sent.pop(next(iter(self._sent)))[1]
+        return objects
 
     def _object(self, file: Path) -> Any:
-        """A file of the driver as an object of the cluster, put there once."""
         if file not in self._sent:
-            self._sent[file] = self._ray.put(file.read_bytes())
-        return self._sent[file]
+            content = np.fromfile(file, np.uint8)
+            try:
+                self._sent[file] = self._ray.put(content), len(content)
+            except self._ray.exceptions.RayError as error:
+                raise MibenchError(f"Ray's object store has no room for {file}: {_line(error)}") from error
+            self._size += len(content)
+        return self._sent[file][0]
 
     def _take(self, worker: _Worker) -> Iterator[tuple[Job, Any]]:
         """What a worker came back with, its files in their places; or how it was lost."""
-        job = worker.job
         try:
             found = self._ray.get(worker.answer)
         except self._ray.exceptions.RayError as error:
             yield from self._lose(worker, error)
             return
-        if job is None:  # a new worker has started
-            self._began(worker, found)
+        if not worker.jobs:  # a new worker has started
+            self._welcome(worker, found)
             return
-        worker.job = worker.answer = None
-        answer, files = found
+        done, running = found
+        jobs, rest = worker.jobs[: len(done)], worker.jobs[len(done) :]
+        worker.grasp = max(1, min(MOST, len(done) * (1 if rest else 2)))
+        worker.jobs, worker.answer = [], None
+        if running:
+            self._ask(worker, [rest.pop(0)], worker.actor.go_on.remote())
+        self._waiting.extendleft(reversed(rest))
+        for job, (answer, files) in zip(jobs, done, strict=True):
+            yield job, self._kept(worker, job, answer, files)
+
+    def _kept(self, worker: _Worker, job: Job, answer: Any, files: Mapping[str, Any]) -> Any:
+        """The answer of a job, when its files are in their places."""
         if isinstance(answer, MibenchError):
             raise answer
         _keep(files, Path(job.setting.folder))
+        if job.stage == "prepare":
+            self._networks = None
+            worker.networks |= {name for name in files if name.startswith(NETWORKS)}
         if job.stage == "cost" and not isinstance(answer, Loss):
             about = {"node": worker.name, "shared": self._shared()}
             answer = [replace(outcome, facts={**outcome.facts, **about}) for outcome in answer]
-        yield job, answer
+        return answer
 
     def _lose(self, worker: _Worker, error: Exception) -> Iterator[tuple[Job, Any]]:
-        """Replace a lost worker. Its job goes to another one if the node went with it, else it is lost."""
-        self._workers[self._workers.index(worker)] = self._start()
-        if worker.job is None:
+        """Replace a lost worker. Its jobs go to others, alone; one that was alone is lost, unless its node was, too."""
+        self._replace(worker)
+        if not worker.jobs:
             self._stillborn += 1
             if self._stillborn > TRIES * self.workers:
                 raise MibenchError(f"workers cannot start on the cluster: {_line(error)}") from error
             return
+        loss = self._loss(worker, error)
+        for job in reversed(worker.jobs):
+            self._lost[job.log] = lost = self._lost.get(job.log, 0) + (loss is None)
+            if lost >= TRIES:
+                yield job, Loss("crash", f"{lost} nodes were lost while they performed it")
+            elif loss and len(worker.jobs) == 1:
+                yield job, loss
+            else:
+                self._waiting.appendleft(job)
+
+    def _loss(self, worker: _Worker, error: Exception) -> Loss | None:
+        """What became of a worker's job; nothing where the whole node was lost, which is not the job's fault."""
+        if isinstance(error, self._ray.exceptions.RayTaskError):  # the worker lives, but could not do its part
+            return Loss("failed", f"on node {worker.name}: {_line(error.cause)}")
+        if isinstance(error, self._ray.exceptions.OutOfMemoryError):
+            return Loss("oom", "Ray ended the worker, for its node had hardly any memory left")
         if self._alive(worker.node):
-            yield worker.job, Loss("oom", "Ray lost the worker on a node that lives on, most likely for want of memory")
-            return
-        self._lost[worker.job.log] = lost = self._lost.get(worker.job.log, 0) + 1
-        if lost < TRIES:
-            self._waiting.appendleft(worker.job)
-        else:
-            yield worker.job, Loss("crash", f"{lost} nodes were lost while they performed it")
+            return Loss("oom", "Ray lost the worker on a node that lives on, most likely for want of memory")
+        return None
 
     def _give_up(self, worker: _Worker) -> Iterator[tuple[Job, Any]]:
         """End a worker that has not even said that its job took too long."""
+        self._replace(worker)
+        for job in worker.jobs:
+            yield job, Loss("timeout", "took longer than it may, and its worker did not answer")
+
+    def _replace(self, worker: _Worker) -> None:
+        """Start another worker for one that is of no more use."""
         self._ray.kill(worker.actor)
         self._workers[self._workers.index(worker)] = self._start()
-        if worker.job:
-            yield worker.job, Loss("timeout", "took longer than it may, and its worker did not answer")
 
     def _alive(self, node: str) -> bool:
         """Whether a node lives: asked of the node itself, for the cluster may not know yet."""
@@ -222,8 +306,10 @@ class _Worker:
 
     actor: Any
     answer: Any  # what it is asked; None while it is idle
-    deadline: float
-    job: Job | None = None
+    deadline: float = math.inf
+    jobs: list[Job] = field(default_factory=list)  # the first of them is being performed
+    grasp: int = 1  # how many jobs it is handed: twice as many as it did last, unless some came back undone
+    networks: set[str] = field(default_factory=set)  # those that it has
     node: str = ""
     name: str = ""
 
@@ -233,8 +319,8 @@ class _Hand:
 
     def __init__(self, perform: Perform) -> None:
         _sweep()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"mibench-{os.getpid()}-"))
-        for part in ("maps", "logs", NETWORKS):
+        self._folder = Path(tempfile.mkdtemp(prefix=f"mibench-{socket.gethostname()}-{os.getpid()}-"))
+        for part in PARTS:
             (self._folder / part).mkdir(parents=True)
         os.environ["MIBENCH_CACHE"] = str(self._folder / "cache")
         self._engine = LocalEngine(perform, 1)
@@ -245,65 +331,97 @@ class _Hand:
 
         return _about() | {"node": ray.get_runtime_context().get_node_id()}
 
-    def perform(self, job: Job, files: Mapping[str, Any]) -> tuple[Any, dict[str, bytes]]:
-        """What became of the job, and the files that it made."""
-        import ray
+    def perform(
+        self, work: Sequence[tuple[Job, Mapping[str, Any]]], networks: Mapping[str, Any]
+    ) -> tuple[list[tuple[Any, dict[str, Any]]], bool]:
+        """Perform jobs for a moment: what became of those that are done, and whether the next one is running."""
+        self._write(networks)
+        done: list[tuple[Any, dict[str, Any]]] = []
+        end = time.monotonic() + MOMENT
+        for job, files in work:
+            self._begin(job, files)
+            done += self._done(max(0.0, end - time.monotonic()))
+            if time.monotonic() > end:
+                break
+        return done, self._engine.pending > 0
 
-        wanted = [name for name in files if not (self._folder / name).exists()]
-        for name, content in zip(wanted, ray.get([files[name] for name in wanted]), strict=True):
-            (self._folder / name).write_bytes(content)
-        before = set(self._files())
-        self._engine.submit(replace(job, setting=replace(job.setting, folder=str(self._folder))))
-        try:
-            [(_, answer)] = self._engine.collect()
-        except MibenchError as error:
-            answer = error
-        made = {name: (self._folder / name).read_bytes() for name in self._files() if name not in before}
-        for name in self._files():
-            if not name.startswith(NETWORKS):  # a node's disk may be small
-                (self._folder / name).unlink()
-        return answer, made
+    def go_on(self) -> tuple[list[tuple[Any, dict[str, Any]]], bool]:
+        """Wait for the job that is running."""
+        return self._done(None), False
 
     def leave(self, at_once: bool) -> None:
         """Let the process go and leave nothing behind."""
         self._engine.close(at_once=at_once)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _files(self) -> list[str]:
-        parts = ("maps", "logs", NETWORKS)
-        found = [file for part in parts for file in (self._folder / part).iterdir() if not file.name.startswith(".")]
-        return [str(file.relative_to(self._folder)) for file in found]
+    def _begin(self, job: Job, files: Mapping[str, Any]) -> None:
+        self._write(files)
+        self._job, self._given = job, {*files, *(self._files(NETWORKS) if job.stage == "prepare" else ())}
+        self._engine.submit(replace(job, setting=replace(job.setting, folder=str(self._folder))))
+
+    def _done(self, within: float | None) -> list[tuple[Any, dict[str, Any]]]:
+        """What became of the job and the files that it made; nothing if it takes longer."""
+        try:
+            return [(answer, self._made(job)) for job, answer in self._engine.collect(within)]
+        except MibenchError as error:
+            return [(error, self._made(self._job))]
+
+    def _made(self, job: Job) -> dict[str, Any]:
+        """The files that a job made; its own and those that it was given go, for a node's disk may be small."""
+        parts = PARTS if job.stage == "prepare" else PARTS[:2]
+        mine = [name for name in self._files(*parts) if name not in self._given and not name.endswith(".part")]
+        made = {name: np.fromfile(self._folder / name, np.uint8) for name in mine}
+        for name in self._files(*PARTS[:2]):
+            (self._folder / name).unlink()
+        return made
+
+    def _files(self, *parts: str) -> list[str]:
+        found = [f"{part}/{name}" for part in parts for name in os.listdir(self._folder / part)]
+        return [name for name in found if "/." not in name]
+
+    def _write(self, files: Mapping[str, Any]) -> None:
+        import ray
+
+        for name, content in files.items():
+            ray.get(content).tofile(self._folder / name)
 
 
 def _nothing() -> None:
     """What a node is asked to see whether it lives."""
 
 
+@functools.cache
 def _about() -> dict[str, str]:
     """The name of this machine and the software that can change an answer."""
-    versions = {name: environment.version(name) for name in ("torch", "numpy")}
-    return {"name": socket.gethostname(), "code": fingerprint.sources(["mibench.work"])} | versions
+    packages = [importlib.import_module(f"mibench.{room}") for room in registry.ROOMS]
+    plugins = [f"{each.__name__}.{found.name}" for each in packages for found in pkgutil.iter_modules(each.__path__)]
+    points = [each for room in registry.ROOMS for each in importlib.metadata.entry_points(group=f"mibench.{room}")]
+    versions = {name: environment.version(name) for name in ("mibench", "torch", "numpy")}
+    return versions | {
+        "name": socket.gethostname(),
+        "python": platform.python_version(),
+        "code": fingerprint.sources(["mibench.work", *plugins, *(each.module for each in points)]),
+    }
 
 
 def _sweep() -> None:
     """Remove the folders of workers that were killed on this node."""
-    for folder in Path(tempfile.gettempdir()).glob("mibench-*-*"):
-        number = folder.name.split("-")[1]
+    start = f"mibench-{socket.gethostname()}-"
+    for folder in Path(tempfile.gettempdir()).glob(f"{glob.escape(start)}*-*"):
+        number = folder.name.removeprefix(start).partition("-")[0]
         if number.isdigit() and not Path(f"/proc/{number}").exists() and Path("/proc").exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _needs(job: Job) -> dict[str, Path]:
     """The driver's files that a job reads, by their names in a worker's folder."""
-    folder = Path(job.setting.folder)
     keys = [job.fit] if job.fit else []
     keys += [key for source in job.rows.values() for key in (*source.maps, *source.variants.values())]
-    networks = sorted((environment.cache_folder() / "models").glob("[!.]*.safetensors"))
-    files = {str(maps.path(Path(), key)): maps.path(folder, key) for key in dict.fromkeys(keys)}
-    return files | {f"{NETWORKS}/{file.name}": file for file in networks}
+    folder = Path(job.setting.folder)
+    return {str(maps.path(Path(), key)): maps.path(folder, key) for key in dict.fromkeys(keys)}
 
 
-def _keep(files: Mapping[str, bytes], folder: Path) -> None:
+def _keep(files: Mapping[str, Any], folder: Path) -> None:
     """Write what a worker made, each file whole or not at all; names that it should not have made are refused."""
     for name, content in files.items():
         if not PLAIN.fullmatch(name):
@@ -312,7 +430,7 @@ def _keep(files: Mapping[str, bytes], folder: Path) -> None:
         try:
             place.mkdir(parents=True, exist_ok=True)
             beside = place / f".{Path(name).name}.part"
-            beside.write_bytes(content)
+            content.tofile(beside)
             os.replace(beside, place / Path(name).name)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

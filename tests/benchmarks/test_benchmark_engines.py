@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,6 +37,11 @@ def rate(make: Callable[[], Engine], folder: Path) -> float:
     return CELLS / seconds
 
 
+def load() -> str:
+    """How busy the machine was, for figures from a busy one say little."""
+    return f"; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+
+
 @pytest.mark.slow
 def test_trivial_cells_a_second_on_both_engines(toy: None, tmp_path: Path) -> None:
     pytest.importorskip("ray")
@@ -44,7 +50,10 @@ def test_trivial_cells_a_second_on_both_engines(toy: None, tmp_path: Path) -> No
     from mibench.engines.ray import RayEngine
 
     local, ray = (rate(lambda kind=kind: kind(perform, 2), tmp_path) for kind in (LocalEngine, RayEngine))
-    print(f"\n{CELLS} trivial cells: local {local:.0f} a second, ray {ray:.0f} a second ({ray / local:.2f} of local)")
+    print(
+        f"\n{CELLS} trivial cells: local {local:.0f} a second, ray {ray:.0f} a second "
+        f"({ray / local:.2f} of local){load()}"
+    )
 
 
 @pytest.mark.slow
@@ -61,4 +70,5 @@ def test_two_workers_beside_one_on_real_cells(toy_plugins: None, tmp_path: Path,
         seconds[workers] = time.perf_counter() - before
     print(
         f"\n{engine}: one worker {seconds[1]:.1f} s, two {seconds[2]:.1f} s: {seconds[1] / seconds[2] / 2:.2f} of ideal"
+        f"{load()}"
     )
