@@ -8,6 +8,7 @@ import torchvision
 from small_networks import CLASSES, Functional, Residual, calibration, convolutional, frozen, some
 from torch import Tensor, nn
 
+from mibench import registry
 from mibench.contract import Samples, Unsupported
 from mibench.methods import mipin
 from mibench.methods._chain import Chain, walk
@@ -138,6 +139,38 @@ def test_the_top_features_of_a_well_known_network_are_found(name: str) -> None:
     values = chain.activations(x)
     assert values[0].shape[1:] == shape
     assert values[-1].shape == (1, 1000)
+
+
+def large(name: str) -> OpenProbe:
+    """A network of ImageNet's size with random weights and as many classes as the small ones."""
+    model = registry.model(f"{name}[weights=random,classes={len(CLASSES)}]")
+    return open_probe(
+        model.load(),
+        kind=model.kind,
+        local=model.local,
+        representation=model.representation,
+        shape=model.shape,
+        classes=CLASSES,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "vgg19"])
+def test_networks_of_imagenet_s_size_are_fitted_and_explained(name: str) -> None:
+    probe = large(name)
+    explainer = fitted(probe, calibration(probe, 9), fit_on="class")
+    assert explainer._chain.base != "input"
+    maps = explainer.explain(probe, *some(probe, 3)).maps["map"]
+    assert maps.shape == (3, 224, 224)
+    assert bool(maps.isfinite().all())
+    assert all(float(map_.min()) >= 0 and float(map_.std()) > 0 for map_ in maps)
+
+
+@pytest.mark.slow
+def test_a_transformer_of_imagenet_s_size_is_refused_with_the_name_of_its_layer() -> None:
+    probe = large("vit-b-16")
+    with pytest.raises(Unsupported, match=r"layer 'encoder\.ln' gives tokens"):
+        fitted(probe, calibration(probe, 6))
 
 
 def classifier(*layers: nn.Module, shape: tuple[int, ...], count: int) -> tuple[Chain, Tensor]:

@@ -11,12 +11,14 @@ from planted_cells import NATS, drawn, opened
 from small_networks import calibration, convolutional, fully_connected, joined, some, table, transformer
 from torch import Tensor, nn
 
+from mibench import registry
 from mibench.contract import Explanation, Samples, State, Unsupported
 from mibench.methods import mire
 from mibench.methods._calibration import look
 from mibench.methods.mire import Mire
 from mibench.methods.mire_noise import MireNoise
-from mibench.probe import OpenProbe
+from mibench.probe import OpenProbe, open_probe
+from mibench.task import TaskSpec, make_task
 
 QUICK: dict[str, Any] = {"epochs": 1, "batch": 16, "hidden": 16, "references": 100, "draws": 2}
 
@@ -173,6 +175,33 @@ def test_grids_tokens_and_columns_get_maps_of_their_pixels(cls: type[Mire], netw
     maps = explainer.explain(probe, *some(probe)).maps
     assert all(map_.shape == (4, *probe.pixels) and bool(map_.isfinite().all()) for map_ in maps.values())
     assert all(float(map_.std()) > 0 for map_ in maps.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", [Mire, MireNoise])
+def test_a_transformer_of_imagenet_s_size_is_decomposed_at_its_tokens(cls: type[Mire]) -> None:
+    model = registry.model("vit-b-16[weights=random,classes=3]")
+    cut = {"kind": model.kind, "local": model.local, "representation": model.representation, "shape": model.shape}
+    probe = open_probe(model.load(), classes=("a", "b", "c"), **cut)
+    assert probe.grid == (14, 14)
+    explainer = quick(cls, batch=6, epochs=2)
+    state = fitted(explainer, probe, calibration(probe, 12))
+    assert state.facts["ceiling"] == pytest.approx(math.log(6 * 14 * 14))
+    maps = explainer.explain(probe, *some(probe, 2)).maps
+    assert all(map_.shape == (2, 224, 224) and bool(map_.isfinite().all()) for map_ in maps.values())
+    assert all(float(map_.std()) > 0 for map_ in maps.values())
+
+
+@pytest.mark.parametrize("cls", [Mire, MireNoise])
+def test_a_table_smaller_than_a_batch_is_decomposed_in_smaller_ones(cls: type[Mire]) -> None:
+    task = make_task(TaskSpec("mlp", "iris", samples=5, calibration=60))
+    with pytest.raises(Unsupported, match="60 calibration samples do not fill a batch of 64; set a smaller batch"):
+        cls().fit(task.probe, task.calibration, 0)
+    explainer = cls(cls.Parameters(batch=32, epochs=2))
+    fitted(explainer, task.probe, task.calibration)
+    maps = explainer.explain(task.probe, task.scoring.x, task.target, range(5)).maps
+    assert all(map_.shape == (5, 1, 4) and bool(map_.isfinite().all()) for map_ in maps.values())
+    assert float(maps["total"].std()) > 0
 
 
 @pytest.mark.parametrize(
