@@ -86,7 +86,7 @@ def signals(task: Task, classes: Tensor) -> list[list[Tile]]:
     before = _logits(task, task.scoring.x, classes)
     rows: list[list[Tile]] = []
     for index in range(len(task.scoring)):
-        row: list[Tile] = [(f"{before[index]:.1f}", picture(task, index), False)]
+        row: list[Tile] = [(f"image: {before[index]:.1f}", picture(task, index), False)]
         for name, explanation in ways.items():
             source = explanation.signals["source"]
             after = _logits(task, source, classes)[index]

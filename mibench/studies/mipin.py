@@ -37,6 +37,7 @@ APPENDIX_B = {
     "guided-backprop": 2.01,
     "patternattribution": 0.91,
 }
+FOUR = ("gradient", "mipin", "guided-backprop", "patternattribution")  # in the paper's order
 SENSITIVITY_SAMPLES = 200
 FITTED = ", on the fitting samples"
 Say = Callable[[str], None]
@@ -95,8 +96,15 @@ def publish(folder: Path, lines: Sequence[Line]) -> list[Path]:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("part", "network", "setting", "figure", "value"))
         writer.writerows((x.part, x.network, x.setting, x.figure, f"{x.value:.6g}") for x in lines)
-    page.write_text(describe(lines), encoding="utf-8")
+    page.write_text(describe(read_table(table)), encoding="utf-8")
     return [table, page]
+
+
+def read_table(file: Path) -> list[Line]:
+    """The lines of a table."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        _, *rows = csv.reader(stream)
+    return [Line(part, network, setting, figure, float(value)) for part, network, setting, figure, value in rows]
 
 
 def completeness(network: str, quick: bool) -> Iterator[Line]:
@@ -294,7 +302,7 @@ def _sensitivity(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _orders(lines: Sequence[Line]) -> Iterator[str]:
-    """The methods from the most to the least sensitive, in the paper and here."""
+    """The methods from the most to the least sensitive, in the paper and here, and what becomes of the four asked."""
     found = {(x.setting, x.figure): x.value for x in lines if x.part == "class sensitivity"}
     known = [name for name in APPENDIX_B if (name, "distance") in found]
     if len(known) < 2:
@@ -305,3 +313,10 @@ def _orders(lines: Sequence[Line]) -> Iterator[str]:
         tau = kendalltau(list(ours.values()), [APPENDIX_B[name] for name in ours]).statistic
         order = ", ".join(sorted(ours, key=lambda name: -ours[name]))
         yield f"- {figure}: {order} (Kendall's tau with the paper {tau:.2f})"
+    if set(FOUR) <= set(known):
+        for figure in ("distance", "distance up to sign"):
+            four = tuple(sorted(FOUR, key=lambda name: -found[name, figure]))
+            kept = "the paper's order" if four == FOUR else f"not the paper's order, {', '.join(FOUR)}"
+            yield f"- of four, by {figure}: {', '.join(four)}: {kept}"
+        turned = [f"{name} {found[name, 'distance'] - found[name, 'distance up to sign']:.2f}" for name in FOUR]
+        yield f"- how much of the distance is the map of the other class turned over: {', '.join(turned)}"

@@ -32,7 +32,7 @@ def test_each_page_has_its_rows_and_headings(task: Any) -> None:
     assert {name: len(each) for name, each in rows.items()} == {"maps": 2, "classes": 4, "signals": 2}
     assert [heading for heading, _, _ in rows["maps"][0]][1:] == ["mipin", "saliency"]
     logit = float(task.probe.logits(task.scoring.x)[0].max())
-    assert rows["signals"][0][0][0] == f"{logit:.1f}"
+    assert rows["signals"][0][0][0] == f"image: {logit:.1f}"
 
 
 def test_a_page_is_the_same_to_the_byte_each_time(task: Any, tmp_path: Path) -> None:

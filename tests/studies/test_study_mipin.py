@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,6 +73,28 @@ def test_the_page_orders_the_methods_as_they_are_sensitive() -> None:
     page = describe(lines)
     assert "- the paper: gradient, mipin, patternattribution\n" in page
     assert "- distance: patternattribution, gradient, mipin (Kendall's tau with the paper -0.33)" in page
+
+
+def test_the_page_says_whether_four_methods_keep_the_paper_s_order_and_how_much_is_a_map_turned_over() -> None:
+    turned = {
+        "gradient": (9.0, 5.0),
+        "mipin": (7.0, 4.0),
+        "guided-backprop": (3.0, 3.0),
+        "patternattribution": (9.5, 1.0),
+    }
+    lines = []
+    for name, (distance, up_to_sign) in turned.items():
+        lines.append(Line("class sensitivity", "cnn-m", name, "distance", distance))
+        lines.append(Line("class sensitivity", "cnn-m", name, "distance up to sign", up_to_sign))
+    page = describe(lines)
+    assert "- of four, by distance: patternattribution, gradient, mipin, guided-backprop: not the paper's order" in page
+    assert "- of four, by distance up to sign: gradient, mipin, guided-backprop, patternattribution: the paper" in page
+    assert "turned over: gradient 4.00, mipin 3.00, guided-backprop 0.00, patternattribution 8.50" in page
+
+
+def test_the_committed_page_is_what_the_committed_table_says() -> None:
+    folder = Path(__file__).parents[2] / "leaderboards" / "studies"
+    assert (folder / "mipin.md").read_text("utf-8") == describe(mipin.read_table(folder / "mipin.csv"))
 
 
 @pytest.mark.parametrize("name", ["mipin-table1", "mipin-table2", "class-sensitivity"])
