@@ -2,20 +2,24 @@
 
 The saved map is compared with a second one of the same sample: of another class (RandomLogit), of the network with
 random weights in all layers (MPRT, the end of the cascade; the cascade's mean would count the unrandomised network), or
-of the same network and class again (repeatability). The similarity is Quantus': SSIM of the flattened maps for the
-class, Spearman of the magnitudes for the weights. A second map that has gone flat has nothing in common with the first:
-its Spearman is 0.
+of the same network and class again (repeatability). The similarity is one of Quantus': Pearson of the signed maps for
+the class, Spearman of the magnitudes for the weights. A second map that has gone flat has nothing in common with the
+first: its correlation is 0.
+
+RandomLogit's limit lies halfway between maps that react to the class and maps that do not, rounded. On calibration
+samples of planted images and digits, occlusion, Grad-CAM, integrated gradients, input x gradient and saliency had at
+most .83; edges, intensities, the planted truth and class-blind maps with noise of 2 % of their largest value at least
+.94. Quantus' default, SSIM of the flattened maps, cannot tell the two apart: integrated gradients have .92, which
+react, and class-blind ones with 1 % of noise .72.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import ClassVar, final
 
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from mibench.contract import Evidence, Scene
@@ -55,11 +59,11 @@ class RandomLogit(Gate):
     range = (-1.0, 1.0)
     paper = "Sixt et al. 2020, arXiv:1912.09818"
     needs = frozenset({"other-class"})
+    version = 2
     variant = "other-class"
-    limit = 0.99  # two maps that share nothing but their dark ground have an SSIM of 0.75 and more already
 
     def similarity(self, first: Tensor, second: Tensor) -> Tensor:
-        return torch.tensor([_ssim(*pair) for pair in zip(first.numpy(), second.numpy(), strict=True)])
+        return correlation(first, second).nan_to_num(0.0)
 
 
 class MPRT(Gate):
@@ -110,13 +114,6 @@ class EfficientMPRT(Gate):
 
 def _spearman(first: Tensor, second: Tensor) -> Tensor:
     return correlation(ranks(first), ranks(second)).nan_to_num(0.0)
-
-
-def _ssim(first: np.ndarray, second: np.ndarray) -> float:
-    window = min(7, len(first) - (len(first) + 1) % 2)  # skimage's 7, or the largest odd number that fits
-    spread = float(max(first.max(), second.max()) - min(first.min(), second.min()))
-    similarity: Callable[..., float] = structural_similarity
-    return float(similarity(first, second, win_size=window, data_range=spread))
 
 
 def _histogram_entropy(values: np.ndarray) -> float:

@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import quantus
 import torch
-from metric_worlds import evidence, image_world, quantus_score, signed_maps, table_world
+from metric_worlds import evidence, image_world, quantus_score, signed_maps
 
+from mibench import registry
+from mibench.contract import FittedExplainer
+from mibench.explaining import in_batches, sample_seeds, task_of
 from mibench.metrics.randomisation import MPRT, EfficientMPRT, RandomLogit, Repeatability
+from mibench.task import TaskSpec
 
 
 class Recorder:
@@ -35,7 +40,8 @@ def test_random_logit_is_quantus() -> None:
     world, explain = image_world(count=8), Recorder()
     maps = signed_maps(world)
     state = np.random.get_state()
-    theirs = quantus_score("RandomLogit", world, evidence(maps), num_classes=5, call={"explain_func": explain})
+    asked = {"num_classes": 5, "similarity_func": quantus.similarity_func.correlation_pearson}
+    theirs = quantus_score("RandomLogit", world, evidence(maps), **asked, call={"explain_func": explain})
     np.random.set_state(state)
     ours = score(RandomLogit, world, evidence(maps, variants={"other-class": explain.maps[-1]}))
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -100,9 +106,37 @@ def test_a_map_gone_flat_has_nothing_in_common_with_the_first() -> None:
     assert score(MPRT, world, evidence(maps, variants={"random-weights": torch.zeros_like(maps)})).tolist() == [0.0] * 5
 
 
-def test_class_gate_works_on_tables_smaller_than_its_window() -> None:
-    maps = torch.rand(7, 1, 6, generator=torch.Generator().manual_seed(0))
-    scores = score(
-        RandomLogit, table_world(), evidence(maps[:, :, :4], variants={"other-class": maps[:, :, :4].flip(2)})
-    )
-    assert np.isfinite(scores).all()
+def noisy(maps: torch.Tensor, seed: int, share: float) -> torch.Tensor:
+    """Maps with noise of a share of each one's largest value."""
+    noise = torch.randn(maps.shape, generator=torch.Generator().manual_seed(seed))
+    return maps + share * maps.abs().amax((1, 2), keepdim=True) * noise
+
+
+def test_at_its_limit_the_class_gate_lets_pass_what_reacts_and_stops_what_only_trembles() -> None:
+    task = task_of(TaskSpec("planted", "planted", 8, 320), "cpu", "fp32")
+    some = task.calibration[slice(16)]  # not what is scored
+    target = task.predictions(some.x)
+    other = (target + 1) % len(task.probe.classes)
+    assert some.truth is not None
+    still = {
+        "edges": (some.x - some.x.roll((1, 1), (2, 3))).abs().sum(1),
+        "intensities": some.x.abs().sum(1),
+        "truth": task.probe.upsample(some.truth.information["decision"].float()),
+    }
+
+    def mean(first: torch.Tensor, second: torch.Tensor, metric: type[Any]) -> float:
+        row = evidence(first, variants={metric.variant: second})
+        return float(metric().score(image_world(count=16).scene, {"row": row})["row"].mean())
+
+    for name in ("occlusion", "gradcam", "ig", "input-x-gradient", "saliency"):
+        explainer = registry.explainer(name)
+        if isinstance(explainer, FittedExplainer):
+            explainer.restore(task.probe, explainer.fit(task.probe, task.calibration[slice(64, None)], 0))
+        first, second = (
+            in_batches(explainer, task.probe, some.x, each, sample_seeds(some.ids, 0), 0).maps["map"]
+            for each in (target, other)
+        )
+        assert mean(first, second, RandomLogit) < RandomLogit.limit, name
+    for name, maps in still.items():
+        assert mean(noisy(maps, 1, 0.02), noisy(maps, 2, 0.02), RandomLogit) >= RandomLogit.limit, name
+    assert mean(still["edges"], still["edges"], MPRT) >= MPRT.limit, "what never looks at the network cannot react"
