@@ -118,6 +118,15 @@ def _judged(comparison: Comparison) -> Iterator[str]:
         f"- FLOPs and passes are compared {counts}; multiples of a forward may become {1 + limits.forwards:g} times "
         "as large (and one more), and are compared on one kind of processor alone; seconds are not compared."
     )
+    if comparison.redrawn:
+        anew = limits.redrawn
+        families = ", ".join(f"{family} {share:g}" for family, share in anew.families.items())
+        yield (
+            f"- These learned anew, and are judged by the scatter of their seeds, too: "
+            f"{escaped(', '.join(comparison.redrawn[:FOLDED]))}. It is estimated where there are several, and at "
+            f"most a share likewise: {families + ', ' if families else ''}others {anew.default:g}, metrics "
+            f"without bounds {anew.unbounded:g}. More seeds tell smaller losses."
+        )
     if comparison.retrained:
         again = limits.retrained
         families = ", ".join(f"{family} {share:g}" for family, share in again.families.items())

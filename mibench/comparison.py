@@ -3,7 +3,14 @@
 A score has changed when its mean difference is larger than the family's threshold *and* significant. Where both sides
 have every sample's score the samples are paired, and both of two tests must reject: Student's, which trusts the mean,
 and Wilcoxon's, which trusts no outlier. Where one side has intervals alone, they are all that is used. The level holds
-for the whole table (Holm), so that a gate over hundreds of unchanged scores stays silent 99 times in 100.
+for all scores that differ at all (Holm), so that a gate over hundreds of unchanged ones is silent 99 times in 100.
+
+An explainer that learns may have learned anew, by other random draws. All its samples then move together, and samples
+alone would tell of sure changes where there are none. So unless both sides' fits are equal to the byte, the variance v
+between fits adds to the error: as much as the seeds of both sides show, which few of them know badly, but never more
+than `thresholds.Redrawn` says; that is all there is to go by where each side has one seed.
+
+    p = E[ P(|t| > |difference| / sqrt(error^2 + v (1/S + 1/S'))) ],  v = min(most^2, squares / chi^2_{S+S'-2})      (1)
 
 Some samples are drawn and small networks trained where they are used, and another processor rounds otherwise: the same
 recipe ends at other weights. Such a network answers the same question again, so it is compared; but its samples no
@@ -23,13 +30,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, ttest_1samp, wilcoxon
+from scipy.stats import chi2, norm, ttest_1samp, wilcoxon
 from scipy.stats import t as student
 
 from mibench.errors import MibenchError
 from mibench.leaderboard.results import COSTS
 from mibench.statistics import holm
-from mibench.thresholds import Effects, Retrained, Thresholds
+from mibench.thresholds import Effects, Scatter, Thresholds
 
 EXACT = tuple(cost.name for cost in COSTS if cost.exact)
 MULTIPLE = "forwards"
@@ -65,8 +72,9 @@ class Side:
 
     `identity` says by name what it was made from: "data of TASK", "weights of TASK" and "metric NAME" must be equal on
     both sides; "drawing of TASK" excuses samples whose last digits differ, "recipe of TASK" and "accuracy of TASK"
-    other weights; "machine" is where it was made; "asks" names what was asked for in full ("methods", "metrics"), so
-    that what is not there has vanished.
+    other weights; "fit of TASK METHOD" is the digest of what a method learned, "seeds of METRIC" how often it did;
+    "machine" is where it was made; "asks" names what was asked for in full ("methods", "metrics"), so that what is not
+    there has vanished.
     """
 
     name: str
@@ -88,14 +96,27 @@ class Side:
         return {Row(*(str(record[column]) for column in Row._fields)): record for record in named}
 
     @cached_property
-    def samples(self) -> dict[Row, pd.Series[float]]:
-        """Every sample's score by row, averaged over seeds."""
+    def samples(self) -> dict[Row, pd.DataFrame]:
+        """Every sample's score by row: a line a sample, a column a seed that has any."""
         if self.scores is None:
             return {}
-        means = self.scores.groupby([*Row._fields, "sample"], sort=True)["value"].mean()
-        grouped = means.groupby(level=list(range(4)), sort=False)
-        keyed: Iterable[tuple[Any, pd.Series[float]]] = grouped
-        return {Row(*map(str, key)): values.droplevel([0, 1, 2, 3]) for key, values in keyed}
+        seeds = self.scores.set_index([*Row._fields, "sample", "seed"])["value"].unstack("seed")
+        keyed: Iterable[tuple[Any, pd.DataFrame]] = seeds.groupby(level=list(range(4)), sort=False)
+        return {Row(*map(str, key)): one.droplevel([0, 1, 2, 3]).dropna(axis=1, how="all") for key, one in keyed}
+
+    @cached_property
+    def fits(self) -> dict[str, str]:
+        """The digest of what was learned, by task and method."""
+        return self.says("fit of")
+
+    def learns(self, row: Row) -> bool:
+        """Whether a row's method was fitted."""
+        return f"{row.task} {row.method}" in self.fits or row._replace(metric="fit_seconds") in self.rows
+
+    def seeds(self, row: Row) -> int:
+        """How many seeds a row's score is the mean of, as far as is known."""
+        known = self.samples.get(row)
+        return len(known.columns) if known is not None else int(self.identity.get(f"seeds of {row.metric}", 1))
 
     @cached_property
     def has(self) -> dict[str, set[str]]:
@@ -134,6 +155,7 @@ class Comparison:
     thresholds: Thresholds
     retrained: tuple[str, ...] = ()  # the tasks whose networks were trained again, or ran on another processor
     paired: int = 0  # scores whose samples were paired
+    redrawn: tuple[str, ...] = ()  # the methods that learned anew
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -153,22 +175,25 @@ def compare(before: Side, after: Side, thresholds: Thresholds) -> Comparison:
         if not (_has_value(was) and _has_value(now)):
             changes += _one_sided(row, was, now, after)
         elif now["family"] != "runtime":
-            effects = thresholds.retrained if row.task in retrained else thresholds
-            quality.append(_Judged(row, before, after, effects))
+            quality.append(_Judged(row, before, after, thresholds, row.task in retrained))
         elif row.metric in EXACT:
             tolerance = (thresholds.retrained if row.task in retrained else thresholds).counts
             changes.append(_count(row, was["value"], now["value"], tolerance * was["value"]))
         elif row.metric == MULTIPLE and same_machine:
             allowed = max(1.0, thresholds.forwards * was["value"])
             changes.append(_count(row, was["value"], now["value"], allowed))
-    reach = thresholds.level / max(1, len(quality))
-    differences = [each.difference(reach) for each in quality]
-    adjusted = holm(np.array([p for _, p in differences]))
-    for each, (difference, _), p in zip(quality, differences, adjusted, strict=True):
-        changes.append(each.change(difference, float(p), thresholds.level))
-    paired = sum(each.pairs is not None for each in quality)
-    ordered = tuple(sorted(changes, key=lambda change: change.row))
-    return Comparison(ordered, thresholds, tuple(sorted(retrained)), paired)
+    differing = [each for each in quality if each.differs]
+    changes += [each.change(1.0, thresholds.level) for each in quality if not each.differs]
+    reach = thresholds.level / max(1, len(differing))
+    adjusted = holm(np.array([each.p(reach) for each in differing]))
+    changes += [each.change(float(p), thresholds.level) for each, p in zip(differing, adjusted, strict=True)]
+    return Comparison(
+        tuple(sorted(changes, key=lambda change: change.row)),
+        thresholds,
+        tuple(sorted(retrained)),
+        sum(each.pairs is not None for each in quality),
+        tuple(sorted({each.row.method for each in differing if each.redrawn})),
+    )
 
 
 def _refuse_other_questions(before: Side, after: Side, thresholds: Thresholds) -> None:
@@ -273,7 +298,8 @@ class _Judged:
     row: Row
     before: Side
     after: Side
-    effects: Effects
+    limits: Thresholds
+    retrained: bool
 
     @property
     def records(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -285,47 +311,81 @@ class _Judged:
         """What a difference is multiplied by so that positive is better."""
         return 1.0 if self.records[1]["direction"] == "higher" else -1.0
 
+    @property
+    def redrawn(self) -> bool:
+        """Whether the method has learned, and not known to be the same; networks trained again cover that."""
+        was, now = (side.fits.get(f"{self.row.task} {self.row.method}") for side in (self.before, self.after))
+        learns = self.before.learns(self.row) or self.after.learns(self.row)
+        return learns and not self.retrained and (was is None or was != now)
+
+    @cached_property
+    def common(self) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+        """Both sides' scores of the samples that both have, oriented; None where samples do not pair."""
+        was, now = (side.samples.get(self.row) for side in (self.before, self.after))
+        if self.retrained or was is None or now is None:
+            return None
+        there = was.dropna(how="all").index.intersection(now.dropna(how="all").index)
+        return (self.sign * was.loc[there], self.sign * now.loc[there]) if len(there) >= FEWEST else None
+
     @cached_property
     def pairs(self) -> np.ndarray | None:
-        """How much better each sample's score is; None where samples do not pair."""
-        row = self.row
-        if isinstance(self.effects, Retrained) or row not in self.before.samples or row not in self.after.samples:
+        """How much better each sample's score is, averaged over seeds."""
+        if self.common is None:
             return None
-        paired = self.sign * self.after.samples[row].sub(self.before.samples[row]).dropna().to_numpy(float)
-        return paired if len(paired) >= FEWEST else None
+        was, now = self.common
+        return (now.mean(axis=1) - was.mean(axis=1)).to_numpy(float)
 
-    def difference(self, reach: float) -> tuple[float, float]:
-        """How much better the later side is, with the unadjusted p value of no difference."""
+    @cached_property
+    def difference(self) -> float:
+        """How much better the later side is."""
         if self.pairs is not None:
-            return float(self.pairs.mean()), paired_p(self.pairs, reach)
+            return float(self.pairs.mean())
         was, now = self.records
-        difference = self.sign * float(now["value"] - was["value"])
-        more = self.smallest if isinstance(self.effects, Retrained) else 0.0
-        return difference, unpaired_p(difference, _error(was), _error(now), was["samples"], now["samples"], more)
-
-    def change(self, difference: float, p: float, level: float) -> Change:
-        """What became of the score, by its adjusted p value."""
-        was, now = self.records
-        change = Change(self.row, now["family"], was["value"], now["value"], difference, p)
-        fewer = float(was.get("coverage", np.nan)) - float(now.get("coverage", np.nan))
-        if fewer > self.effects.effect(now["family"]):
-            return replace(change, verdict="lost", reason=f"{fewer:.0%} of the samples have no score any more")
-        if p <= level and abs(difference) > self.smallest:
-            return replace(change, verdict="better" if difference > 0 else "worse")
-        return change
+        return self.sign * float(now["value"] - was["value"])
 
     @property
-    def smallest(self) -> float:
-        """The smallest difference that matters: a share of the metric's range, or of its spread where it has none."""
+    def differs(self) -> bool:
+        """Whether anything differs at all."""
+        return bool(np.any(self.pairs)) if self.pairs is not None else self.difference != 0
+
+    def p(self, reach: float) -> float:
+        """The unadjusted p value of no difference; no more is told than whether it is below `reach`."""
+        most = self.amount(self.limits.redrawn) if self.redrawn else 0.0
+        if self.common is not None and self.pairs is not None:
+            p = paired_p(self.pairs, reach)
+            if not self.redrawn:
+                return p
+            error = float(self.pairs.std(ddof=1)) / len(self.pairs) ** 0.5
+            seeds = [side.mean(axis=0).to_numpy(float) for side in self.common]
+            return max(p, redrawn_p(self.difference, error, len(self.pairs), seeds[0], seeds[1], most))
+        was, now = self.records
+        more = self.amount(self.limits.retrained) if self.retrained else 0.0
+        more += most * (1 / self.before.seeds(self.row) + 1 / self.after.seeds(self.row)) ** 0.5
+        return unpaired_p(self.difference, _error(was), _error(now), was["samples"], now["samples"], more)
+
+    def change(self, p: float, level: float) -> Change:
+        """What became of the score, by its adjusted p value."""
+        was, now = self.records
+        effects = self.limits.retrained if self.retrained else self.limits
+        change = Change(self.row, now["family"], was["value"], now["value"], self.difference, p)
+        fewer = float(was.get("coverage", np.nan)) - float(now.get("coverage", np.nan))
+        if fewer > effects.effect(now["family"]):
+            return replace(change, verdict="lost", reason=f"{fewer:.0%} of the samples have no score any more")
+        if p <= level and abs(self.difference) > self.amount(effects):
+            return replace(change, verdict="better" if self.difference > 0 else "worse")
+        return change
+
+    def amount(self, effects: Effects) -> float:
+        """A family's share of the metric's range, or of its spread over samples where it has no range."""
         low, high = {**self.before.ranges, **self.after.ranges}.get(self.row.metric, (-np.inf, np.inf))
         was = self.before.rows[self.row]
-        share = self.effects.effect(was["family"])
+        share = effects.effect(was["family"])
         if np.isfinite(high - low):
             return share * float(high - low)
-        if isinstance(self.effects, Retrained):
-            share = self.effects.unbounded
+        if isinstance(effects, Scatter):
+            share = effects.unbounded
         scored = self.before.samples.get(self.row)
-        return share * float(scored.std() if scored is not None else _error(was) * was["samples"] ** 0.5)
+        return share * float(scored.mean(axis=1).std() if scored is not None else _error(was) * was["samples"] ** 0.5)
 
 
 def _error(row: Mapping[str, Any]) -> float:
@@ -361,3 +421,22 @@ def unpaired_p(
     told = (variances[:2] ** 2 / np.maximum(1, np.array([samples, others]) - 1)).sum()
     freedom = variances.sum() ** 2 / told if told > 0 else np.inf
     return float(2 * student.sf(abs(difference) / variances.sum() ** 0.5, freedom))
+
+
+def redrawn_p(
+    difference: float, error: float, samples: int, before: np.ndarray, after: np.ndarray, most: float
+) -> float:
+    """The p value of a difference between fits drawn independently, by the mean score of each seed on either side (1).
+
+    `error` is what the samples say; the seeds' standard deviation is at most `most`.
+    """
+    freedom = len(before) + len(after) - 2
+    variance, weight = np.array([most**2]), np.ones(1)
+    if freedom:
+        squares = sum(float(np.square(each - each.mean()).sum()) for each in (before, after))
+        chi = np.geomspace(1e-12, 1e3, 1000)
+        variance, weight = np.minimum(most**2, squares / chi), chi2.pdf(chi, freedom) * chi
+    errors = np.sqrt(error**2 + variance * (1 / len(before) + 1 / len(after)))
+    with np.errstate(divide="ignore"):  # without errors, any difference is sure
+        tails = 2 * student.sf(abs(difference) / errors, samples - 1)
+    return float(weight @ tails / weight.sum())

@@ -5,6 +5,7 @@ Everything comes from the run's folder; nothing is explained or scored anew.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -232,6 +233,8 @@ def identity_of(store: Store) -> dict[str, str]:
             f"metric {card['name']}": str(card.get("version", 1)),
             f"range of {card['name']}": f"{low} to {high}",
         }
+    identity |= {f"seeds of {metric}": str(count) for metric, count in _seeds(store).items()}
+    identity |= {f"fit of {place}": digest for place, digest in _fits(store).items()}
     for name, task in about["tasks"].items():
         identity |= {f"data of {name}": task["data_hash"], f"weights of {name}": task["weights_hash"]}
         if task.get("drawing"):
@@ -239,6 +242,30 @@ def identity_of(store: Store) -> dict[str, str]:
         if task.get("recipe"):
             identity |= {f"recipe of {name}": task["recipe"], f"accuracy of {name}": f"{task['accuracy']:.6g}"}
     return identity
+
+
+def _seeds(store: Store) -> dict[str, int]:
+    """With how many seeds each metric was asked."""
+    asked: dict[str, set[int]] = {}
+    for cell in store.cells("score"):
+        asked.setdefault(cell.metric, set()).add(cell.seed)
+    return {metric: len(seeds) for metric, seeds in asked.items()}
+
+
+def _fits(store: Store) -> dict[str, str]:
+    """A digest of what each row's explainer learned on a task, of all seeds together."""
+    learned: dict[tuple[str, str], Any] = {}
+    rows = store.about()["rows"]
+    for cell in store.cells("fit"):
+        file = maps.path(store.folder, cell.key)
+        if cell.variant == TRAINED and file.exists():
+            learned.setdefault((cell.task, cell.method), hashlib.sha256()).update(file.read_bytes())
+    return {
+        f"{task} {row}": fits.hexdigest()[:24]
+        for (task, explainer), fits in learned.items()
+        for row, source in rows.items()
+        if source["explainer"] == explainer
+    }
 
 
 def publish(runs: Sequence[Path], folder: Path) -> list[Path]:

@@ -26,11 +26,23 @@ class Effects(BaseModel):
         return self.families.get(family, self.default)
 
 
-class Retrained(Effects):
-    """How far networks of one recipe scatter: the standard deviation of a score's difference, as shares likewise."""
+class Scatter(Effects):
+    """How far scores scatter for a reason that their samples do not show: a standard deviation, as shares likewise."""
 
     default: float = Field(default=0.05, ge=0)
     unbounded: float = Field(default=1.0, ge=0)  # for all metrics without bounds, whatever their family
+
+
+class Redrawn(Scatter):
+    """How far fits of one explainer scatter that differ in their seeds: at most so much."""
+
+    default: float = Field(default=0.1, ge=0)
+    unbounded: float = Field(default=3.0, ge=0)
+
+
+class Retrained(Scatter):
+    """How far networks of one recipe scatter: of a score's difference between two of them."""
+
     counts: float = Field(default=0.05, ge=0)  # the relative rise of a count: some depend on what was learned
     accuracy: float = Field(default=0.02, ge=0)  # two networks whose accuracy differs by more are not compared
 
@@ -41,6 +53,7 @@ class Thresholds(Effects):
     level: float = Field(default=0.01, gt=0, lt=1)
     counts: float = Field(default=0.0, ge=0)  # the relative rise of a count
     forwards: float = Field(default=19.0, ge=0)  # of a multiple of a forward, whose rise must also be one forward
+    redrawn: Redrawn = Field(default_factory=lambda: Redrawn())
     retrained: Retrained = Field(default_factory=lambda: Retrained())
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_ind
 
 from mibench.comment import to_markdown
-from mibench.comparison import Change, Comparison, NotComparable, Side, paired_p
+from mibench.comparison import Change, Comparison, NotComparable, Side, paired_p, redrawn_p
 from mibench.comparison import compare as compared
 from mibench.errors import UsageError
 from mibench.thresholds import Retrained, Thresholds, read_thresholds
@@ -86,6 +87,116 @@ def test_a_loss_of_a_tenth_is_caught_in_ninety_nine_of_a_hundred(paired: bool) -
         changes = compare(side(before, paired=paired), side(after, paired=paired), read_thresholds())
         caught += any(each.row.metric == "auc" and each.verdict == "worse" for each in changes)
     assert caught >= 0.99 * repeats
+
+
+def seeded(scores: np.ndarray, name: str, *, fit: str = "", paired: bool = True) -> Side:
+    """A run with one method that learned, given (seeds, metrics, samples) scores; `fit` stands for what it learned."""
+    one = side(scores.mean(0), name, paired=paired)
+    table = pd.concat([one.table, one.table.tail(1).assign(metric="fit_seconds")])
+    seeds, metrics, samples = (axis.ravel() for axis in np.indices(scores.shape))
+    columns = {"metric": np.array(METRICS)[metrics], "seed": seeds, "sample": samples, "value": scores.ravel()}
+    frame = pd.DataFrame({"data": "d", "model": "m", "method": "iba"} | columns)
+    identity = {"fit of d/m iba": fit} if fit else {}
+    known = {f"seeds of {metric}": str(len(scores)) for metric in METRICS}
+    return replace(one, table=table, scores=frame if paired else None, identity={**one.identity, **identity, **known})
+
+
+def redrawn(rng: np.random.Generator, seeds: int, scatter: float, loss: float = 0.0) -> tuple[Side, Side]:
+    """Two sides of the same samples whose fits were drawn independently; all samples of a fit move together."""
+    scores = noisy(rng)
+    sides = []
+    for name, lost in (("a", 0.0), ("b", loss)):
+        moved = rng.normal(0, scatter, (seeds, len(METRICS), 1)) + rng.normal(0, 0.05, scores.shape)
+        sides.append(seeded(scores + moved - lost * np.array([[1.0], [0.0], [0.0]]), name, fit=name))
+    return sides[0], sides[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scatter", [0.0, 0.02, 0.05])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_fits_drawn_anew_alarm_in_less_than_one_of_a_hundred_comparisons(seeds: int, scatter: float) -> None:
+    rng, thresholds = (
+        np.random.default_rng(11),
+        read_thresholds().model_copy(update={"families": {"localisation": 0.0}}),
+    )
+    alarms = sum(
+        any(each.is_regression for each in compare(*redrawn(rng, seeds, scatter), thresholds)) for _ in range(1000)
+    )
+    assert alarms < 10
+
+
+def test_samples_alone_would_alarm_where_fits_were_drawn_anew() -> None:
+    """The hole that the seeds' scatter mends: were the fits said to be the same, every other comparison would alarm."""
+    rng, alarms = np.random.default_rng(12), 0
+    for _ in range(100):
+        before, after = (named(one, {"fit of d/m iba": "same"}) for one in redrawn(rng, 1, 0.05))
+        alarms += any(each.is_regression for each in compare(before, after, read_thresholds()))
+    assert alarms > 50
+
+
+@pytest.mark.parametrize(("seeds", "scatter", "power"), [(3, 0.005, 0.99), (3, 0.01, 0.95), (5, 0.01, 0.99)])
+def test_a_loss_of_a_tenth_is_caught_although_fits_were_drawn_anew(seeds: int, scatter: float, power: float) -> None:
+    """One seed cannot tell it; three whose standard deviation is 0.01 do in 95 of a hundred, five in 99."""
+    rng, caught = np.random.default_rng(13), 0
+    for _ in range(100):
+        changes = compare(*redrawn(rng, seeds, scatter, loss=0.1), read_thresholds())
+        caught += any(each.row.metric == "auc" and each.verdict == "worse" for each in changes)
+    assert caught >= 100 * power
+
+
+def test_with_one_seed_a_loss_must_be_larger_than_fits_scatter() -> None:
+    rng = np.random.default_rng(14)
+    for loss, verdict in ((0.1, "same"), (0.6, "worse")):
+        changes = compare(*redrawn(rng, 1, 0.01, loss), read_thresholds())
+        assert {each.verdict for each in changes if each.row.metric == "auc"} == {verdict}
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_equal_fits_are_paired_by_samples_alone_and_others_are_named(paired: bool) -> None:
+    """Blurred maps of the same fit are a small loss that is caught."""
+    first = noisy(np.random.default_rng(15))
+    scores = np.stack([first, first + 0.1])  # two seeds that do not agree
+    for fit, verdict in (("a", "worse"), ("b", "same")):
+        after = seeded(scores - 0.08, "b", fit=fit, paired=paired)
+        found = compared(seeded(scores, "a", fit="a", paired=paired), after, read_thresholds())
+        assert {each.verdict for each in found.changes if each.row.metric in METRICS} == {verdict}
+        assert found.redrawn == (("iba",) if fit == "b" else ())
+        assert ("learned anew" in to_markdown(found, "a", "b")) == (fit == "b")
+
+
+def test_fits_of_which_nothing_is_known_count_as_drawn_anew() -> None:
+    scores = np.stack([noisy(np.random.default_rng(15))])
+    assert compared(seeded(scores, "a"), seeded(scores - 0.01, "b"), read_thresholds()).redrawn == ("iba",)
+
+
+def test_unchanged_scores_do_not_make_it_harder_for_others() -> None:
+    """Of 900 scores one has changed: it is judged as if it were alone."""
+    before, after = redrawn(np.random.default_rng(16), 5, 0.01, loss=0.1)
+    many = [
+        replace(one, table=pd.concat([one.table, *(one.table.assign(method=f"m{n}") for n in range(300))]))
+        for one in (before, replace(after, table=before.table))
+    ]
+    few = compare(before, replace(after, table=before.table), read_thresholds())
+    told = compare(*many, read_thresholds())
+    assert [each.p for each in told if each.row.method == "iba" and each.row.metric in METRICS] == [
+        each.p for each in few if each.row.metric in METRICS
+    ]
+
+
+def test_two_fits_that_scatter_as_much_as_is_allowed_are_judged_by_the_normal_law() -> None:
+    """By hand: with one seed on either side, a difference of 2 sqrt(2) times the scatter has p = 0.0455."""
+    one = np.array([0.5])
+    assert redrawn_p(2 * 2**0.5 * 0.05, 0.0, 10**6, one, one, 0.05) == pytest.approx(0.0455, abs=1e-4)
+
+
+def test_many_seeds_without_a_bound_are_judged_by_students_test() -> None:
+    """Student's own two-sample test, where samples have no error and nothing bounds the scatter."""
+    rng = np.random.default_rng(17)
+    first, second = rng.normal(0, 1, 4), rng.normal(1, 1, 3)
+    difference = float(second.mean() - first.mean())
+    assert redrawn_p(difference, 0.0, 10**6, first, second, 1e6) == pytest.approx(
+        ttest_ind(first, second).pvalue, rel=1e-3
+    )
 
 
 def test_networks_trained_again_alarm_in_less_than_one_of_a_hundred_comparisons_and_pairing_them_would_not() -> None:
