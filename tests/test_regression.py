@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
 from toy_suite import toy as declared
 
-from mibench import regression, reporting, suite
+from mibench import cli, regression, reporting, suite
 from mibench.comment import to_markdown
 from mibench.comparison import NotComparable
 from mibench.errors import UsageError
@@ -146,3 +147,30 @@ def test_a_narrower_run_is_compared_where_both_have_scores_and_the_rest_is_named
     assert verdicts["bright"] == "same"
     assert not found.regressions
     assert "learned (" in to_markdown(found, "a", "b")
+
+
+def test_the_gate_leaves_with_the_code_that_says_what_it_found(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boards = tmp_path / "boards"
+    reporting.publish([finished], boards)
+    later = go(tmp_path / "later")
+
+    def code(*words: Path | str) -> int:
+        monkeypatch.setattr(sys, "argv", ["mibench", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return int(end.value.code or 0)
+
+    assert code("gate", later, "--baseline", boards) == 0
+    assert code("compare", finished, later) == 0
+    assert code("gate", later, "--baseline", tmp_path / "nowhere") == 2
+    worsen(later, "bright")
+    assert code("gate", later, "--baseline", finished) == 1
+    assert code("compare", finished, later) == 1
+    (file,) = boards.glob("*.json")
+    identity = json.loads(file.read_text())
+    for kind in ("data of", "weights of", "metric "):
+        changed = next(key for key in identity if key.startswith(kind))
+        file.write_text(json.dumps(identity | {changed: "other"}))
+        assert code("gate", later, "--baseline", boards) == 4, kind
