@@ -169,7 +169,8 @@ def test_the_gate_leaves_with_the_code_that_says_what_it_found(
     assert code("gate", later, "--baseline", finished) == 1
     assert code("compare", finished, later) == 1
     (file,) = boards.glob("*.json")
-    identity = json.loads(file.read_text())
+    said = json.loads(file.read_text())  # without what excuses other samples and weights
+    identity = {name: value for name, value in said.items() if not name.startswith(("drawing of", "recipe of"))}
     for kind in ("data of", "weights of", "metric "):
         changed = next(key for key in identity if key.startswith(kind))
         file.write_text(json.dumps(identity | {changed: "other"}))
