@@ -294,9 +294,9 @@ def declares_direction_and_range(metric: Metric, _bench: Bench) -> None:
 
 def scores_inside_its_range(metric: Metric, bench: Bench) -> None:
     """One score a sample for each row, all of them inside of the range."""
-    scene, rows = _scene(bench), _rows(bench)
+    scene, rows = scene_of(bench), rows_of(bench)
     low, high = metric.range
-    scores = _scored(metric, scene, rows)
+    scores = scored(metric, scene, rows)
     if set(scores) != set(rows):
         raise Broken(f"it scored the rows {sorted(scores)} of {sorted(rows)}")
     for row, values in scores.items():
@@ -309,25 +309,26 @@ def scores_inside_its_range(metric: Metric, bench: Bench) -> None:
 
 def does_not_mix_rows(metric: Metric, bench: Bench) -> None:
     """A row alone has the scores that it has among others."""
-    rows = _rows(bench)
-    together = _scored(metric, _scene(bench), rows)
+    rows = rows_of(bench)
+    together = scored(metric, scene_of(bench), rows)
     for row in rows:
-        alone = _scored(metric, _scene(bench), {row: rows[row]})[row]
+        alone = scored(metric, scene_of(bench), {row: rows[row]})[row]
         if not torch.allclose(alone.double(), together[row].double(), atol=1e-6, equal_nan=True):
             raise Broken(f"{row} has other scores when it is alone")
 
 
 def leaves_the_evidence_alone(metric: Metric, bench: Bench) -> None:
     """Maps and samples are not changed in place."""
-    scene, rows = _scene(bench), _rows(bench)
+    scene, rows = scene_of(bench), rows_of(bench)
     before = {row: evidence.map.clone() for row, evidence in rows.items()}
     x = scene.x.clone()
-    _scored(metric, scene, rows)
+    scored(metric, scene, rows)
     if not torch.equal(x, scene.x) or any(not torch.equal(before[row], rows[row].map) for row in rows):
         raise Broken("it changes what it is given")
 
 
-def _scored(metric: Metric, scene: Scene, rows: dict[str, Evidence]) -> dict[str, Tensor]:
+def scored(metric: Metric, scene: Scene, rows: Mapping[str, Evidence]) -> dict[str, Tensor]:
+    """A metric's scores of rows, or `Unsupported` where the scene lacks what it needs."""
     lacking = {
         need
         for need in metric.needs
@@ -338,7 +339,8 @@ def _scored(metric: Metric, scene: Scene, rows: dict[str, Evidence]) -> dict[str
     return dict(metric.score(scene, rows))
 
 
-def _scene(bench: Bench) -> Scene:
+def scene_of(bench: Bench) -> Scene:
+    """The samples as a metric sees them."""
     samples = bench.samples
     x = samples.x
     baselines = {
@@ -368,7 +370,7 @@ def _truth(bench: Bench) -> Truth:
     return Truth((height, width), {"signal": signal, "redundant": redundant}, information)
 
 
-def _rows(bench: Bench) -> dict[str, Evidence]:
+def rows_of(bench: Bench) -> dict[str, Evidence]:
     """Random maps that claim each of the roles, a signed one, and whatever a metric may need beside a map."""
     generator = torch.Generator().manual_seed(5)
 

@@ -11,7 +11,7 @@ import functools
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
 from mibench import registry
-from mibench.contract import Explainer, Features, Probe
+from mibench.contract import Features, Probe
 from mibench.explaining import fitted, sample_seeds, task_of
 from mibench.jobs import Job, Outcome
 from mibench.probe import OpenProbe
@@ -66,21 +66,19 @@ def measure(job: Job) -> list[Outcome]:
         "timed_samples": len(seconds),
         "forward_seconds": forward,
         "forwards": median / forward,
-        **_counted(probe, explainer, inputs[:1], classes[:1], seeds[:1]),
+        **counted(probe, lambda counter: explainer.explain(counter, inputs[:1], classes[:1], seeds[:1])),
         "peak_memory": _peak_memory(lambda: one(0), probe.device),
     }
     return [Outcome(cell.key, "ok", facts=facts)]
 
 
-def _counted(
-    probe: OpenProbe, explainer: Explainer, x: Tensor, target: Tensor, seeds: Sequence[int]
-) -> dict[str, float]:
-    """Operations and passes of one sample's explanation."""
+def counted(probe: OpenProbe, work: Callable[[Probe], object]) -> dict[str, float]:
+    """Operations and passes of some work with a probe."""
     passes = Passes()
     operations = FlopCounterMode(display=False)
     operations.mod_tracker = _NoModules()
-    with operations, counting(probe, passes) as counted:
-        explainer.explain(counted, x, target, seeds)
+    with operations, counting(probe, passes) as counter:
+        work(counter)
     return {
         "flops": float(operations.get_total_flops()),
         "forward_passes": float(passes.forward),
