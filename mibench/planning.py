@@ -107,11 +107,12 @@ class _TaskPlan:
                     yield from self._explain(label, explainer, seed, variant)
 
     def _variants(self) -> tuple[str, ...]:
-        """Those of the sanity gates, and maps of perturbed inputs where a metric asks for them."""
+        """Those that a metric asks for: of the sanity gates, and maps of perturbed inputs."""
         if not self.suite.gate_samples:
             return ()
-        perturbed = any(PERTURBED in metric.needs for metric in self.metrics)
-        return (*VARIANTS, *(f"{PERTURBED}:{1 + number}" for number in range(self.suite.perturbations * perturbed)))
+        wanted = {need for metric in self.metrics for need in metric.needs}
+        perturbed = range(self.suite.perturbations * (PERTURBED in wanted))
+        return (*(each for each in VARIANTS if each in wanted), *(f"{PERTURBED}:{1 + number}" for number in perturbed))
 
     def _fit(self, label: str, explainer: Explainer, seed: int, variant: str) -> Job:
         key = fingerprint.digest("fit", self.context, _identity(explainer, "mibench.explaining"), seed, variant)

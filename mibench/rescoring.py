@@ -123,7 +123,7 @@ def _refuse_without_maps(folder: Path, lacking: Sequence[Cell], store: Store) ->
     """Refuse, with their names, maps that are needed and not there."""
     if not lacking:
         return
-    recorded = {cell.key for cell in store.cells("explain")}
+    recorded = {cell.key: (cell.task, cell.variant) for cell in store.cells("explain")}
     told = [f"{cell} ({_why(cell, recorded)})" for cell in lacking[:SHOWN]]
     more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
     raise UsageError(
@@ -132,12 +132,12 @@ def _refuse_without_maps(folder: Path, lacking: Sequence[Cell], store: Store) ->
     )
 
 
-def _why(cell: Cell, recorded: set[str]) -> str:
+def _why(cell: Cell, recorded: Mapping[str, tuple[str, str]]) -> str:
     """Why a map that is needed is not there."""
     if cell.key in recorded:
         return "its file is gone, or the run has not come to it"
-    if cell.variant.partition(":")[0] == PERTURBED:
-        return "the run asked for no maps of perturbed inputs"
+    if (cell.task, cell.variant) not in recorded.values():
+        return f"the run asked for no {cell.variant.partition(':')[0]} maps"
     return "not in the record: its method has changed since"
 
 

@@ -35,17 +35,15 @@ def without_costs(summary: Summary) -> list[str]:
 def test_scoring_later_gives_the_bytes_of_a_run_that_had_the_metric_from_the_start(
     toy_plugins: None, tmp_path: Path
 ) -> None:
-    few = toy(metrics=("inside",), seeds=2)
-    go(tmp_path / "later", few)
+    every = ("inside", "moved", "drop", "class-sensitivity")  # the last needs the maps that `moved` asked for
+    go(tmp_path / "later", toy(metrics=every[:2], seeds=2))
     shutil.copytree(tmp_path / "later", tmp_path / "again")
-    later = rescore(tmp_path / "later", ["drop", "moved"], INLINE)
+    later = rescore(tmp_path / "later", every[2:], INLINE)
     assert later.code == 0
-    assert without_costs(later) == without_costs(
-        go(tmp_path / "start", toy(metrics=("inside", "drop", "moved"), seeds=2))
-    )
-    go(tmp_path / "again", toy(metrics=("inside", "drop", "moved"), seeds=2))  # its costs are the same, too
+    assert without_costs(later) == without_costs(go(tmp_path / "start", toy(metrics=every, seeds=2)))
+    go(tmp_path / "again", toy(metrics=every, seeds=2))  # its costs are the same, too
     assert (tmp_path / "later/leaderboard.csv").read_bytes() == (tmp_path / "again/leaderboard.csv").read_bytes()
-    assert suite.read((tmp_path / "later/suite.toml").read_text(), "it").metrics == ("inside", "drop", "moved")
+    assert suite.read((tmp_path / "later/suite.toml").read_text(), "it").metrics == every
 
 
 def test_tasks_that_ask_metrics_of_their_own_are_scored_by_the_new_one_too(toy_plugins: None, tmp_path: Path) -> None:
@@ -94,7 +92,8 @@ def test_maps_that_are_gone_are_named_and_the_record_stays_as_it_was(toy_plugins
     ("changes", "metric", "words"),
     [
         ({"gate_samples": 0}, "moved", "moved needs maps of other weights"),
-        ({}, "max-sensitivity", "the run asked for no maps of perturbed inputs"),
+        ({}, "moved", "the run asked for no other-class maps"),
+        ({}, "max-sensitivity", "the run asked for no perturbed maps"),
         ({}, "inisde", "inside"),
     ],
 )

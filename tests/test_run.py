@@ -141,14 +141,14 @@ def test_an_edit_to_one_method_computes_that_method_alone(own_toys: Path, tmp_pa
 
     everything = computed(SEPARATE)
     assert computed(SEPARATE + "\n# a comment") == 0
-    once = 1 + 3 + 3 + 1  # plain maps, variants, scores, cost
+    once = 1 + 1 + 3 + 1  # plain maps, those of the other class that a metric asks for, scores, cost
     assert computed(SEPARATE.replace("x.mean(1)", "x.amax(1)")) == once < everything
 
 
 def test_another_parameter_computes_that_method_alone(toy_plugins: None, tmp_path: Path) -> None:
     go(tmp_path, toy())
     changed = go(tmp_path, toy(methods=("bright[power=2]", "learned")))
-    assert changed.computed == 1 + 3 + 3 + 1
+    assert changed.computed == 1 + 1 + 3 + 1
     assert "bright[power=2]" in set(scores(tmp_path)["method"])
     assert "bright" not in set(scores(tmp_path)["method"])
     assert go(tmp_path, toy()).computed == 0  # the first answers were kept

