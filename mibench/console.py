@@ -98,11 +98,9 @@ def outlook(console: Console, told: Outlook) -> None:
 
 def summary(console: Console, told: Summary) -> None:
     """The standings, the failures, and where everything is."""
-    from mibench.leaderboard.standings import standings
-
     board = told.board
     for task, panels in board.panels.items():
-        placed = standings({task: panels})
+        placed = board.standings(task)
         line(console, "")
         line(console, f"{task[0]}/{task[1]}: mean rank over {placed.panels} metrics", "bold")
         rows = [

@@ -7,7 +7,7 @@ any score of quality, samples paired, with Holm's correction over the metrics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,51 +23,71 @@ FEWEST = 6  # paired samples; fewer can never be significant
 
 def gates(scores: pd.DataFrame, metrics: Sequence[MetricCard], chance: str) -> tuple[Gate, ...]:
     """Every gate's outcome for every row on every task; `scores` has the columns data, model, method, metric, …"""
-    means = scores.groupby(["data", "model", "method", "metric", "sample"], sort=True)["value"].mean()  # over seeds
+    names = ["data", "model", "method", "metric", "sample"]
+    means = scores.groupby(names, sort=True, observed=True)["value"].mean()  # over seeds
     found: list[Gate] = []
-    for place, task in means.unstack("metric").groupby(level=["data", "model"], sort=True):
+    for place, task in means.groupby(level=["data", "model"], sort=True, observed=True):
+        assert isinstance(place, tuple)
         data, model = map(str, place)
-        rows = {str(method): one.droplevel(["data", "model", "method"]) for method, one in task.groupby(level="method")}
-        for method, row in rows.items():
-            outcomes = [*_alike(row, metrics)]
-            if chance in rows and method != chance:
-                outcomes += _told_from(row, rows[chance], metrics)
+        wide = task.droplevel(["data", "model"]).unstack("sample")  # a line a row and metric, a column a sample
+        told = _told_from(wide, metrics, chance)
+        averages = {key: float(value) for key, value in wide.mean(axis=1).dropna().items()}
+        for method in map(str, wide.index.unique("method")):
+            outcomes = [*_alike(method, averages, metrics), *told.get(method, ())]
             found += [Gate(data, model, method, gate, passed, reason) for gate, passed, reason in outcomes]
     return tuple(found)
 
 
-def _alike(row: pd.DataFrame, metrics: Sequence[MetricCard]) -> Iterator[tuple[str, bool, str]]:
-    """The gates that are metrics; `row` has a column a metric and a line a sample."""
+def _alike(
+    method: str, averages: Mapping[Hashable, float], metrics: Sequence[MetricCard]
+) -> Iterator[tuple[str, bool, str]]:
+    """The gates that are metrics, from the averages of a row's scores."""
     for card in metrics:
-        if not card.gate or tuple(card.range) != SIMILARITY or card.name not in row:
-            continue
-        values = row[card.name].dropna()
-        if len(values):
-            mean = float(values.mean())
+        mean = averages.get((method, card.name))
+        if card.gate and tuple(card.range) == SIMILARITY and mean is not None:
             passed = mean >= card.limit if card.direction == "higher" else mean < card.limit
             limit = f"at least {card.limit}" if card.direction == "higher" else f"below {card.limit}"
             yield card.name, passed, f"mean similarity {mean:.3f}, {limit} is wanted"
 
 
 def _told_from(
-    row: pd.DataFrame, random: pd.DataFrame, metrics: Sequence[MetricCard]
-) -> Iterator[tuple[str, bool, str]]:
-    """Whether any score of quality tells the row from random maps."""
-    found: dict[str, float] = {}
+    wide: pd.DataFrame, metrics: Sequence[MetricCard], chance: str
+) -> dict[str, list[tuple[str, bool, str]]]:
+    """Whether any score of quality tells each row from random maps."""
+    found: dict[str, dict[str, float]] = {}
     for card in metrics:
-        if card.family in QUALITY and not card.gate and card.name in row:
-            better = row[card.name].sub(random[card.name]).dropna() * card.sign
-            if len(better) >= FEWEST:
-                found[card.name] = _larger(better.to_numpy(float))
-    if found:
-        name = min(found, key=lambda each: found[each])
-        p = min(1.0, found[name] * len(found))  # Holm's first step
-        passed = p <= LEVEL
-        yield "not random", passed, f"{'' if passed else 'no '}metric tells it from random maps ({name}: p = {p:.2g})"
+        if card.family in QUALITY and not card.gate and (chance, card.name) in wide.index:
+            values = wide.xs(card.name, level="metric")
+            better = values.drop(chance).sub(values.loc[chance]) * card.sign
+            for method, p in zip(map(str, better.index), _larger(better.to_numpy(float)).tolist(), strict=True):
+                if np.isfinite(p):
+                    found.setdefault(method, {})[card.name] = p
+    return {method: [_verdict(by_metric)] for method, by_metric in found.items()}
 
 
-def _larger(differences: np.ndarray) -> float:
-    """The p value of differences being no larger than zero."""
-    if not np.any(differences):
-        return 1.0
-    return float(wilcoxon(differences, alternative="greater").pvalue)
+def _verdict(found: Mapping[str, float]) -> tuple[str, bool, str]:
+    name = min(found, key=lambda each: found[each])
+    p = min(1.0, found[name] * len(found))  # Holm's first step
+    passed = p <= LEVEL
+    return "not random", passed, f"{'' if passed else 'no '}metric tells it from random maps ({name}: p = {p:.2g})"
+
+
+def _larger(differences: np.ndarray) -> np.ndarray:
+    """For each line the p value of differences being no larger than zero, NaN where there are too few.
+
+    Lines that scipy would treat alike are tested together: it chooses the form of the test by their number and ties.
+    """
+    p = np.full(len(differences), np.nan)
+    given = np.isfinite(differences)
+    alike: dict[Hashable, list[int]] = {}
+    for place, line in enumerate(differences):
+        values = np.abs(line[given[place]])
+        if len(values) >= FEWEST:
+            p[place] = 1.0
+            if values.any():
+                tied = len(np.unique(values)) < len(values) or not values.all()
+                alike.setdefault((len(values), tied), []).append(place)
+    for places in alike.values():
+        lines = np.stack([differences[place, given[place]] for place in places])
+        p[places] = wilcoxon(lines, alternative="greater", axis=1).pvalue
+    return p

@@ -33,7 +33,7 @@ Scores come oriented: higher is better.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -47,7 +47,6 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Whole = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint8]
-Order = npt.NDArray[np.float32]
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -223,16 +222,17 @@ def pairs(boot: Bootstrap, level: float = LEVEL) -> Pairs:
     sampled = alone[i] + alone[j] - 2 * boot.error[i, j]
     sampled[sampled <= NIL * (alone[i] + alone[j])] = 0.0
     seeded = boot.seeded[i] + boot.seeded[j]
-    z_drawn = np.abs(boot.draws[:, i] - boot.draws[:, j] - difference)  # (B, P)
-    z_drawn *= _ratio(np.ones(len(i)), np.sqrt(sampled * (n - 1) / n + seeded))
+    drawn = np.ascontiguousarray(boot.draws.T)  # (M, B)
+    scale = _ratio(np.ones(len(i)), np.sqrt(sampled * (n - 1) / n + seeded))
     z = np.zeros(len(i))
     if n > 1:
         parts = ((boot.between[k], boot.freedom[k]) for k in (i, j))
         variance, freedom = _width(sampled, boot.rest[i] + boot.rest[j], n, *parts)
         student = np.where(difference == 0, 0.0, _ratio(np.abs(difference), np.sqrt(variance), np.inf))
         z = -ndtri(stdtr(freedom, -student))
-    p = step_down(z, z_drawn) if n >= FEW else holm(2 * ndtr(-z))
-    strict = float(np.quantile(z_drawn.max(1), level)) if len(i) else 0.0
+    stepped, largest = step_down(z, lambda k: np.abs(drawn[i[k]] - drawn[j[k]] - difference[k]) * scale[k])
+    p = stepped if n >= FEW else holm(2 * ndtr(-z))
+    strict = float(np.quantile(largest, level)) if len(i) else 0.0
     needed = samples_needed(np.abs(difference), sampled * n, seeded, strict)
     return Pairs(_square(difference, methods, 0.0, -1), _square(p, methods, 1.0), _square(needed, methods, np.inf))
 
@@ -244,14 +244,18 @@ def _square(values: Array, methods: int, diagonal: float, mirrored: int = 1) -> 
     return matrix
 
 
-def step_down(z: Array, drawn: Array) -> Array:
-    """Adjusted p values of (P,) statistics, given (B, P) joint draws of them where nothing differs (5)."""
+def step_down(z: Array, drawn: Callable[[int], Array]) -> tuple[Array, Array]:
+    """Adjusted p values of (P,) statistics (5), and the (B,) draws of the largest of all.
+
+    `drawn` gives the draws of one pair where nothing differs: one at a time stays in the processor's cache.
+    """
+    adjusted, largest = np.empty_like(z), np.zeros(1)
     order = np.argsort(z, kind="stable")
-    largest = np.maximum.accumulate(drawn[:, order], axis=1)  # over the pairs up to this one
-    p = (1 + (largest >= z[order]).sum(0)) / (len(drawn) + 1)
-    adjusted = np.empty_like(z)
-    adjusted[order] = np.maximum.accumulate(p[::-1])[::-1]
-    return adjusted
+    for k in order.tolist():
+        largest = np.maximum(largest, drawn(k))  # over the pairs up to this one
+        adjusted[k] = (1 + np.count_nonzero(largest >= z[k])) / (len(largest) + 1)
+    adjusted[order] = np.maximum.accumulate(adjusted[order][::-1])[::-1]
+    return adjusted, largest
 
 
 def samples_needed(difference: Array, spread: Array, seeded: Array, strict: float, power: float = POWER) -> Array:
@@ -260,17 +264,18 @@ def samples_needed(difference: Array, spread: Array, seeded: Array, strict: floa
     return np.ceil(_ratio(spread, room, np.inf))
 
 
-def orders(means: Array) -> Order:
-    """Which of every two methods is ahead, (…, M) -> (…, P) of -1, 0, 1."""
+def taus(means: Array) -> Array:
+    """Kendall's tau-b of every two of K orders, (…, K, M) -> (…, K, K), over the methods that both have a mean for.
+
+    NaN where one of the two is all ties. All numbers up to the root are whole, and exact in single precision.
+    """
     i, j = np.triu_indices(means.shape[-1], 1)
-    return np.asarray(np.sign(means[..., i] - means[..., j]), np.float32)
-
-
-def tau(left: Order, right: Order) -> Array:
-    """Kendall's tau-b of two (…, P) orders of the same methods; NaN where one of them is all ties."""
-    agree = np.einsum("...p,...p->...", left, right)
-    pairs = np.einsum("...p,...p->...", left, left) * np.einsum("...p,...p->...", right, right)
-    return _ratio(np.asarray(agree, float), np.sqrt(np.asarray(pairs, float)), np.nan)
+    difference = means[..., i] - means[..., j]  # (…, K, P), NaN where a method is missing
+    both = np.isfinite(difference).astype(np.float32)
+    ahead = (difference > 0).astype(np.float32) - (difference < 0)
+    agree = ahead @ ahead.swapaxes(-1, -2)  # (…, K, K)
+    untied = np.abs(ahead) @ both.swapaxes(-1, -2)
+    return _ratio(agree.astype(float), np.sqrt(untied.astype(float) * untied.swapaxes(-1, -2)), np.nan)
 
 
 def around(observed: float, draws: Array, level: float = LEVEL) -> tuple[float, float]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from mibench import gates as judged
 from mibench.gates import gates
 from mibench.leaderboard.results import Gate, MetricCard
 
@@ -57,3 +61,32 @@ def test_only_a_row_that_beats_chance_beyond_noise_passes() -> None:
 
 def test_a_row_without_scores_is_judged_by_none() -> None:
     assert not gates(scores(a_alike=np.full(8, np.nan)), [ALIKE], "random")
+
+
+def test_rows_are_told_from_random_maps_as_if_each_were_tested_alone_and_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(1)
+    asked: list[tuple[int, ...]] = []
+
+    def counted(differences: np.ndarray, **how: Any) -> Any:
+        asked.append(differences.shape)
+        return stats.wilcoxon(differences, **how)
+
+    monkeypatch.setattr(judged, "wilcoxon", counted)
+    lines = rng.normal(0.2, 1, (40, 64)) + np.arange(40)[:, None] / 40
+    lines[3:9, :30], lines[9] = np.nan, 0.0
+    lines[10:13] = np.round(lines[10:13])
+    lines[13, 5:] = np.nan
+    p = judged._larger(lines)
+    for line, found in zip(lines, p, strict=True):
+        alone = line[np.isfinite(line)]
+        told = (
+            np.nan
+            if len(alone) < judged.FEWEST
+            else stats.wilcoxon(alone, alternative="greater").pvalue
+            if alone.any()
+            else 1
+        )
+        assert found == pytest.approx(told, rel=1e-12, nan_ok=True)
+    assert len(asked) == 3, "lines of 64, of 34, and with ties; not one by one"

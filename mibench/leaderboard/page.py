@@ -16,7 +16,7 @@ from mibench.leaderboard.cells import Cell, Column, Table, heads, number, rank_c
 from mibench.leaderboard.panels import Panel
 from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
 from mibench.leaderboard.results import COSTS
-from mibench.leaderboard.standings import Agreement, Standings, flips, over_tasks, standings
+from mibench.leaderboard.standings import Agreement, Standings, flips, over_tasks
 from mibench.leaderboard.tables import Board, Task
 from mibench.statistics import LEVEL
 
@@ -25,7 +25,7 @@ LOST = ("failed", "timeout", "crash", "oom", "nan", "skipped", "missing")
 
 def to_html(board: Board) -> str:
     """The whole page as text."""
-    results, overall = board.results, standings(board.panels)
+    results, overall = board.results, board.standings()
     tasks = [_task(board, task, f"task-{k + 1}") for k, task in enumerate(board.panels)]
     return template("page.html").render(
         suite=results.suite,
@@ -78,7 +78,7 @@ def _brief(board: Board) -> Iterator[dict[str, Any]]:
     for task, panels in board.panels.items():
         first, ranked = [], set[str]()
         for family in _families(board):
-            places = standings({task: _of(panels, family)}).places
+            places = board.standings(task, family).places
             ranked |= {place.method for place in places}
             if places:
                 leading = [place.method for place in places if place.rank_low == 1]
@@ -108,7 +108,7 @@ def _overview(board: Board, overall: Standings) -> Table:
     """Mean ranks on all tasks: overall, and by family; and what an explanation costs on each task."""
     columns = [(Column("all families", "mean rank", sorted="ascending"), rank_cells(overall, dominated=True))]
     for family in _families(board):
-        standing = standings({task: _of(panels, family) for task, panels in board.panels.items()})
+        standing = board.standings(family=family)
         if standing.places:
             columns.append((Column(family, "mean rank"), rank_cells(standing)))
     for task in board.panels:
@@ -128,7 +128,7 @@ def _overview(board: Board, overall: Standings) -> Table:
 def _across(board: Board) -> Iterator[dict[str, Any]]:
     """Friedman's test over tasks, where there are enough of them."""
     for family in _families(board):
-        methods, verdict = over_tasks([standings({task: _of(panels, family)}) for task, panels in board.panels.items()])
+        methods, verdict = over_tasks([board.standings(task, family) for task in board.panels])
         if verdict:
             apart = np.triu(np.minimum(verdict.wilcoxon, verdict.nemenyi) <= 1 - LEVEL, 1)
             pairs = [
@@ -140,9 +140,9 @@ def _across(board: Board) -> Iterator[dict[str, Any]]:
 
 def _pictures(board: Board) -> Iterator[dict[str, Any]]:
     """Quality against cost on each task."""
-    for task, panels in board.panels.items():
+    for task in board.panels:
         costs = {row.method: row.value for row in board.on(task) if row.metric == "forwards" and row.value > 0}
-        places = [place for place in standings({task: panels}).places if place.method in costs]
+        places = [place for place in board.standings(task).places if place.method in costs]
         points = [Point(place.method, costs[place.method], place.mean, place.low, place.high) for place in places]
         if len(points) > 1:
             spoken = "; ".join(f"{p.name}: mean rank {p.rank:.1f} at {number(p.cost)} forwards" for p in points)
@@ -164,7 +164,7 @@ def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
         "title": _title(board, task),
         "facts": {"data": task[0], "model": task[1], **facts},
         "unjudged": ", ".join(panel.card.name for panel in panels if panel.ranks and panel.blind is None),
-        "families": [*_family_tables(board, panels)],
+        "families": [*_family_tables(board, task)],
         "gates": _gates(board, task),
         "costs": _costs(board, task),
         "published": _published(board, task),
@@ -176,8 +176,9 @@ def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
     }
 
 
-def _family_tables(board: Board, panels: Sequence[Panel]) -> Iterator[dict[str, Any]]:
+def _family_tables(board: Board, task: Task) -> Iterator[dict[str, Any]]:
     """The scores of each family on one task; a metric that is lost for all rows alike is a sentence, not a column."""
+    panels = board.panels[task]
     for family in dict.fromkeys(panel.card.family for panel in panels):
         lost = {panel.card.name: _lost_alike(panel) for panel in _of(panels, family)}
         some = [panel for panel in _of(panels, family) if not lost[panel.card.name]]
@@ -185,7 +186,7 @@ def _family_tables(board: Board, panels: Sequence[Panel]) -> Iterator[dict[str, 
         notes += [f"{panel.card.name} is {panel.blind}." for panel in some if panel.blind]
         notes += [f"{panel.card.name} does not count in mean ranks: {panel.aside}." for panel in some if _silent(panel)]
         about = [(panel.card.name, panel.card.about) for panel in some if panel.card.about]
-        shown = _family_table(board, some) if some else None
+        shown = _family_table(board, some, board.standings(task, family)) if some else None
         yield {"name": family, "about": about, "notes": notes, "table": shown}
 
 
@@ -202,9 +203,8 @@ def _lost_alike(panel: Panel) -> str:
     return f"{status} ({reason})"
 
 
-def _family_table(board: Board, panels: Sequence[Panel]) -> Table:
+def _family_table(board: Board, panels: Sequence[Panel], standing: Standings) -> Table:
     controls = {card.name for card in board.results.methods if card.control}
-    standing = standings({("", ""): panels})
     ranked = [place.method for place in standing.places]
     columns = [(heads(panel.card, bool(panel.blind)), score_cells(panel, board.results.chance)) for panel in panels]
     if standing.panels > 1:
@@ -292,8 +292,7 @@ def _tau(pair: Agreement | None) -> dict[str, Any]:
 
 def _gallery(board: Board, task: Task, name: str) -> dict[str, Any]:
     """The samples of one task with their maps, best row first, and the scores under them."""
-    panels = board.panels[task]
-    ranked = [place.method for place in standings({task: panels}).places]
+    ranked = [place.method for place in board.standings(task).places]
     samples = [sample for sample in board.results.samples if (sample.data, sample.model) == task]
     shown = []
     for sample in samples:
@@ -322,7 +321,9 @@ def _scores(board: Board, task: Task, samples: set[str]) -> Mapping[str, Mapping
     """Of the samples on the page: metric -> sample -> row -> score, the mean over seeds."""
     scores = board.results.scores
     mine = scores[(scores["data"] == task[0]) & (scores["model"] == task[1]) & scores["sample"].isin(samples)]
-    means = mine.groupby(["metric", "sample", "method"], sort=True)["value"].mean().dropna().reset_index()
+    means = (
+        mine.groupby(["metric", "sample", "method"], sort=True, observed=True)["value"].mean().dropna().reset_index()
+    )
     picked: dict[str, dict[str, dict[str, str]]] = {card.name: {} for card in board.results.metrics}
     for metric, sample, method, value in means.to_numpy().tolist():
         if metric in picked:

@@ -74,7 +74,8 @@ def read(table: pd.DataFrame, methods: Sequence[str], samples: pd.Index[str], si
     ran = np.zeros((len(methods), len(seeds), 1), bool)
     ran[method, seed] = True
     scored = (np.isfinite(values) | ~ran).all(1) & ran.any(1)
-    silent = table[table["value"].isna() & table["reason"].fillna("").ne("")]
+    silent = table[table["value"].isna()]
+    silent = silent[silent["reason"].fillna("").ne("")]
     reasons = {str(name): _commonest(group) for name, group in silent["reason"].groupby(silent["method"])}
     return Scores(tuple(methods), values, scored, reasons)
 

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -32,9 +33,14 @@ def heatmap(values: npt.NDArray[np.float32]) -> str:
     scaled = (small / largest + 1) / 2 if signed else small / largest  # in [0, 1]
     levels = (scaled * (COLOURS - 1)).round().astype(np.uint8)
     image = Image.fromarray(levels, mode="P")
-    colours = colormaps["RdBu_r" if signed else "magma"](np.linspace(0, 1, COLOURS))[:, :3]
-    image.putpalette((colours * 255).round().astype(np.uint8).tobytes())
+    image.putpalette(_palette("RdBu_r" if signed else "magma"))
     return _uri(image)
+
+
+@cache
+def _palette(name: str) -> bytes:
+    colours = colormaps[name](np.linspace(0, 1, COLOURS))[:, :3]
+    return (colours * 255).round().astype(np.uint8).tobytes()
 
 
 def _shrunk(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

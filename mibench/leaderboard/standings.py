@@ -11,31 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
-from scipy.stats import rankdata
 
 from mibench.leaderboard.panels import Panel
 from mibench.statistics import (
     Across,
+    Array,
     Bootstrap,
-    Order,
+    Whole,
     across,
     around,
     bootstrap,
     generator,
     intervals,
-    orders,
     pairs,
     pool,
     sample_ranks,
-    tau,
+    taus,
 )
 
 Task = tuple[str, str]  # data, model
+BLOCK = 100  # draws whose orders are held at once
 
 
 @dataclass(frozen=True)
@@ -113,12 +111,10 @@ def _mean_ranks(task: Task, panels: Sequence[Panel], methods: Sequence[str]) -> 
 
 def _dominated(panels: Sequence[Panel], methods: Sequence[str]) -> dict[str, str]:
     """For each row that some other is never behind and once surely above: the first such other."""
-    beaten: dict[str, str] = {}
-    for worse, better in permutations(methods, 2):
-        ahead, surely = zip(*(panel.compare(better, worse) for panel in panels), strict=True)
-        if min(ahead) >= 0 and any(surely):
-            beaten.setdefault(worse, better)
-    return beaten
+    compared = [(panel.pairs, np.ix_(panel.places(methods), panel.places(methods))) for panel in panels if panel.pairs]
+    never_behind = np.all([pairs.difference[places] >= 0 for pairs, places in compared], axis=0)  # (M, M)
+    better = never_behind & np.any([pairs.above[places] for pairs, places in compared], axis=0)
+    return {methods[worse]: methods[int(better[:, worse].argmax())] for worse in np.flatnonzero(better.any(0)).tolist()}
 
 
 @dataclass(frozen=True)
@@ -144,40 +140,44 @@ def agreements(panels: Sequence[Panel]) -> Iterator[Agreement]:
     """Every two metrics of one task, blind ones too, over the rows that both rank."""
     shown = [panel for panel in panels if panel.boot and not panel.card.gate]
 
-    @cache
-    def ordered(place: int, methods: tuple[str, ...]) -> tuple[Order, Order]:
-        boot = shown[place].over(methods)
-        return orders(boot.mean), orders(boot.draws)
-
+    methods = sorted({method for panel in shown for method in panel.ranked})
+    if len(shown) < 2:
+        return
+    means, drawn, surely = (
+        np.stack(each, -2) for each in zip(*(_among(panel, methods) for panel in shown), strict=True)
+    )
+    observed = taus(means)  # (K, K)
+    resampled = np.concatenate([taus(block) for block in np.array_split(drawn, len(drawn) // BLOCK + 1)])  # (B, K, K)
     for left, right in combinations(range(len(shown)), 2):
-        common = tuple(method for method in shown[left].ranked if method in shown[right].ranked)
-        if len(common) > 2:
-            (one, one_drawn), (other, other_drawn) = ordered(left, common), ordered(right, common)
-            observed = float(tau(one, other))
-            low, high = np.clip(around(observed, tau(one_drawn, other_drawn)), -1, 1)
-            sure = _sure(shown[left], shown[right], common)
+        common = np.isfinite(means[left]) & np.isfinite(means[right])
+        if common.sum() > 2:
+            low, high = np.clip(around(observed[left, right], resampled[:, left, right]), -1, 1)
+            alike = surely[left] * surely[right]
+            sure = int((alike > 0).sum()), int((alike < 0).sum())
             names = shown[left].card.name, shown[right].card.name
-            yield Agreement(*names, observed, float(low), float(high), *sure, _moved(shown[left], shown[right], common))
+            moved = _moved(
+                [method for method, each in zip(methods, common, strict=True) if each], *means[[left, right]][:, common]
+            )
+            yield Agreement(*names, float(observed[left, right]), float(low), float(high), *sure, moved)
 
 
-def _sure(left: Panel, right: Panel, methods: Sequence[str]) -> tuple[int, int]:
-    """How many pairs of rows both metrics put surely the same way round, and how many surely the other way."""
-    one, other = (_surely(panel, methods) for panel in (left, right))
-    return int((one * other > 0).sum()) // 2, int((one * other < 0).sum()) // 2
-
-
-def _moved(left: Panel, right: Panel, methods: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
-    """The rows whose rank among these is another on the right, farthest first."""
-    one, other = (rankdata([-panel.mean(method) for method in methods], "min").tolist() for panel in (left, right))
-    moved = [(m, int(a), int(b)) for m, a, b in zip(methods, one, other, strict=True) if a != b]
-    return tuple(sorted(moved, key=lambda row: -abs(row[1] - row[2])))
-
-
-def _surely(panel: Panel, methods: Sequence[str]) -> npt.NDArray[np.int64]:
-    """1 where the row is surely above the column, -1 where it is surely below, else 0."""
+def _among(panel: Panel, methods: Sequence[str]) -> tuple[Array, Array, Whole]:
+    """A panel's means (M,), draws (B, M), and sure orders (P,) of every two methods, 1 or -1; NaN and 0 for no rank."""
+    assert panel.boot is not None
     assert panel.pairs is not None
-    above = panel.pairs.above[np.ix_(panel.places(methods), panel.places(methods))]
-    return above.astype(np.int64) - above.T
+    places = [methods.index(method) for method in panel.ranked]
+    mean, draws = np.full(len(methods), np.nan), np.full((len(panel.boot.draws), len(methods)), np.nan)
+    mean[places], draws[:, places] = panel.boot.mean, panel.boot.draws
+    above = np.zeros((len(methods), len(methods)), int)
+    above[np.ix_(places, places)] = panel.pairs.above
+    return mean, draws, (above - above.T)[np.triu_indices(len(methods), 1)]
+
+
+def _moved(methods: Sequence[str], *means: Array) -> tuple[tuple[str, int, int], ...]:
+    """The rows whose rank among these is another on the right, farthest first."""
+    left, right = (1 + (mean > mean[:, None]).sum(1) for mean in means)
+    moved = [(m, a, b) for m, a, b in zip(methods, left.tolist(), right.tolist(), strict=True) if a != b]
+    return tuple(sorted(moved, key=lambda row: -abs(row[1] - row[2])))
 
 
 @dataclass(frozen=True)

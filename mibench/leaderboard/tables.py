@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
 
@@ -19,7 +19,7 @@ import pandas as pd
 
 from mibench.leaderboard.panels import Panel, Referee, Row, judge, read, set_aside
 from mibench.leaderboard.results import COSTS, Results
-from mibench.leaderboard.standings import Agreement, agreements
+from mibench.leaderboard.standings import Agreement, Standings, agreements, standings
 from mibench.statistics import generator, resamples
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -34,6 +34,15 @@ class Board:
     rows: tuple[Row, ...]  # sorted by data, model, method, metric
     panels: Mapping[Task, tuple[Panel, ...]]  # in the order of the metrics
     published: tuple[Row, ...] = ()  # what papers say, of tasks and metrics that are on the board
+    _standings: dict[tuple[Task | None, str], Standings] = field(default_factory=dict, init=False, repr=False)
+
+    def standings(self, task: Task | None = None, family: str = "") -> Standings:
+        """Mean ranks on one task or over all, of one family's metrics or of all; worked out once."""
+        if (task, family) not in self._standings:
+            panels = {place: self.panels[place] for place in ([task] if task else self.panels)}
+            some = {place: [each for each in of if family in ("", each.card.family)] for place, of in panels.items()}
+            self._standings[task, family] = standings(some)
+        return self._standings[task, family]
 
     @cached_property
     def agreements(self) -> Mapping[Task, tuple[Agreement, ...]]:
@@ -47,7 +56,7 @@ class Board:
 
 def board(results: Results) -> Board:
     """Work out values, intervals, ranks and ties of all results."""
-    tables = [results.scores[["data", "model"]], results.cells[["data", "model"]]]
+    tables = [each[["data", "model"]].drop_duplicates() for each in (results.scores, results.cells)]
     tasks = sorted({(str(data), str(model)) for data, model in pd.concat(tables).itertuples(index=False)})
     panels = {task: tuple(set_aside([*_panels(results, task)])) for task in tasks}
     rows = [row for judged in panels.values() for panel in judged for row in panel.rows]
@@ -77,13 +86,14 @@ def _at(table: pd.DataFrame, task: Task) -> pd.DataFrame:
 def _panels(results: Results, task: Task) -> Iterator[Panel]:
     """Every metric of the suite on one task."""
     scores, cells = _at(results.scores, task), _at(results.cells, task)
-    methods = sorted({*scores["method"], *cells["method"]})
-    samples = pd.Index(sorted(set(scores["sample"])))
+    methods = sorted({*scores["method"].unique(), *cells["method"].unique()})
+    samples = pd.Index(sorted(scores["sample"].unique()))
     weights = resamples(len(samples), generator("samples", *task))
     referee = _referee(results, task, methods, scores, cells)
+    by_metric = dict(iter(scores.groupby("metric", observed=True, sort=False)))
     for card in results.metrics:
         blank = Row(results.suite, *task, "", card.name, card.family, card.direction, card.unit)
-        arranged = read(scores[scores["metric"] == card.name], methods, samples, card.sign)
+        arranged = read(by_metric.get(card.name, scores[:0]), methods, samples, card.sign)
         yield judge(blank, card, arranged, weights, referee)
 
 
@@ -97,7 +107,7 @@ def _failed(
     results: Results, methods: list[str], scores: pd.DataFrame, cells: pd.DataFrame
 ) -> dict[tuple[str, str], tuple[str, str]]:
     """Status and reason of every (row, metric) of a task that did not come to scores."""
-    have = set(zip(scores["method"], scores["metric"], strict=True))
+    have = set(scores[["method", "metric"]].drop_duplicates().itertuples(index=False, name=None))
     told = cells[["method", "metric", "status", "reason"]].fillna("").astype(str)
     named = {(method, metric): (status, reason) for method, metric, status, reason in told.to_numpy().tolist()}
     failed: dict[tuple[str, str], tuple[str, str]] = {}
@@ -145,7 +155,8 @@ def to_csv(board: Board) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    table.writerows([_cell(value) for value in astuple(row)] for row in _sorted((*board.rows, *board.published)))
+    rows = _sorted((*board.rows, *board.published))
+    table.writerows([_cell(getattr(row, column)) for column in COLUMNS] for row in rows)
     return text.getvalue()
 
 

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import made_up
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from mibench.errors import RecordError
+from mibench.leaderboard import tables
 from mibench.leaderboard.cells import number, places, scale
 from mibench.leaderboard.page import to_html
 from mibench.leaderboard.pictures import LARGEST, Point, heatmap, picture, tradeoff
@@ -245,3 +247,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RecordError, match="file"):
         index(tmp_path / "file")
+
+
+def test_mean_ranks_are_worked_out_once_wherever_the_page_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def counted(panels: Any) -> Any:
+        asked.append(tuple(f"{task} {panel.card.name}" for task, some in panels.items() for panel in some))
+        return standings(panels)
+
+    monkeypatch.setattr(tables, "standings", counted)
+    made = board(made_up.whole())
+    assert to_html(made) == to_html(made)
+    assert len(asked) == len(set(asked)) > len(made.panels)
