@@ -60,7 +60,7 @@ class MethodCard:
     @property
     def marks(self) -> tuple[str, ...]:
         """What a reader must know to compare the row with others."""
-        return ("of no class",) * (not self.of_class) + ("one seed",) * (not self.seeded)
+        return ("of no class",) * (not self.of_class) + ("needs no seed",) * (not self.seeded)
 
 
 @dataclass(frozen=True)

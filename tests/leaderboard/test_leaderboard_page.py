@@ -120,8 +120,8 @@ def test_rows_of_no_class_and_of_one_seed_are_marked_and_others_are_not() -> Non
     plain, *others = cards
     page = to_html(board(replace(made_up.whole(), methods=(replace(plain, of_class=False, seeded=False), *others))))
     named = f'<span class="name">{plain.name}</span>'
-    assert f'{named} <span class="word">of no class</span> <span class="word">one seed</span>' in page
-    assert page.count("of no class") == page.count("one seed") == page.count(f"{named} <span")
+    assert f'{named} <span class="word">of no class</span> <span class="word">needs no seed</span>' in page
+    assert page.count("of no class") == page.count("needs no seed") == page.count(f"{named} <span")
 
 
 def test_tables_have_heads_for_columns_and_rows(page: str) -> None:
