@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 from test_engine_local import cell, job
 from test_run import go
 from toy_suite import toy
@@ -37,38 +37,41 @@ def rate(make: Callable[[], Engine], folder: Path) -> float:
     return CELLS / seconds
 
 
-def load() -> str:
-    """How busy the machine was, for figures from a busy one say little."""
-    return f"; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-
-
-@pytest.mark.slow
-def test_trivial_cells_a_second_on_both_engines(toy: None, tmp_path: Path) -> None:
+def kind(engine: str) -> type[Engine]:
+    """An engine by its name; the test is skipped where it is not installed."""
+    if engine == "local":
+        return LocalEngine
     pytest.importorskip("ray")
-    from toy.chores import perform
-
     from mibench.engines.ray import RayEngine
 
-    local, ray = (rate(lambda kind=kind: kind(perform, 2), tmp_path) for kind in (LocalEngine, RayEngine))
-    print(
-        f"\n{CELLS} trivial cells: local {local:.0f} a second, ray {ray:.0f} a second "
-        f"({ray / local:.2f} of local){load()}"
-    )
+    return RayEngine
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_two_workers_beside_one_on_real_cells(toy_plugins: None, tmp_path: Path, engine: str) -> None:
+def test_trivial_cells_a_second(benchmark: BenchmarkFixture, toy: None, tmp_path: Path, engine: str) -> None:
+    from toy.chores import perform
+
+    benchmark.group, benchmark.name = "engine", f"{engine}: {CELLS} trivial cells"
+    made = kind(engine)
+    cells = benchmark.pedantic(rate, (lambda: made(perform, 2), tmp_path))
+    benchmark.extra_info.update(seconds=None, cells_a_second=cells)  # this process's own seconds say nothing of workers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_two_workers_beside_one_on_real_cells(
+    benchmark: BenchmarkFixture, toy_plugins: None, tmp_path: Path, engine: str
+) -> None:
     """A small suite of real explainers; starting the workers and drawing the board counts, too."""
-    if engine == "ray":
-        pytest.importorskip("ray")
+    kind(engine)
+    benchmark.group, benchmark.name = "engine", f"{engine}: two workers beside one"
     suite = toy(methods=("iba", "ig", "occlusion"), metrics=("irof", "pixel-flipping"), samples=64, shard=8)
-    seconds = {}
-    for workers in (1, 2):
+
+    def wall(workers: int) -> float:
         before = time.perf_counter()
         go(tmp_path / str(workers), suite, engine=engine, jobs=workers)
-        seconds[workers] = time.perf_counter() - before
-    print(
-        f"\n{engine}: one worker {seconds[1]:.1f} s, two {seconds[2]:.1f} s: {seconds[1] / seconds[2] / 2:.2f} of ideal"
-        f"{load()}"
-    )
+        return time.perf_counter() - before
+
+    one, two = benchmark.pedantic(wall, (1,)), wall(2)
+    benchmark.extra_info.update(seconds=None, wall=one, of_ideal=one / two / 2)

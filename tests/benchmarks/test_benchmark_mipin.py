@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import pytest
 import torch
+from clock import seconds, timed
+from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 from mibench.methods._chain import walk
@@ -17,7 +17,6 @@ from mibench.methods._learning import Lesson
 from mibench.methods._ridge import Inverse
 from mibench.methods.mipin import MIPIN
 
-Result = TypeVar("Result")
 SAMPLES, STEP, EPOCHS = 200, 32, 20  # the paper's epochs; a class's own samples
 CONVOLUTIONS = {  # of the appendix: (C_in, C_out, k, side of the input)
     "CNN-M conv1": (1, 16, 5, 28),
@@ -26,16 +25,6 @@ CONVOLUTIONS = {  # of the appendix: (C_in, C_out, k, side of the input)
     "CNN-C conv2": (32, 64, 3, 30),
     "CNN-C conv3": (64, 64, 3, 14),
 }
-
-
-def timed(make: Callable[[], Result], repeats: int = 1) -> tuple[Result, float]:
-    """What is made, and the least of a few processor times: what runs beside it does not count."""
-    seconds = []
-    for _ in range(repeats):
-        before = time.process_time()
-        result = make()
-        seconds.append(time.process_time() - before)
-    return result, min(seconds)
 
 
 def made_up(channels: int, out: int, kernel: int, side: int) -> tuple[Windows, Tensor, Tensor]:
@@ -51,7 +40,10 @@ def made_up(channels: int, out: int, kernel: int, side: int) -> tuple[Windows, T
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_a_convolution_s_closed_form_beats_gradient_descent_in_error_and_halves_its_time(name: str) -> None:
+def test_a_convolution_s_closed_form_beats_gradient_descent_in_error_and_halves_its_time(
+    benchmark: BenchmarkFixture, name: str
+) -> None:
+    benchmark.group, benchmark.name = "peer", f"inversion of {name}"
     windows, s, x = made_up(*CONVOLUTIONS[name])
     shuffle = torch.Generator().manual_seed(1)
 
@@ -64,25 +56,31 @@ def test_a_convolution_s_closed_form_beats_gradient_descent_in_error_and_halves_
         sums.add(s, x)
         return sums.solve()
 
-    exact, seconds = timed(closed, repeats=3)
-    steps, their_seconds = timed(lambda: descended(windows, epoch, EPOCHS, torch.Generator().manual_seed(2)))
+    exact = benchmark.pedantic(closed, rounds=3)
+    steps, theirs = timed(lambda: descended(windows, epoch, EPOCHS, torch.Generator().manual_seed(2)))
     error, their_error = (float((windows.rebuild(inverse, s, x) - x).square().mean()) for inverse in (exact, steps))
-    print(f"{name}: error {error:.5f} against {their_error:.5f}, time {seconds / their_seconds:.2f} of descent's")
+    times = theirs / benchmark.stats.stats.min
+    benchmark.extra_info.update(peer=f"gradient descent, {EPOCHS} epochs", times=times)
+    benchmark.extra_info.update(error=error, peer_error=their_error)
     assert error <= their_error
-    assert seconds <= their_seconds / 2
+    assert times >= 2
 
 
 @pytest.mark.slow
-def test_all_classes_of_a_wide_classifier_in_one_pass_cost_a_hundredth_of_the_loop_over_them() -> None:
+def test_all_classes_of_a_wide_classifier_in_one_pass_cost_a_hundredth_of_the_loop_over_them(
+    benchmark: BenchmarkFixture,
+) -> None:
     """10,000 maps of 1,280 channels of 7 x 7 cells, 1,000 classes; the loop is timed on two classes."""
+    benchmark.group, benchmark.name = "peer", "1000 classes of 1280 channels"
     classes, count = 1000, 10_000
     generator = torch.Generator().manual_seed(0)
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, classes)).eval()
     chain = walk(network.requires_grad_(False), "input")
     x = torch.randn((count // 10, 1280, 7, 7), generator=generator).relu_().repeat(10, 1, 1, 1)
-    _, once = timed(lambda: invert_classifier(chain, x.split(128), penalty=0.1, forward_relu=True))
+    benchmark.pedantic(lambda: invert_classifier(chain, x.split(128), penalty=0.1, forward_relu=True))
     some = dict.fromkeys(range(2), torch.ones(count, dtype=torch.bool))
     lesson = Lesson(chain, x, MIPIN.Parameters(), 0)
-    each = sum(timed(lambda c=c, rows=rows: lesson.learn({c: rows}))[1] for c, rows in some.items()) / len(some)
-    print(f"one pass {once:.1f} s, a class of the loop {each:.2f} s, ratio {each * classes / once:.0f}")
-    assert each * classes >= 100 * once
+    each = sum(seconds(lambda c=c, rows=rows: lesson.learn({c: rows})) for c, rows in some.items()) / len(some)
+    times = each * classes / benchmark.stats.stats.min
+    benchmark.extra_info.update(peer="the loop over classes", times=times)
+    assert times >= 100
