@@ -72,6 +72,12 @@ def cluster() -> Iterator[object]:
     made.shutdown()
 
 
+@pytest.fixture
+def times(pytestconfig: pytest.Config) -> int:
+    """How often a slow test repeats itself."""
+    return int(pytestconfig.getoption("--times"))
+
+
 def bad_jobs(chore: Callable[..., Job], turn: int = 0) -> list[Job]:
     does = [("segfault", 60), ("kill", 60), ("exit", 60), ("hang", 2)]
     return [chore(cell(f"{name} {turn}", name), seconds=seconds) for name, seconds in does]
@@ -140,6 +146,18 @@ def test_without_the_extra_it_is_said_what_to_install(
     assert told.value.code == 2
 
 
+def test_a_node_without_a_package_of_plug_ins_is_told_which(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mibench.engines.ray import _differences, _software
+
+    here = _software.__wrapped__()
+    assert _differences(here, dict(here)) == []
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if not each.endswith("thirdparty")])
+    (package, code) = _differences(here, _software.__wrapped__())
+    assert package == "toy none there, 1.0 here"
+    assert code.startswith("code ")
+    assert _differences(here, here | {"quantus": "0.1"}) == [f"quantus 0.1 there, {here['quantus']} here"]
+
+
 def test_an_address_is_only_for_ray(tmp_path: Path) -> None:
     from mibench.run import engine_of
 
@@ -157,22 +175,24 @@ def test_what_a_worker_brings_back_cannot_leave_the_record(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_bad_jobs_cost_themselves_ten_times_of_ten(start: Callable[..., Engine], chore: Callable[..., Job]) -> None:
+def test_bad_jobs_cost_themselves_each_time(
+    start: Callable[..., Engine], chore: Callable[..., Job], times: int
+) -> None:
     engine = start(2)
-    for turn in range(10):
+    for turn in range(times):
         found = statuses(engine, *bad_jobs(chore, turn), chore(cell(f"good {turn}")))
         assert found == {f"{name} {turn}": status for name, status in WANTED.items()} | {f"good {turn}": "ok"}
 
 
 @pytest.mark.slow
-def test_a_node_that_is_lost_costs_nothing_ten_times_of_ten(
-    cluster: object, start: Callable[..., Engine], chore: Callable[..., Job]
+def test_a_node_that_is_lost_costs_nothing_each_time(
+    cluster: object, start: Callable[..., Engine], chore: Callable[..., Job], times: int
 ) -> None:
     """One node is killed while both perform jobs: every cell is answered once, as if it had lived."""
     node = cluster.add_node(num_cpus=1)
     engine = start(2, cluster.address)
     assert sorted(each["workers"] for each in engine.nodes) == [1, 1]
-    for turn in range(10):
+    for turn in range(times):
         jobs = [chore(cell(f"{turn}/{number}", "nap")) for number in range(6)]
         told: list[str] = []
         for _, outcomes in answers(engine, jobs, {}):

@@ -47,7 +47,6 @@ MOST = 32  # … which are at most so many
 NETWORKS = "cache/models"  # where trained networks are in a worker's folder
 PARTS = ("maps", "logs", NETWORKS)
 PLAIN = re.compile(rf"({'|'.join(PARTS)})/[\w=-][\w.=-]*", re.ASCII)  # the files that may come back
-SOFTWARE = ("python", "mibench", "torch", "numpy", "code")  # what a node must have as the driver has it
 KEPT = 100 << 20  # bytes of files that stay in the object store for later jobs
 STORE = 200 << 20  # bytes of the object store of a cluster that is started here; what is more goes to disk
 
@@ -143,7 +142,7 @@ class RayEngine(Engine):
         if not started:
             what = "one CPU and one GPU" if self._gpu else "one CPU"
             raise UsageError(
-                f"the cluster has no room for a worker ({what}) after {PATIENCE:.0f} s: others have it all"
+                f"no worker could start on the cluster within {PATIENCE:.0f} s: each wants {what}, and none was free"
             )
         for answer in started:
             try:
@@ -153,11 +152,11 @@ class RayEngine(Engine):
 
     def _welcome(self, worker: _Worker, found: Mapping[str, str]) -> None:
         """A worker has started: it must have the driver's code and libraries."""
-        mine = _about()
-        differs = [f"{name} {found[name]} there, {mine[name]} here" for name in SOFTWARE if mine[name] != found[name]]
-        if differs:
-            raise UsageError(f"node {found['name']} has other software ({'; '.join(differs)}): install the same there")
-        worker.answer, worker.node, worker.name = None, found["node"], found["name"]
+        software = {**found}
+        node, name = software.pop("node"), software.pop("name")
+        if differs := _differences(_software(), software):
+            raise UsageError(f"node {name} has other software ({'; '.join(differs)}): install the same there")
+        worker.answer, worker.node, worker.name = None, node, name
 
     def _hand_out(self) -> None:
         """Give jobs to every worker that has none."""
@@ -185,6 +184,7 @@ class RayEngine(Engine):
     def _ask(self, worker: _Worker, jobs: list[Job], answer: Any) -> None:
         seconds = sum(job.seconds or math.inf for job in jobs)
         worker.jobs, worker.answer, worker.deadline = jobs, answer, time.monotonic() + seconds + PATIENCE
+        worker.shared = jobs[0].stage == "cost" and self._shared()
 
     def _trained(self) -> Mapping[str, Path]:
         """The driver's networks: every worker gets them once, before its first job or when another has learned one."""
@@ -239,7 +239,7 @@ class RayEngine(Engine):
             self._networks = None
             worker.networks |= {name for name in files if name.startswith(NETWORKS)}
         if job.stage == "cost" and not isinstance(answer, Loss):
-            about = {"node": worker.name, "shared": self._shared()}
+            about = {"node": worker.name, "shared": worker.shared or self._shared()}
             answer = [replace(outcome, facts={**outcome.facts, **about}) for outcome in answer]
         return answer
 
@@ -297,7 +297,7 @@ class RayEngine(Engine):
     def _shared(self) -> bool:
         """Whether somebody else has work on the cluster too, which makes seconds untrue."""
         total, free = (each.get("CPU", 0) for each in (self._ray.cluster_resources(), self._ray.available_resources()))
-        return bool(total - free > len(self._workers))
+        return bool(total - free > sum(bool(worker.node) for worker in self._workers))
 
 
 @dataclass(eq=False)
@@ -310,8 +310,9 @@ class _Worker:
     jobs: list[Job] = field(default_factory=list)  # the first of them is being performed
     grasp: int = 1  # how many jobs it is handed: twice as many as it did last, unless some came back undone
     networks: set[str] = field(default_factory=set)  # those that it has
-    node: str = ""
+    node: str = ""  # empty until it has started
     name: str = ""
+    shared: bool = False  # whether somebody else had work on the cluster when a cost was asked for
 
 
 class _Hand:
@@ -326,10 +327,10 @@ class _Hand:
         self._engine = LocalEngine(perform, 1)
 
     def about(self) -> dict[str, str]:
-        """Where this is, and with what software."""
+        """Where this is, and with what software: plain words, which another version understands, too."""
         import ray
 
-        return _about() | {"node": ray.get_runtime_context().get_node_id()}
+        return {**_software(), "node": ray.get_runtime_context().get_node_id(), "name": socket.gethostname()}
 
     def perform(
         self, work: Sequence[tuple[Job, Mapping[str, Any]]], networks: Mapping[str, Any]
@@ -357,7 +358,8 @@ class _Hand:
     def _begin(self, job: Job, files: Mapping[str, Any]) -> None:
         self._write(files)
         self._job, self._given = job, {*files, *(self._files(NETWORKS) if job.stage == "prepare" else ())}
-        self._engine.submit(replace(job, setting=replace(job.setting, folder=str(self._folder))))
+        device = "cuda:0" if job.setting.device.startswith("cuda") else job.setting.device  # the one that Ray gave us
+        self._engine.submit(replace(job, setting=replace(job.setting, folder=str(self._folder), device=device)))
 
     def _done(self, within: float | None) -> list[tuple[Any, dict[str, Any]]]:
         """What became of the job and the files that it made; nothing if it takes longer."""
@@ -391,17 +393,23 @@ def _nothing() -> None:
 
 
 @functools.cache
-def _about() -> dict[str, str]:
-    """The name of this machine and the software that can change an answer."""
+def _software() -> Mapping[str, str]:
+    """The software of this machine that can change an answer: versions, and a hash of all plug-ins' code."""
     packages = [importlib.import_module(f"mibench.{room}") for room in registry.ROOMS]
     plugins = [f"{each.__name__}.{found.name}" for each in packages for found in pkgutil.iter_modules(each.__path__)]
     points = [each for room in registry.ROOMS for each in importlib.metadata.entry_points(group=f"mibench.{room}")]
-    versions = {name: environment.version(name) for name in ("mibench", "torch", "numpy")}
-    return versions | {
-        "name": socket.gethostname(),
+    foreign = sorted({each.dist.name for each in points if each.dist})
+    return {
         "python": platform.python_version(),
+        **{name: environment.version(name) for name in ("mibench", *environment.LIBRARIES, *foreign)},
         "code": fingerprint.sources(["mibench.work", *plugins, *(each.module for each in points)]),
     }
+
+
+def _differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
+    """What a node must have as the driver has it, and has not."""
+    found = {name: (there.get(name) or "none", here.get(name) or "none") for name in {**here, **there}}
+    return [f"{name} {other} there, {mine} here" for name, (other, mine) in found.items() if other != mine]
 
 
 def _sweep() -> None:
@@ -453,7 +461,11 @@ def _connect(ray: Any, workers: int, address: str) -> str:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     if address in ("", "local"):
         folder = tempfile.mkdtemp(prefix="mibray-")
-        ray.init(address="local", num_cpus=workers, object_store_memory=STORE, _temp_dir=folder, **quiet)
+        try:
+            ray.init(address="local", num_cpus=workers, object_store_memory=STORE, _temp_dir=folder, **quiet)
+        except Exception as error:  # a bare one where the machine is too busy to start it in time
+            shutil.rmtree(folder, ignore_errors=True)
+            raise MibenchError(f"Ray could not start a cluster on this machine: {_line(error)}") from error
         return folder
     host, colon, port = address.rpartition(":")
     if address != "auto" and not (colon and host and port.isdigit() and "/" not in host):
