@@ -103,8 +103,15 @@ def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path
             writer.writerow(
                 (line.question, line.subject, line.figure, f"{line.mean:.6g}", f"{line.half:.6g}", line.count)
             )
-    page.write_text(describe(lines), encoding="utf-8")
+    page.write_text(describe(read_table(table)), encoding="utf-8")  # no digit that the table has not
     return [table, page]
+
+
+def read_table(file: Path) -> list[Line]:
+    """The lines of a table."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        _, *rows = csv.reader(stream)
+    return [Line(asked, of, how, float(mean), float(half), int(count)) for asked, of, how, mean, half, count in rows]
 
 
 def estimators(quick: bool) -> Iterator[Line]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from mibench.models.training import accuracy
 from mibench.studies import nif
 from mibench.studies.nif import Line
+
+STUDIES = Path(__file__).parents[2] / "leaderboards" / "studies"
 
 
 def test_intervals_are_students_and_leave_out_samples_without_a_score() -> None:
@@ -60,3 +63,13 @@ def test_every_row_is_scored_by_one_of_the_perceptrons_that_have_not_learned_it(
 def test_a_perceptron_is_right_on_rows_that_it_has_not_learned() -> None:
     network, _, held_out = nif.perceptron("wine", 0)
     assert accuracy(network, held_out.x, held_out.label) > 0.9
+
+
+def test_the_committed_page_is_what_the_committed_table_says() -> None:
+    assert (STUDIES / "nif.md").read_text("utf-8") == nif.describe(nif.read_table(STUDIES / "nif.csv"))
+
+
+def test_the_committed_study_prunes_networks_that_are_right_in_96_of_100_cases() -> None:
+    found = {line.subject: line.mean for line in nif.read_table(STUDIES / "nif.csv") if line.figure == "perceptron"}
+    assert found["iris"] >= 0.96
+    assert found["csv:banknote.csv"] >= 0.96
