@@ -16,6 +16,10 @@ squares solved in closed form (`solver=sgd` for theirs); "learned for each class
 samples (`fit_on=class`), except for a classifier, where a thousand classes have a few samples each (`fit_on=all`).
 Its lambda of 0.001 was for 50,000 digits and overfits hundreds a class. Ours is chosen for each class and dense layer
 by cross-validation within the calibration samples (`penalty=auto`), so that no sample which is scored has a say.
+Either meets covariances, means over samples; read as sums, which eq. 6 allows, 0.001 would be next to nothing.
+
+Only what is exactly zero is silenced. A smooth or leaky rectifier (GELU, SiLU, leaky ReLU) silences nothing, and what a
+sample then has of its own in A is its logit and max-pooling's switches.
 
 What is kept: one map for each class and learned layer (16 MB a class for CNN-M). Where that would take more than KEEP
 bytes (VGG's dense layers for 1000 classes: 480 GB), the calibration samples' activations at the base are kept instead,

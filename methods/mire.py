@@ -12,7 +12,9 @@ is redundant. Critic and mask learn together, the network is frozen; section 3, 
 
 Erratum: the paper's eq. 2 sums exp f(z_m, x_mj) over matching pairs, which bounds nothing; z_n fixed makes it InfoNCE.
 Ours, said by parameters: mask="noise" mixes noise in, which takes information away where dimming only hides it;
-reward="none" keeps the mask from being paid for mean i'; mask_cost="mean" keeps beta's meaning when K changes.
+reward="none" keeps the mask from being paid for mean i'; mask_cost="mean" keeps beta's meaning when K changes;
+keep="prediction" holds on to what the network says, not to the label; joint=64 is for speed. The letter of the paper is
+`mire[mask_cost=sum,keep=label,joint=0]`.
 
 A new sample's negatives are its own K features and fixed ones of the calibration data, so that its map does not depend
 on the samples explained with it. The maps speak of the representation, not of a class: `target` changes nothing.
@@ -253,7 +255,7 @@ def train(p: Parameters, data: Calibration, seed: int) -> State:
 
     curve = descend(model, p, len(data), order, backward, PARTS)
     model.remember(data, order, noise)
-    limit = infonce.ceiling(p.batch * math.prod(data.probe.grid))
+    limit = infonce.ceiling(p.batch * math.prod(data.probe.grid)) if p.critic == "infonce" else math.inf
     saturated = bool(infonce.saturated(torch.tensor(curve["total"][-1]), limit))
     facts = {"shape": list(shape), "curve": curve, "ceiling": limit, "saturated": saturated, "kept": curve["kept"][-1]}
     return State({name: tensor.cpu() for name, tensor in model.state_dict().items()}, facts)

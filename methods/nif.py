@@ -9,7 +9,8 @@ activations. On average over samples, and for one sample n among N reference sam
 
 n_a and n_b count the samples nearer than the k-th nearest in both; sections 2.3 and eq. 5 put a minus before the log,
 but information is the mean of (2). Eq. 3's first term is per feature, or it would rank none. Eq. 6 writes log for psi:
-counting="log". Multiplying informations along a path has no theory behind it; the row `nif-min` takes the weakest link.
+counting="log". Multiplying informations along a path has no theory behind it (pointwise ones may be negative, and two
+of them on a path speak for the class); the row `nif-min` takes the weakest link.
 
 Ours: the null bias of (2) on ReLUs is corrected (without it, noise outweighs most edges); k = 10, since single values
 are noisy; the redundancy of eq. 3 is the average one for single samples too, from few samples, as beta makes it small.

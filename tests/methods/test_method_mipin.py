@@ -223,6 +223,15 @@ def test_without_the_forward_relu_all_samples_of_a_class_look_the_same() -> None
     assert torch.allclose(maps / logits[:, None, None], maps[:1] / logits[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("rectifier", [nn.GELU(), nn.LeakyReLU(), nn.ReLU()], ids=["gelu", "leaky", "relu"])
+def test_only_a_rectifier_that_gives_zeros_makes_the_map_the_sample_s_own(rectifier: nn.Module) -> None:
+    probe = table(nn.Linear(5, 8), rectifier, nn.Linear(8, 3))
+    x, _, seeds = some(probe, 4)
+    maps = fitted(probe).explain(probe, x, torch.zeros(4, dtype=torch.int64), seeds).maps["map"]
+    shapes = maps / probe.logits(x)[:, :1, None]
+    assert torch.allclose(shapes, shapes[:1].expand_as(shapes), atol=1e-5) is not isinstance(rectifier, nn.ReLU)
+
+
 # ---------------------------------------------------------------- layers and networks
 
 

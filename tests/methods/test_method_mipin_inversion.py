@@ -94,6 +94,19 @@ def test_a_singular_gram_matrix_has_the_solution_of_least_norm(rows: int) -> Non
     assert torch.allclose(weight.norm(), torch.linalg.lstsq(s, x, driver="gelsd").solution.norm(), rtol=0.05)
 
 
+def test_filters_of_a_singular_gram_matrix_rebuild_as_well_as_those_of_the_channels_that_differ() -> None:
+    x, s = drawn(6, 2, 7, 7), drawn(6, 3, 5, 5, seed=1)
+    errors = []
+    for out in (s, torch.cat([s, s[:, :1], torch.zeros_like(s[:, :1])], 1)):  # a channel twice, and a dead one
+        windows = Windows.of(nn.Conv2d(2, out.shape[1], 3), out, x)
+        sums = FilterSums(windows)
+        sums.add(out, x)
+        inverse = sums.solve()
+        assert bool(inverse.weight.isfinite().all())
+        errors.append(squared(windows.rebuild(inverse, out, x) - x))
+    assert errors[1] == pytest.approx(errors[0], rel=1e-5)
+
+
 def test_sources_that_are_always_zero_rebuild_the_mean() -> None:
     x = drawn(9, 3, 4, 4)
     for sums, s in ((DenseSums(0.0), torch.zeros(9, 5)), (SpreadSums(), torch.zeros(9, 3))):

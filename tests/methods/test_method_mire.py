@@ -265,7 +265,9 @@ def test_narrow_and_bfloat16_critics_find_the_same_information(
 
 def test_mine_finds_the_information_too() -> None:
     explainer = Mire(Mire.Parameters(hidden=64, epochs=12, critic="mine"))
-    fitted(explainer, opened(), drawn(2048, 0))
+    state = fitted(explainer, opened(), drawn(2048, 0))
+    assert state.facts["ceiling"] == math.inf
+    assert not state.facts["saturated"]
     scored = drawn(400, 1)
     explanation = explainer.explain(opened(), scored.x, scored.label, range(400))
     total = explanation.maps["total"]
@@ -324,6 +326,7 @@ def test_the_network_is_left_as_it_was() -> None:
 def test_the_paper_s_weights_are_the_defaults() -> None:
     p = Mire.Parameters()
     assert (p.alpha, p.beta, p.hidden, p.mask, p.reward, p.critic) == (1.0, 0.5, 256, "multiply", "mask", "infonce")
+    assert (p.mask_cost, p.keep, p.joint) == ("mean", "prediction", 64)  # as the module says, the paper's are others
     ours = MireNoise.Parameters()
     changed = {name for name in MireNoise.Parameters.model_fields if getattr(p, name) != getattr(ours, name)}
     assert changed == {"beta", "noise", "mask", "reward", "separate_critic"}
