@@ -41,7 +41,7 @@ def row(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.skip("timed where nothing runs beside it: run without -n")
     yield
     benchmark = request.node.funcargs.get("benchmark")
-    if benchmark is not None and benchmark.stats is not None:
+    if benchmark is not None and benchmark.stats is not None and benchmark.extra_info:  # else it broke off
         figures = {"benchmark": benchmark.group, "case": benchmark.name, "seconds": benchmark.stats.stats.min}
         where = {"machine": MACHINE, "load": os.getloadavg()[0]}
         request.config.stash.setdefault(ROWS, []).append(figures | benchmark.extra_info | where)
