@@ -27,9 +27,24 @@ def digest(*parts: Any) -> str:
 
 
 def sources(modules: Iterable[str]) -> str:
-    """A hash of modules, of all that they import from their own packages, and of the versions of other libraries."""
+    """A hash of modules, of all that they import from their own packages, and of the versions of other libraries.
+
+    A plan asks for the same modules some hundred times: they are walked through again only if a file has changed.
+    """
+    wanted = tuple(modules)
+    if wanted not in _walked or any(path.stat().st_mtime_ns != changed for path, changed in _walked[wanted][1].items()):
+        _walked[wanted] = _walk(wanted)
+    return _walked[wanted][0]
+
+
+_walked: dict[tuple[str, ...], tuple[str, dict[Path, int]]] = {}
+
+
+def _walk(modules: tuple[str, ...]) -> tuple[str, dict[Path, int]]:
+    """The hash, and the files that it covers with when they were changed."""
     seen: dict[str, str] = {}
     libraries: set[str] = set()
+    files: dict[Path, int] = {}
     ahead = list(modules)
     own = {"mibench", *(name.partition(".")[0] for name in ahead)}
     while ahead:
@@ -39,14 +54,15 @@ def sources(modules: Iterable[str]) -> str:
         path = _file(name)
         if path is None:
             continue
-        seen[name], imported = _read(path, path.stat().st_mtime_ns, name)
+        files[path] = path.stat().st_mtime_ns
+        seen[name], imported = _read(path, files[path], name)
         for each in imported:
             if each.partition(".")[0] in own:
                 ahead.append(each)
             else:
                 libraries.add(each.partition(".")[0])
     versions = {library: _version(library) for library in sorted(libraries - set(sys.stdlib_module_names))}
-    return digest(seen, versions)
+    return digest(seen, versions), files
 
 
 @functools.cache

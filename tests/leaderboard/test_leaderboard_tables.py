@@ -210,6 +210,21 @@ def test_the_first_known_good_row_that_has_scores_is_the_judge() -> None:
     assert unjudged.counts
 
 
+@pytest.mark.parametrize(("card", "gain"), [(UP, 1.0), (DOWN, -1.0)])
+def test_a_metric_that_puts_a_row_surely_above_the_known_truth_says_so(card: MetricCard, gain: float) -> None:
+    values = {"a": noise(1), "b": noise(4) + 4 * gain, "truth": noise(2) + 2 * gain, "random": noise(3) - 2 * gain}
+    results = small(values, card, controls=("truth", "random"), chance="random", known_good=("truth",))
+    (panel,) = board(results).panels["data", "model"]
+    assert panel.counts
+    assert panel.outdone == f"b {np.mean(values['b']):.3g} surely above truth {np.mean(values['truth']):.3g}"
+    without = {name: value for name, value in values.items() if name != "b"}
+    (plain,) = board(small(without, card, controls=("truth", "random"), chance="random", known_good=("truth",))).panels[
+        "data", "model"
+    ]
+    (method,) = board(replace(results, methods=(), known_good=("truth",))).panels["data", "model"]
+    assert plain.outdone == method.outdone == "", "not where nothing is above, nor where what is good is a method"
+
+
 @pytest.mark.parametrize(("card", "gain"), [(UP, -2.0), (DOWN, 2.0)])
 def test_a_metric_that_prefers_random_to_the_known_good_map_is_blind_too(card: MetricCard, gain: float) -> None:
     values = {"a": noise(1), "good": noise(2) + gain, "random": noise(3)}

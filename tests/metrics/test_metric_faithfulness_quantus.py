@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import quantus.helpers.utils
 import torch
-from metric_worlds import evidence, image_world, quantus_score, signed_maps
+from metric_worlds import digit_world, evidence, image_world, photograph_world, quantus_score, signed_maps
 from skimage.segmentation import slic
 from torch import Tensor
 
@@ -29,9 +29,17 @@ from mibench.metrics.imputation import impute
 BOTH_OUTPUTS = pytest.mark.parametrize("output", ["probability", "logit"])
 
 
-@pytest.fixture(params=[1, 3], ids=["grey", "rgb"])
+WORLDS = {
+    "grey": image_world,
+    "rgb": partial(image_world, channels=3),
+    "digits": digit_world,  # real ones, and a network that learned them
+    "lite": photograph_world,
+}
+
+
+@pytest.fixture(params=["grey", "rgb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("digits", "lite"))])
 def world(request: pytest.FixtureRequest) -> Any:
-    return image_world(channels=request.param)
+    return WORLDS[request.param]()
 
 
 def baseline_of(world: Any, name: str = "mean") -> Callable[..., np.ndarray]:
@@ -57,19 +65,30 @@ def same(first: np.ndarray, second: Any) -> None:
     assert np.std(first) > 1e-4, "all scores are alike: the comparison says nothing"
 
 
+def size(world: Any) -> int:
+    """The pixels of an image."""
+    return int(world.scene.x[0, 0].numel())
+
+
+def steps_of(world: Any) -> int:
+    """Steps that divide an image of 24, 28 or 224 pixels on a side."""
+    return 24 if size(world) == 24**2 else 28
+
+
 def features(world: Any, pixels: int) -> int:
     """Quantus counts every channel of a pixel as a feature."""
     return pixels * world.scene.x.shape[1]
 
 
-@pytest.mark.parametrize("steps", [24, 12])
-def test_pixel_flipping_is_quantus_area_over_its_length(world: Any, steps: int) -> None:
+@pytest.mark.parametrize("part", [1, 2])
+def test_pixel_flipping_is_quantus_area_over_its_length(world: Any, part: int) -> None:
+    steps = steps_of(world) // part
     maps = evidence(signed_maps(world))
     areas = quantus_score(
         "PixelFlipping",
         world,
         maps,
-        features_in_step=features(world, 576 // steps),
+        features_in_step=features(world, size(world) // steps),
         perturb_func=baseline_of(world),
         return_auc_per_sample=True,
     )
@@ -85,15 +104,16 @@ def test_steps_that_do_not_divide_the_pixels_are_what_quantus_would_do_if_it_did
         "PixelFlipping",
         world,
         maps,
-        features_in_step=features(world, -(-576 // 7)),
+        features_in_step=features(world, -(-size(world) // 5)),
         perturb_func=baseline_of(world),
         return_auc_per_sample=True,
     )
-    same(ours(PixelFlipping, world, maps, steps=7), np.array(areas) / 6)
+    same(ours(PixelFlipping, world, maps, steps=5), np.array(areas) / 4)
 
 
-@pytest.mark.parametrize(("side", "patch"), [(8, 3), (5, 5)], ids=["divides", "pads"])
-def test_region_perturbation_is_quantus_curve_averaged_with_its_start(world: Any, side: int, patch: int) -> None:
+@pytest.mark.parametrize("side", [4, 5], ids=["divides", "pads"])
+def test_region_perturbation_is_quantus_curve_averaged_with_its_start(world: Any, side: int) -> None:
+    patch = -(-world.scene.x.shape[-1] // side)
     world.scene.baselines["mean"].fill_(0.3)
     maps = evidence(signed_maps(world))
     curves = quantus_score(
@@ -164,11 +184,11 @@ def test_faithfulness_estimate_is_quantus(world: Any, output: str) -> None:
         "FaithfulnessEstimate",
         world,
         maps,
-        features_in_step=features(world, 24),
+        features_in_step=features(world, size(world) // steps_of(world)),
         perturb_func=baseline_of(world),
         softmax=output == "probability",
     )
-    same(ours(FaithfulnessEstimate, world, maps, steps=24, output=output), theirs)
+    same(ours(FaithfulnessEstimate, world, maps, steps=steps_of(world), output=output), theirs)
 
 
 @BOTH_OUTPUTS
@@ -181,19 +201,19 @@ def test_monotonicity_correlation_is_quantus(world: Any, output: str) -> None:
         abs=True,
         nr_samples=1,
         eps=0.0,
-        features_in_step=features(world, 24),
+        features_in_step=features(world, size(world) // steps_of(world)),
         perturb_func=baseline_of(world),
         softmax=output == "probability",
     )
-    same(ours(MonotonicityCorrelation, world, maps, steps=24, output=output), theirs)
+    same(ours(MonotonicityCorrelation, world, maps, steps=steps_of(world), output=output), theirs)
 
 
 def quantus_on_our_sets(world: Any, maps: Any, patch: Any, share: float, runs: int) -> np.ndarray:
     """FaithfulnessCorrelation as Quantus computes it, with its draws replaced by ours."""
-    size, channels = 576, world.scene.x.shape[1]
-    sets = random_sets(world.scene.seeds, size, runs, share)  # (B, R, F)
+    pixels, channels = size(world), world.scene.x.shape[1]
+    sets = random_sets(world.scene.seeds, pixels, runs, share)  # (B, R, F)
     draws = iter(
-        np.concatenate([np.flatnonzero(sets[sample, run]) + channel * size for channel in range(channels)])
+        np.concatenate([np.flatnonzero(sets[sample, run]) + channel * pixels for channel in range(channels)])
         for run in range(runs)
         for sample in range(len(sets))
     )
@@ -204,7 +224,7 @@ def quantus_on_our_sets(world: Any, maps: Any, patch: Any, share: float, runs: i
             world,
             maps,
             nr_runs=runs,
-            subset_size=round(share * size),
+            subset_size=round(share * pixels),
             perturb_func=baseline_of(world),
             softmax=False,
         )
@@ -232,12 +252,12 @@ def test_infidelity_is_quantus(world: Any, output: str) -> None:
         "Infidelity",
         world,
         maps,
-        perturb_patch_sizes=[3],
+        perturb_patch_sizes=[world.scene.x.shape[-1] // 4],
         n_perturb_samples=1,
         perturb_func=baseline_of(world),
         softmax=output == "probability",
     )
-    mine = ours(Infidelity, world, maps, side=8, output=output)
+    mine = ours(Infidelity, world, maps, side=4, output=output)
     np.testing.assert_allclose(mine, theirs, rtol=1e-5)  # sums of hundreds of single-precision differences
 
 

@@ -112,6 +112,35 @@ def noisy(maps: torch.Tensor, seed: int, share: float) -> torch.Tensor:
     return maps + share * maps.abs().amax((1, 2), keepdim=True) * noise
 
 
+def mean(first: torch.Tensor, second: torch.Tensor, metric: type[Any]) -> float:
+    """A gate's mean over pairs of maps."""
+    row = evidence(first, variants={metric.variant: second})
+    return float(metric().score(image_world(count=len(first)).scene, {"row": row})["row"].mean())
+
+
+def test_at_its_limit_repeatability_lets_rounding_pass_and_stops_what_is_drawn_anew() -> None:
+    task = task_of(TaskSpec("planted", "planted", 8, 320), "cpu", "fp32")
+    some = task.calibration[slice(16)]  # not what is scored
+    target = task.predictions(some.x)
+    for name in ("smoothgrad", "gradient-shap"):
+        explainer = registry.explainer(name)
+        if isinstance(explainer, FittedExplainer):
+            explainer.restore(task.probe, explainer.fit(task.probe, task.calibration[slice(64, None)], 0))
+        first, second = (
+            in_batches(explainer, task.probe, some.x, target, sample_seeds(some.ids, seed), 0).maps["map"]
+            for seed in (0, 1)
+        )
+        rounded = first * (1 + 1e-6 * torch.randn(first.shape, generator=torch.Generator().manual_seed(3)))
+        assert mean(first, second, Repeatability) < Repeatability.limit <= mean(first, rounded, Repeatability), name
+
+
+def test_no_limit_of_mprt_stops_a_map_that_trembles_on_dark_ground() -> None:
+    still = torch.zeros(16, 24, 24)
+    still[:, 8:16, 8:16] = 1 + torch.rand(16, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert mean(still, still, MPRT) == 1
+    assert mean(noisy(still, 1, 1e-6), noisy(still, 2, 1e-6), MPRT) < 0.5, "the gate's limit was to be calibrated anew"
+
+
 def test_at_its_limit_the_class_gate_lets_pass_what_reacts_and_stops_what_only_trembles() -> None:
     task = task_of(TaskSpec("planted", "planted", 8, 320), "cpu", "fp32")
     some = task.calibration[slice(16)]  # not what is scored
@@ -123,10 +152,6 @@ def test_at_its_limit_the_class_gate_lets_pass_what_reacts_and_stops_what_only_t
         "intensities": some.x.abs().sum(1),
         "truth": task.probe.upsample(some.truth.information["decision"].float()),
     }
-
-    def mean(first: torch.Tensor, second: torch.Tensor, metric: type[Any]) -> float:
-        row = evidence(first, variants={metric.variant: second})
-        return float(metric().score(image_world(count=16).scene, {"row": row})["row"].mean())
 
     for name in ("occlusion", "gradcam", "ig", "input-x-gradient", "saliency"):
         explainer = registry.explainer(name)
