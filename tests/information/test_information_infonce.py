@@ -148,7 +148,19 @@ def test_a_strong_dependence_is_found_within_the_known_bias() -> None:
     assert -0.47 < infonce_found.value - sample < 0
     assert not infonce_found.saturated
     assert infonce_found.ceiling == pytest.approx(math.log(1000))
-    assert -0.6 < estimate(x[:, None], z, seed=0, objective="mine", folds=2).value - sample < 0
+    assert -0.5 < estimate(x[:, None], z, seed=0, objective="mine", folds=2).value - sample < 0
+
+
+@pytest.mark.slow
+def test_mine_falls_short_by_less_the_longer_it_learns() -> None:
+    """Neither the folds nor whose truth is asked makes 60 epochs fall short by a third of a nat: they are too few."""
+    x, z = pairs(2000, 5, 0.9)
+    short, long = (estimate(x[:, None], z, seed=0, objective="mine", epochs=epochs).value for epochs in (60, 240))
+    truth, sample = exact.gaussian_pair(0.9, 5), float(exact.gaussian_pointwise(x, z, 0.9).mean())
+    print(f"MINE, truth {truth:.3f} ({sample:.3f} of these samples): {short:.3f} after 60 epochs, {long:.3f} after 240")
+    assert abs(sample - truth) < 0.02
+    assert short + 0.05 < long < truth
+    assert long > truth - 0.28
 
 
 def test_near_certainty_is_underestimated_and_pointwise_values_are_right_where_it_is_not() -> None:

@@ -98,6 +98,30 @@ def test_a_pretrained_backbone_embeds_without_learning(tmp_path: Path) -> None:
     assert task.accuracy > 0.5
 
 
+@pytest.mark.slow
+def test_an_embedding_is_learned_on_a_folder_of_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight colours, four to learn from and four that it never saw, each in pictures as large as a camera's."""
+    monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("mibench.models.prototype.EPISODES", 10)
+    random = torch.Generator().manual_seed(0)
+    for label in range(8):
+        (tmp_path / "photographs" / f"class{label}").mkdir(parents=True)
+        colour = torch.tensor([label >> 2 & 1, label >> 1 & 1, label & 1])[:, None, None].expand(3, 96, 128)
+        for index in range(12):
+            noisy = (0.2 + 0.6 * colour + 0.1 * torch.randn(colour.shape, generator=random)).clamp(0, 1)
+            picture = Image.fromarray((255 * noisy).byte().permute(1, 2, 0).numpy())
+            picture.save(tmp_path / "photographs" / f"class{label}" / f"{index}.jpg")
+    task = make_task(TaskSpec(f"prototype[ways=4,shots=1]:folder:{tmp_path / 'photographs'}", "", 4, 8))
+    assert task.model.shape == (3, 84, 84)
+    assert task.probe.classes == tuple(f"class{label}" for label in range(4, 8))
+    assert task.accuracy > 0.7
+    explainer = registry.method("mire[epochs=1,batch=8,references=100]").explainer
+    assert isinstance(explainer, FittedExplainer)
+    explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    maps = explainer.explain(task.probe, task.scoring.x, task.target, range(4)).maps
+    assert all(map_.shape == (4, 84, 84) and bool(map_.isfinite().all()) for map_ in maps.values())
+
+
 EXPLAINERS = sorted(
     name
     for name, cls in registry.plugins("methods").items()

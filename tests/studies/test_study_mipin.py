@@ -92,6 +92,15 @@ def test_the_page_says_whether_four_methods_keep_the_paper_s_order_and_how_much_
     assert "turned over: gradient 4.00, mipin 3.00, guided-backprop 0.00, patternattribution 8.50" in page
 
 
+@pytest.mark.parametrize(("kept", "verdict"), [(1.0, "**is not minimal**"), (0.2, "**is minimal**")])
+def test_the_page_says_whether_the_source_signal_is_minimal(kept: float, verdict: str) -> None:
+    values = {"the decision kept": 1.0, "the redundant glyph kept": kept, "variance shown, redundant": 0.76}
+    ways = "forward_relu=true", "forward_relu=false"
+    page = describe([Line("minimality", "planted", way, name, value) for way in ways for name, value in values.items()])
+    assert f"So S_0 {verdict}" in page
+    assert "shows 76 % of the variance" in page
+
+
 def test_the_committed_page_is_what_the_committed_table_says() -> None:
     folder = Path(__file__).parents[2] / "leaderboards" / "studies"
     assert (folder / "mipin.md").read_text("utf-8") == describe(mipin.read_table(folder / "mipin.csv"))
