@@ -332,6 +332,12 @@ def test_tests_over_tasks_find_the_better_method_and_want_six_tasks() -> None:
     np.testing.assert_allclose(verdict.nemenyi, verdict.nemenyi.T)
 
 
+def test_of_equal_methods_few_tables_over_tasks_tell_any_apart_although_two_tests_look() -> None:
+    rng = np.random.default_rng(24)
+    found = [ours.across(rng.normal(size=(20, 3))) for _ in range(400)]
+    assert 0 < np.mean([verdict.apart.any() for verdict in found if verdict]) <= 0.07
+
+
 def test_equal_methods_tie_over_tasks() -> None:
     means = np.repeat(np.random.default_rng(20).normal(size=(8, 1)), 3, axis=1)
     verdict = ours.across(means)

@@ -18,7 +18,6 @@ from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
 from mibench.leaderboard.results import COSTS
 from mibench.leaderboard.standings import Agreement, Standings, flips, over_tasks
 from mibench.leaderboard.tables import Board, Task
-from mibench.statistics import LEVEL
 
 LOST = ("failed", "timeout", "crash", "oom", "nan", "skipped", "missing")
 
@@ -131,10 +130,9 @@ def _across(board: Board) -> Iterator[dict[str, Any]]:
     for family in _families(board):
         methods, verdict = over_tasks([board.standings(task, family) for task in board.panels])
         if verdict:
-            apart = np.triu(np.minimum(verdict.wilcoxon, verdict.nemenyi) <= 1 - LEVEL, 1)
             pairs = [
                 (methods[i], methods[j], float(verdict.nemenyi[i, j]), float(verdict.wilcoxon[i, j]))
-                for i, j in np.argwhere(apart).tolist()
+                for i, j in np.argwhere(np.triu(verdict.apart, 1)).tolist()
             ]
             yield {"family": family, "friedman": verdict.friedman, "pairs": sorted(pairs, key=lambda pair: pair[2:])}
 
