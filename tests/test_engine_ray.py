@@ -101,6 +101,8 @@ def test_a_bad_job_costs_itself_and_no_other(start: Callable[..., Engine], chore
     assert [node["workers"] for node in engine.nodes] == [2]
     engine.close(at_once=False)
     assert not folder.exists()
+    engine.close(at_once=True)
+    assert not ray.is_initialized()  # what was closed stays so
 
 
 def test_a_run_on_ray_has_the_board_of_a_local_one(toy_plugins: None, tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ class RayEngine(Engine):
     def close(self, *, at_once: bool) -> None:
         with contextlib.suppress(Exception):  # a worker whose node is gone has nothing to clean
             leaving = [worker.actor.leave.remote(at_once) for worker in self._workers]
-            self._ray.wait(leaving, num_returns=len(leaving), timeout=5)
+            if leaving:  # asked for nothing, a Ray that was shut down would start, or look for a cluster, anew
+                self._ray.wait(leaving, num_returns=len(leaving), timeout=5)
         for worker in self._workers:
             with contextlib.suppress(Exception):
                 self._ray.kill(worker.actor)
