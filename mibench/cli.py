@@ -246,6 +246,7 @@ def gate(
     from mibench import thresholds as limits
 
     folder = folder or _newest()
+    regression.refuse_itself(folder, baseline)
     _tell(regression.gate(folder, baseline, limits.read_thresholds(thresholds)), baseline, folder)
 
 

@@ -52,6 +52,17 @@ def gate(run: Path, baseline: Path, thresholds: Thresholds) -> Comparison:
     return compare(side(baseline), after, thresholds)
 
 
+def refuse_itself(run: Path, baseline: Path) -> None:
+    """Refuse a board that the run itself has written: measured seconds make no two runs' boards equal to the byte."""
+    own = run / "leaderboard.csv"
+    for board in sorted(baseline.glob("*.csv")) if baseline.is_dir() else [baseline]:
+        if own.exists() and board.exists() and own.read_bytes() == board.read_bytes():
+            raise UsageError(
+                f"{board} was written by {run} itself, which is never worse than itself: "
+                "restore the committed one, and run with --no-publish"
+            )
+
+
 def _is_run(folder: Path) -> bool:
     return (folder / "results.sqlite").exists()
 

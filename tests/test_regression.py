@@ -163,6 +163,7 @@ def test_the_gate_leaves_with_the_code_that_says_what_it_found(
         return int(end.value.code or 0)
 
     assert code("gate", later, "--baseline", boards) == 0
+    assert code("gate", finished, "--baseline", boards) == 2  # the board is its own
     assert code("compare", finished, later) == 0
     assert code("gate", later, "--baseline", tmp_path / "nowhere") == 2
     worsen(later, "bright")
