@@ -55,10 +55,10 @@ def gate(run: Path, baseline: Path, thresholds: Thresholds) -> Comparison:
 def refuse_itself(run: Path, baseline: Path) -> None:
     """Refuse a board that the run itself has written: measured seconds make no two runs' boards equal to the byte."""
     own = run / "leaderboard.csv"
-    for board in sorted(baseline.glob("*.csv")) if baseline.is_dir() else [baseline]:
-        if own.exists() and board.exists() and own.read_bytes() == board.read_bytes():
+    for committed in sorted(baseline.glob("*.csv")) if baseline.is_dir() else [baseline]:
+        if own.exists() and committed.exists() and own.read_bytes() == committed.read_bytes():
             raise UsageError(
-                f"{board} was written by {run} itself, which is never worse than itself: "
+                f"{committed} was written by {run} itself, which is never worse than itself: "
                 "restore the committed one, and run with --no-publish"
             )
 
