@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -139,6 +141,60 @@ def test_an_address_without_a_cluster_is_answered_with_what_was_tried(
         start(1, address)
 
 
+def test_where_something_else_listens_it_is_said_soon(
+    start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mibench.engines.ray.PATIENCE", 10.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"no Ray cluster answers at 127.0.0.1:{port} .*something else listens"):
+            start(1, f"127.0.0.1:{port}")
+
+
+GUARDED = """
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+print(cluster.address, flush=True)
+input()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_where_a_token_is_asked_for_it_is_said(start: Callable[..., Engine]) -> None:
+    guarded = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    with subprocess.Popen(
+        [sys.executable, "-c", GUARDED], env=guarded, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        address = next(line.strip() for line in process.stdout if line.count(".") == 3)
+        with pytest.raises(UsageError, match=f"no Ray cluster answers at {address} .*set RAY_AUTH_MODE=token"):
+            start(1, address)
+        process.communicate("\n")
+
+
+def test_the_folders_of_the_killed_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mibench.engines import ray as engine
+
+    monkeypatch.setattr(engine.tempfile, "gettempdir", lambda: str(tmp_path))
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    mine = engine._me()
+    owners = {
+        "mibray-gone": f"{socket.gethostname()} {killed.pid}",
+        "mibench-gone": f"{socket.gethostname()} {killed.pid}",
+        "mibench-mine": mine,
+        "mibray-elsewhere": f"another-machine {killed.pid}",
+        "somebody-else": f"{socket.gethostname()} {killed.pid}",
+    }
+    for name, owner in owners.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / engine.OWNER).write_text(owner)
+    (tmp_path / "mibray-new").mkdir()
+    engine._sweep()
+    kept = {each.name for each in tmp_path.iterdir()}
+    assert kept == {"mibench-mine", "mibray-elsewhere", "somebody-else", "mibray-new"}
+
+
 def test_without_the_extra_it_is_said_what_to_install(
     start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +240,22 @@ def test_bad_jobs_cost_themselves_each_time(
     for turn in range(times):
         found = statuses(engine, *bad_jobs(chore, turn), chore(cell(f"good {turn}")))
         assert found == {f"{name} {turn}": status for name, status in WANTED.items()} | {f"good {turn}": "ok"}
+
+
+@pytest.mark.slow
+def test_a_job_that_eats_all_memory_costs_itself_each_time(
+    start: Callable[..., Engine], chore: Callable[..., Job], times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own watch over memory, told that the node has five GiB left, ends the worker and not the run."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    kilobytes = {words[0]: int(words[1]) for words in lines}
+    used = 1 - (kilobytes["MemAvailable:"] - (5 << 20)) / kilobytes["MemTotal:"]
+    monkeypatch.setenv("RAY_memory_usage_threshold", f"{used:.3f}")
+    engine = start(2)
+    for turn in range(times):
+        good = [f"good {turn}/{number}" for number in range(4)]
+        found = statuses(engine, chore(cell(f"eat {turn}", "eat")), *[chore(cell(name)) for name in good])
+        assert found == {f"eat {turn}": "oom"} | dict.fromkeys(good, "ok")
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import glob
 import importlib
 import importlib.metadata
 import logging
@@ -22,6 +21,7 @@ import platform
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -47,6 +47,7 @@ MOST = 32  # … which are at most so many
 NETWORKS = "cache/models"  # where trained networks are in a worker's folder
 PARTS = ("maps", "logs", NETWORKS)
 PLAIN = re.compile(rf"({'|'.join(PARTS)})/[\w=-][\w.=-]*", re.ASCII)  # the files that may come back
+OWNER = "owner"  # the file in a temporary folder that says whose it is
 KEPT = 100 << 20  # bytes of files that stay in the object store for later jobs
 STORE = 200 << 20  # bytes of the object store of a cluster that is started here; what is more goes to disk
 
@@ -321,7 +322,8 @@ class _Hand:
 
     def __init__(self, perform: Perform) -> None:
         _sweep()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"mibench-{socket.gethostname()}-{os.getpid()}-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="mibench-"))
+        (self._folder / OWNER).write_text(_me())
         for part in PARTS:
             (self._folder / part).mkdir(parents=True)
         os.environ["MIBENCH_CACHE"] = str(self._folder / "cache")
@@ -413,13 +415,17 @@ def _differences(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]
     return [f"{name} {other} there, {mine} here" for name, (other, mine) in found.items() if other != mine]
 
 
+def _me() -> str:
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
 def _sweep() -> None:
-    """Remove the folders of workers that were killed on this node."""
-    start = f"mibench-{socket.gethostname()}-"
-    for folder in Path(tempfile.gettempdir()).glob(f"{glob.escape(start)}*-*"):
-        number = folder.name.removeprefix(start).partition("-")[0]
-        if number.isdigit() and not Path(f"/proc/{number}").exists() and Path("/proc").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove the folders of drivers and workers that were killed on this machine."""
+    for note in Path(tempfile.gettempdir()).glob(f"mib*-*/{OWNER}"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+            host, _, number = note.read_text().rpartition(" ")
+            if host == socket.gethostname() and Path("/proc").exists() and not Path("/proc", number).exists():
+                shutil.rmtree(note.parent, ignore_errors=True)
 
 
 def _needs(job: Job) -> dict[str, Path]:
@@ -461,7 +467,9 @@ def _connect(ray: Any, workers: int, address: str) -> str:
     """Join the cluster at an address, or start one here; the folder of one that was started."""
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     if address in ("", "local"):
-        folder = tempfile.mkdtemp(prefix="mibray-")
+        _sweep()
+        folder = tempfile.mkdtemp(prefix="mibray-")  # short, for Ray's sockets are in it
+        (Path(folder) / OWNER).write_text(_me())
         try:
             ray.init(address="local", num_cpus=workers, object_store_memory=STORE, _temp_dir=folder, **quiet)
         except Exception as error:  # a bare one where the machine is too busy to start it in time
@@ -476,6 +484,8 @@ def _connect(ray: Any, workers: int, address: str) -> str:
             socket.create_connection((host, int(port)), timeout=5).close()
         except (OSError, OverflowError) as error:
             raise UsageError(f"no Ray cluster answers at {address} (tried to connect: {error})") from error
+        if unwell := _unwell(address):
+            raise UsageError(f"no Ray cluster answers at {address} (tried `ray health-check`: {unwell})")
     quiet.pop("include_dashboard")
     try:
         ray.init(address=address, **quiet)
@@ -486,6 +496,18 @@ def _connect(ray: Any, workers: int, address: str) -> str:
             "or leave --address out to have one for this run"
         ) from error
     return ""
+
+
+def _unwell(address: str) -> str:
+    """What keeps a Ray cluster from answering at an address; `init` would ask for eight minutes."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE / 4, check=False)
+    except subprocess.TimeoutExpired:
+        return "something else listens there"
+    if "AuthToken" in found.stderr:
+        return "it asks for a token: set RAY_AUTH_MODE=token, and have the token of its head in ~/.ray/auth_token"
+    return "" if found.returncode == 0 else _line(RuntimeError(found.stderr[-200:]))
 
 
 def _size(ray: Any, workers: int, gpu: bool) -> int:

@@ -66,12 +66,13 @@ def test_two_workers_beside_one_on_real_cells(
     """A small suite of real explainers; starting the workers and drawing the board counts, too."""
     kind(engine)
     benchmark.group, benchmark.name = "engine", f"{engine}: two workers beside one"
-    suite = toy(methods=("iba", "ig", "occlusion"), metrics=("irof", "pixel-flipping"), samples=64, shard=8)
+    suite = toy(methods=("iba", "ig", "occlusion"), metrics=("irof", "pixel-flipping"), samples=2048, shard=64)
 
     def wall(workers: int) -> float:
         before = time.perf_counter()
         go(tmp_path / str(workers), suite, engine=engine, jobs=workers)
         return time.perf_counter() - before
 
+    go(tmp_path / "first", suite.model_copy(update={"samples": 8}), engine="inline")  # the network is learned here
     one, two = benchmark.pedantic(wall, (1,)), wall(2)
     benchmark.extra_info.update(seconds=None, wall=one, of_ideal=one / two / 2)

@@ -25,6 +25,11 @@ def perform(job: Job) -> list[Outcome] | Loss:
             time.sleep(600)
         elif cell.method == "nap":
             time.sleep(0.5)
+        elif cell.method == "eat":
+            eaten = []
+            while len(eaten) < 60:  # twelve GiB at most
+                eaten.append(b"x" * (200 << 20))
+                time.sleep(0.1)
         elif cell.method == "loss":
             return Loss("failed", "as it was told to")
         outcomes.append(Outcome(cell.key, "failed" if cell.method == "fail" else "ok", facts={"pid": os.getpid()}))
