@@ -63,15 +63,16 @@ def results_of(store: Store) -> Results:
     metrics = tuple(MetricCard(**card | {"range": tuple(card["range"])}) for card in about["cards"]["metrics"])
     methods = tuple(MethodCard(**card) for card in about["cards"]["methods"])
     scores = _placed(store.scores(), places)[list(SCORES)]
+    cells = pd.concat([_cells(store, places), _unasked(about, places)], ignore_index=True)
     return Results(
         suite=about["suite"]["name"],
         scores=scores,
-        cells=pd.concat([_cells(store, places), _unasked(about, places)], ignore_index=True),
+        cells=cells,
         metrics=metrics,
         methods=methods,
         tasks=tuple(_task(name, task) for name, task in tasks.items()),
         costs=_costs(store.cells(), places, about["rows"]),
-        gates=gates(scores, metrics, about["suite"]["chance"]),
+        gates=gates(scores, cells, metrics, about["suite"]["chance"]),
         samples=tuple(each for name in tasks for each in samples_of(store, name, range(about["pictures"]))),
         facts=_facts(about),
         chance=about["suite"]["chance"],

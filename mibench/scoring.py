@@ -134,7 +134,7 @@ def _ask(
     try:
         torch.manual_seed(scene.seeds[0])
         scores = metric.score(scene, rows)
-        return [_scored(cell, metric, scores[cell.method], evidence[cell.method][1]) for cell in cells]
+        return [_scored(cell, metric, scores[cell.method], *evidence[cell.method]) for cell in cells]
     except Unsupported as refusal:
         return [Outcome(cell.key, "skipped", str(refusal)) for cell in cells]
     except Exception:
@@ -152,7 +152,7 @@ def _alone(
         return [Outcome(cell.key, "failed", mend(error))]
 
 
-def _scored(cell: Cell, metric: Metric, scores: Tensor, faults: Sequence[str]) -> Outcome:
+def _scored(cell: Cell, metric: Metric, scores: Tensor, row: Evidence, faults: Sequence[str]) -> Outcome:
     """A row's scores, checked against what the metric says of itself."""
     values = scores.detach().double().cpu()
     if values.shape != (len(faults),):
@@ -166,7 +166,18 @@ def _scored(cell: Cell, metric: Metric, scores: Tensor, faults: Sequence[str]) -
         fault or ("" if value.isfinite() else metric.no_score) for fault, value in zip(faults, values, strict=True)
     ]
     numbers = [float("nan") if reason else float(value) for reason, value in zip(reasons, values, strict=True)]
-    return Outcome(cell.key, "ok", scores=tuple(numbers), reasons=tuple(reasons))
+    broken = _broken(row, faults, metric) if metric.gate else ""
+    return Outcome(cell.key, "nan" if broken else "ok", broken, scores=tuple(numbers), reasons=tuple(reasons))
+
+
+def _broken(row: Evidence, faults: Sequence[str], metric: Metric) -> str:
+    """Which second maps are not finite beside a sound first one: a gate that leaves them out of its mean is dodged."""
+    for name in sorted(metric.needs & row.variants.keys()):
+        second = row.variants[name].flatten(1).isfinite().all(1).tolist()
+        sound = [finite for finite, fault in zip(second, faults, strict=False) if not fault]
+        if not all(sound):
+            return f"the {name} map holds NaN or infinite values ({sound.count(False)} of {len(sound)})"
+    return ""
 
 
 def _unscored(cell: Cell, faults: Sequence[str]) -> Outcome:

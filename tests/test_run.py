@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from torch import Tensor
 from toy_suite import toy
 
-from mibench import registry, suite
+from mibench import explaining, registry, suite
+from mibench.contract import Explainer, Explanation, Probe
 from mibench.errors import MibenchError, UsageError
 from mibench.explaining import task_of
 from mibench.leaderboard.tables import to_csv
@@ -282,6 +285,38 @@ def test_constant_maps_have_no_score_and_are_no_failure(toy_plugins: None, tmp_p
     assert rows["value"].isna().all()
     assert set(rows["reason"]) == {"the map is zero everywhere"}
     assert summary.code == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (float("nan"), "the repeat map holds NaN or infinite values (1 of 4)"),
+        (None, "the second time is one too many"),
+    ],
+)
+def test_a_gate_is_not_dodged_by_an_error_in_the_maps_that_it_compares(
+    toy_plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: float | None, reason: str
+) -> None:
+    explained = explaining.in_batches
+
+    def spoilt(explainer: Explainer, probe: Probe, x: Tensor, *more: Any) -> Explanation:
+        found = explained(explainer, probe, x, *more)
+        if explainer.name == "bright" and len(x) == 4:  # the samples of the gates
+            if how is None:
+                raise MibenchError("the second time is one too many")
+            found.maps["map"][0, 0, 0] = how
+        return found
+
+    def inside(told: Summary) -> pd.DataFrame:
+        return pd.read_csv(told.folder / "leaderboard.csv").query("metric == 'inside'").set_index("method")
+
+    declared = toy(metrics=("inside", "drop", "repeatability"))
+    clean = inside(go(tmp_path / "clean", declared))
+    monkeypatch.setattr(explaining, "in_batches", spoilt)
+    table = inside(go(tmp_path / "spoilt", declared))
+    assert clean.loc["bright", "status"] == table.loc["learned", "status"] == "ok"
+    assert table.loc["bright", "status"] == "gated"
+    assert table.loc["bright", "reason"] == f"failed the gate repeatability: could not be judged: {reason}"
 
 
 def test_a_metric_that_fails_on_one_row_scores_the_others(toy_plugins: None, tmp_path: Path) -> None:

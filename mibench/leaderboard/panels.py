@@ -1,6 +1,6 @@
 """One metric on one task: who is ranked there, who is not and why, and how sure the ranks are.
 
-Ranked are rows that are no control, passed the gates, and have a score for COMPLETE of the samples that any row has
+Ranked are rows that are no control, failed no gate, and have a score for COMPLETE of the samples that any row has
 one for; their values, intervals and ranks are over the samples that all of them have. Every other row is shown with
 its reason, and its value over as many of these samples as it has. A metric that cannot tell the known-good map from
 the random one, both on the same samples, is blind on the task: its values are shown, its ranks are not. One that sees,

@@ -81,8 +81,8 @@ class Gate:
     model: str
     method: str
     gate: str
-    passed: bool
-    reason: str = ""  # the figures, whether or not it passed
+    passed: bool | None  # None: not judged, and the row is ranked
+    reason: str = ""  # the figures, whether or not it passed, or why it was not judged
 
 
 @dataclass(frozen=True)

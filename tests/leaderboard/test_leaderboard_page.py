@@ -21,6 +21,7 @@ from mibench.leaderboard.cells import number, places, scale
 from mibench.leaderboard.page import to_html
 from mibench.leaderboard.pictures import LARGEST, Point, heatmap, picture, tradeoff
 from mibench.leaderboard.publish import index, write
+from mibench.leaderboard.results import Gate
 from mibench.leaderboard.standings import standings
 from mibench.leaderboard.tables import board
 
@@ -122,6 +123,19 @@ def test_rows_of_no_class_and_of_one_seed_are_marked_and_others_are_not() -> Non
     named = f'<span class="name">{plain.name}</span>'
     assert f'{named} <span class="word">of no class</span> <span class="word">needs no seed</span>' in page
     assert page.count("of no class") == page.count("needs no seed") == page.count(f"{named} <span")
+
+
+def test_a_gate_that_is_not_judged_ranks_its_row_and_has_no_blank_cell() -> None:
+    few = "too few samples to tell: 8, and at least 9 are needed"
+    undecided = Gate("mnist", "cnn-m", "mire", "not random", None, few)
+    made = board(replace(made_up.whole(), gates=(*made_up.whole().gates, undecided)))
+    (row,) = [row for row in made.rows if (row.data, row.method, row.metric) == ("mnist", "mire", "auc")]
+    assert row.status == "ok"
+    assert row.rank is not None
+    panel = to_html(made).partition('<table class="gates">')[2].partition("</table>")[0]
+    assert f'<td>not judged <span class="place">{few}</span></td>' in panel
+    assert "<td>not asked</td>" in panel
+    assert "<td></td>" not in panel
 
 
 def test_tables_have_heads_for_columns_and_rows(page: str) -> None:
