@@ -125,7 +125,7 @@ def test_two_methods_that_do_not_differ_tie_in_95_of_100_boards(samples: int, se
         scores = rng.normal(size=(1, 1, samples)) + spread * rng.normal(size=(2, seeds, 1))
         scores = scores + rng.exponential(size=(2, seeds, samples))
         ties += not ours.pairs(ours.bootstrap(scores, weights, rng)).above.any()
-    assert 0.935 <= ties / 1500 <= 0.965
+    assert 0.935 <= ties / 1500 <= (0.965 if seeds == 1 else 0.985)  # over few seeds, rather too careful
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.05, 0.2])
@@ -138,7 +138,70 @@ def test_a_method_of_three_seeds_ties_with_its_equal_of_one(spread: float) -> No
         scores[0] = rng.normal(size=64) + rng.normal(size=(3, 64)) / 2 + spread * rng.normal(size=(3, 1))
         scores[1, 0] = rng.normal(size=64)
         ties += not ours.pairs(ours.bootstrap(scores, weights, rng)).above.any()
-    assert 0.935 <= ties / 1500 <= 0.97
+    assert 0.935 <= ties / 1500 <= 0.985
+
+
+def separated(draw: Callable[[], np.ndarray], samples: int = 64, repeats: int = 300, **options: object) -> float:
+    """How often a table of equal rows has a false separation."""
+    rng, weights = np.random.default_rng(25), ours.resamples(samples, ours.generator("equal"))
+    return float(
+        np.mean([ours.pairs(ours.bootstrap(draw(), weights, rng, **options)).above.any() for _ in range(repeats)])
+    )
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+@pytest.mark.parametrize("rows", [2, 10])
+def test_mean_ranks_of_equal_rows_are_seldom_told_apart_although_ranks_share_their_seeds(
+    rows: int, spread: float
+) -> None:
+    rng = np.random.default_rng(26)
+
+    def draw() -> np.ndarray:
+        seeds = rng.normal(size=(rows, 3, 64)) / 2 + spread * rng.normal(size=(rows, 3, 1))
+        return -ours.sample_ranks(rng.normal(size=(1, 1, 64)) + seeds)
+
+    assert separated(draw) <= 0.085
+
+
+def test_two_rows_of_one_fit_that_move_against_each_other_are_seldom_told_apart() -> None:
+    rng = np.random.default_rng(27)
+
+    def draw() -> np.ndarray:
+        fits = 0.3 * rng.normal(size=(1, 3, 1)) * np.array([1.0, -1.0])[:, None, None]
+        return rng.normal(size=(1, 1, 64)) + rng.normal(size=(2, 3, 64)) / 2 + fits
+
+    assert separated(draw, repeats=600) <= 0.075
+
+
+@pytest.mark.parametrize("samples", [2, 3, 4, 8, 64])
+def test_of_fifteen_equal_rows_that_hit_or_miss_few_tables_tell_any_apart(samples: int) -> None:
+    rng = np.random.default_rng(28)
+    draw = lambda: (rng.random((15, 1, samples)) < 0.5).astype(float)  # noqa: E731
+    assert separated(draw, samples, bounds=(0.0, 1.0)) <= 0.065
+
+
+@pytest.mark.parametrize(("samples", "share"), [(64, 0.5), (64, 0.98), (64, 0.99), (32, 0.95), (8, 0.9)])
+def test_intervals_of_hits_and_misses_cover_their_share(samples: int, share: float) -> None:
+    rng = np.random.default_rng(29)
+    scores = (rng.random((2000, 1, samples)) < share).astype(float)
+    weights = ours.resamples(samples, ours.generator("hits"))
+    low, high = ours.intervals(ours.bootstrap(scores, weights, rng, (0.0, 1.0)))
+    assert ((low <= share) & (share <= high)).mean() >= 0.94
+
+
+def test_hits_alone_leave_room_for_the_miss_that_has_not_happened() -> None:
+    boot = ours.bootstrap(np.ones((1, 1, 64)), ours.resamples(64, ours.generator("x")), ours.generator("y"), (0.0, 1.0))
+    low, high = ours.intervals(boot)
+    assert low[0] == pytest.approx(stats.binomtest(64, 64).proportion_ci().low)
+    assert high[0] == 1
+    assert low[0] == pytest.approx(0.944, abs=0.001)
+
+
+def test_differences_of_one_size_are_as_sure_as_their_signs() -> None:
+    hits = np.zeros((2, 1, 40))
+    hits[0, 0, :9], hits[1, 0, 39] = 1, 1
+    assert ours.pairs(bootstrap(hits)).p[0, 1] >= 0.9 * stats.binomtest(9, 10).pvalue
+    assert ours.pairs(bootstrap(np.arange(2.0)[:, None, None] + np.zeros((2, 1, 4)))).p[0, 1] == 2**-3
 
 
 @pytest.mark.parametrize("samples", [8, 64])
@@ -219,7 +282,7 @@ def test_a_method_with_fewer_seeds_is_averaged_over_its_own() -> None:
     scores[1, 1:] = np.nan
     boot = bootstrap(scores)
     np.testing.assert_allclose(boot.mean, [scores[0].mean(), scores[1, 0].mean()])
-    assert boot.freedom.tolist() == [2, 0]
+    assert boot.freedom.tolist() == [[2, 2], [2, np.inf]]
     assert boot.seeded[1] == 0
 
 

@@ -56,6 +56,7 @@ class Scores:
     values: Array  # (M, S, N), oriented: higher is better
     scored: Mask  # (M, N) a score in every seed that the row ran
     reasons: Mapping[str, str]  # row -> the commonest reason for no score
+    bounds: tuple[float, float]  # of the values
 
     def by(self, method: str) -> Mask:
         """Which samples a row has a score for."""
@@ -64,22 +65,23 @@ class Scores:
     def bootstrap(self, methods: Sequence[str], keep: Mask, weights: Counts, *names: str) -> Bootstrap:
         """Resample some rows on some samples, with random numbers of these names."""
         places = [self.methods.index(method) for method in methods]
-        return bootstrap(self.values[places][:, :, keep], weights[:, keep], generator(*names))
+        return bootstrap(self.values[places][:, :, keep], weights[:, keep], generator(*names), self.bounds)
 
 
-def read(table: pd.DataFrame, methods: Sequence[str], samples: pd.Index[str], sign: int) -> Scores:
+def read(table: pd.DataFrame, methods: Sequence[str], samples: pd.Index[str], card: MetricCard) -> Scores:
     """Arrange one metric's scores by method, seed and sample; the order of the table's rows does not matter."""
     seed, seeds = pd.factorize(table["seed"], sort=True)
     method = pd.Index(methods).get_indexer(pd.Index(table["method"]))
     values = np.full((len(methods), len(seeds), len(samples)), np.nan)
-    values[method, seed, samples.get_indexer(pd.Index(table["sample"]))] = sign * table["value"].to_numpy(float)
+    values[method, seed, samples.get_indexer(pd.Index(table["sample"]))] = card.sign * table["value"].to_numpy(float)
     ran = np.zeros((len(methods), len(seeds), 1), bool)
     ran[method, seed] = True
     scored = (np.isfinite(values) | ~ran).all(1) & ran.any(1)
     silent = table[table["value"].isna()]
     silent = silent[silent["reason"].fillna("").ne("")]
     reasons = {str(name): _commonest(group) for name, group in silent["reason"].groupby(silent["method"])}
-    return Scores(tuple(methods), values, scored, reasons)
+    low, high = sorted(card.sign * bound for bound in card.range)
+    return Scores(tuple(methods), values, scored, reasons, (low, high))
 
 
 def _commonest(reasons: pd.Series[str]) -> str:
