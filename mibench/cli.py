@@ -128,6 +128,11 @@ def run(
     if publish or (publish is None and chosen == declared and LEADERBOARDS.is_dir()):
         from mibench import reporting
 
+        if not publish and (more := reporting.outdone(summary.folder, LEADERBOARDS)):
+            out.print(
+                f"{LEADERBOARDS} is left as it is, for its board has {more}; --publish replaces it", soft_wrap=True
+            )
+            raise typer.Exit(summary.code)
         for file in reporting.shelve(summary.folder, LEADERBOARDS):
             out.print(f"wrote {file}", soft_wrap=True)
     raise typer.Exit(summary.code)
@@ -210,11 +215,12 @@ def check(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, such as runs/default.")],
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where the leaderboards are written.")] = LEADERBOARDS,
+    replace: Annotated[bool, typer.Option("--replace", help="Even boards of more values, samples or seeds.")] = False,
 ) -> None:
     """Write leaderboards from what runs recorded; nothing is explained or scored again."""
     from mibench import reporting
 
-    for file in reporting.publish(runs, folder):
+    for file in reporting.publish(runs, folder, replace=replace):
         out.print(f"wrote {file}", soft_wrap=True)
 
 

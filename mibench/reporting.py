@@ -6,6 +6,7 @@ Everything comes from the run's folder; nothing is explained or scored anew.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ import pandas as pd
 
 from mibench import maps, registry
 from mibench.contract import MapSpec, Metric
+from mibench.errors import UsageError
 from mibench.gates import gates
 from mibench.jobs import TRAINED, UNPREPARED
 from mibench.leaderboard.results import CELLS, COSTS, SCORES, MethodCard, MetricCard, Results, Sample, TaskCard
@@ -269,14 +271,20 @@ def _fits(store: Store) -> dict[str, str]:
     }
 
 
-def publish(runs: Sequence[Path], folder: Path) -> list[Path]:
-    """Write the boards of runs, made anew, into a folder under their suites' names, and its index."""
+def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> list[Path]:
+    """Write the boards of runs, made anew, into a folder under their suites' names, and its index.
+
+    A board that says more than the run does is only replaced where that is asked for.
+    """
     from mibench.leaderboard import publish as boards
+    from mibench.leaderboard.tables import board, to_csv
 
     files: list[Path] = []
     for run in runs:
         with Store(run) as store:
             results, identity = results_of(store), identity_of(store)
+        if not replace and (more := _more(folder, results.suite, to_csv(board(results)), identity)):
+            raise UsageError(f"{folder / results.suite}.csv has {more}; give --output, or --replace")
         boards.write(results, folder, results.suite)
         files += _beside(folder, results.suite, identity)
     boards.index(folder)
@@ -293,6 +301,37 @@ def shelve(run: Path, folder: Path) -> list[Path]:
         boards.put(folder / f"{name}{ending}", (run / f"leaderboard{ending}").read_text("utf-8"))
     boards.index(folder)
     return [*_beside(folder, name, identity), folder / "index.html"]
+
+
+def outdone(run: Path, folder: Path) -> str:
+    """What a folder's board of the same suite has and the board that a run has just written has not, in words."""
+    with Store(run) as store:
+        name, identity = store.about()["suite"]["name"], identity_of(store)
+    return _more(folder, name, (run / "leaderboard.csv").read_text("utf-8"), identity)
+
+
+def _more(folder: Path, name: str, table: str, identity: Mapping[str, str]) -> str:
+    """What a board has that another table of the suite has not: values, samples or seeds."""
+    try:
+        kept = _counted((folder / f"{name}.csv").read_text("utf-8"))
+        said = json.loads((folder / f"{name}.json").read_text("utf-8"))
+    except (OSError, ValueError, KeyError):
+        return ""  # no board, or none of ours
+    made = _counted(table)
+    lost, fewer = kept.index.difference(made.index), kept.index.intersection(made.index)
+    if len(lost):
+        return f"{len(lost)} values that {name} has not here, such as {' '.join(lost[0])}"
+    if (kept[fewer] > made[fewer]).any():
+        return "more samples"
+    seeds = {key for key in identity if key.startswith("seeds of ") and int(said.get(key, 0)) > int(identity[key])}
+    return "more seeds" if seeds else ""
+
+
+def _counted(table: str) -> pd.Series[int]:
+    """Over how many samples each value of a board is."""
+    rows = pd.read_csv(io.StringIO(table)).dropna(subset="value")
+    rows = rows[(rows["family"] != "runtime") & (rows["status"] != "published")]
+    return rows.set_index(["data", "model", "method", "metric"])["samples"]
 
 
 def _beside(folder: Path, name: str, identity: Mapping[str, str]) -> list[Path]:

@@ -25,8 +25,8 @@ def finished(toy: None, tmp_path: Path) -> Path:
     return go(tmp_path / "run")
 
 
-def go(folder: Path) -> Path:
-    run(declared(samples=16), Options(out=folder, device="cpu", engine="inline"))
+def go(folder: Path, **changes: object) -> Path:
+    run(declared(**({"samples": 16} | changes)), Options(out=folder, device="cpu", engine="inline"))
     return folder
 
 
@@ -54,6 +54,31 @@ def test_a_quality_loss_is_a_regression(finished: Path, tmp_path: Path, paired: 
     worsen(later, "bright")
     changes = regression.gate(later, finished if paired else tmp_path / "boards", read_thresholds())
     assert [(each.row.method, each.row.metric) for each in changes.regressions] == [("bright", "inside")]
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "more"),
+    [
+        ({"methods": ("bright",)}, "values that toy has not"),
+        ({"samples": 4, "gate_samples": 4}, "more samples"),
+        ({"seeds": 1}, "more seeds"),
+    ],
+)
+def test_a_narrowed_run_replaces_no_board_unless_it_is_asked_to(
+    toy: None, tmp_path: Path, narrowed: dict[str, object], more: str
+) -> None:
+    boards = tmp_path / "boards"
+    go(tmp_path / "whole", seeds=2)
+    go(tmp_path / "narrow", **({"seeds": 2} | narrowed))
+    reporting.publish([tmp_path / "whole"], boards)
+    committed = (boards / "toy.csv").read_text()
+    assert reporting.outdone(tmp_path / "whole", boards) == ""
+    assert more in reporting.outdone(tmp_path / "narrow", boards)
+    with pytest.raises(UsageError, match=more):
+        reporting.publish([tmp_path / "narrow"], boards)
+    assert (boards / "toy.csv").read_text() == committed
+    reporting.publish([tmp_path / "narrow"], boards, replace=True)
+    assert (boards / "toy.csv").read_text() != committed
 
 
 def test_other_weights_are_refused(finished: Path, tmp_path: Path) -> None:
