@@ -17,6 +17,8 @@ recipe ends at other weights. Such a network answers the same question again, so
 longer pair (they all move with the network), and sampling errors alone would be too small: as much is added to them
 as networks of one recipe were seen to differ (`thresholds.Retrained`). Any other samples or weights are not compared.
 
+A score that lost a seed to a failure, or too many samples to be ranked, is lost, whatever number the others give.
+
 Counts (FLOPs, passes) have no noise: any rise beyond their tolerance is a change. Multiples of a forward are judged
 coarsely, and between processors of one kind alone. Seconds and memory are not judged.
 """
@@ -34,7 +36,7 @@ from scipy.stats import chi2, norm, ttest_1samp, wilcoxon
 from scipy.stats import t as student
 
 from mibench.errors import MibenchError
-from mibench.leaderboard.results import COSTS
+from mibench.leaderboard.results import COSTS, LOST
 from mibench.statistics import holm
 from mibench.thresholds import Effects, Scatter, Thresholds
 
@@ -368,9 +370,12 @@ class _Judged:
         was, now = self.records
         effects = self.limits.retrained if self.retrained else self.limits
         change = Change(self.row, now["family"], was["value"], now["value"], self.difference, p)
+        edge = self.retrained and now["status"] == "incomplete"  # how far the coverage fell decides
+        if _loss(now) > _loss(was) and not edge:
+            return replace(change, verdict="lost", reason=_words(now, "reason") or now["status"])
         fewer = float(was.get("coverage", np.nan)) - float(now.get("coverage", np.nan))
         if fewer > effects.effect(now["family"]):
-            return replace(change, verdict="lost", reason=f"{fewer:.0%} of the samples have no score any more")
+            return replace(change, verdict="lost", reason=f"{fewer:.0%} of the scores are not there any more")
         if p <= level and abs(self.difference) > self.amount(effects):
             return replace(change, verdict="better" if self.difference > 0 else "worse")
         return change
@@ -386,6 +391,11 @@ class _Judged:
             share = effects.unbounded
         scored = self.before.samples.get(self.row)
         return share * float(scored.mean(axis=1).std() if scored is not None else _error(was) * was["samples"] ** 0.5)
+
+
+def _loss(row: Mapping[str, Any]) -> int:
+    """What a row's status says of the scores behind its number: enough, too few to be ranked, or cells failed."""
+    return 2 if row["status"] in LOST else int(row["status"] == "incomplete")
 
 
 def _error(row: Mapping[str, Any]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -81,6 +82,7 @@ def results_of(store: Store) -> Results:
         known_good=tuple(about["suite"]["known_good"]),
         published=tuple(tuple(each) for each in about["suite"].get("published", ())),
         published_in=about["suite"].get("published_in", ""),
+        seeds=Counter((*places[cell.task], cell.method, cell.metric) for cell in store.cells("score")),
     )
 
 

@@ -303,6 +303,43 @@ def test_samples_that_have_no_score_any_more_are_a_regression_although_the_other
     assert "50%" in lost.reason
 
 
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize(
+    ("was", "now", "verdict"),
+    [
+        ("ok", "timeout", "lost"),
+        ("blind", "crash", "lost"),
+        ("incomplete", "missing", "lost"),
+        ("ok", "incomplete", "lost"),
+        ("timeout", "timeout", "same"),
+        ("timeout", "oom", "same"),
+        ("incomplete", "incomplete", "same"),
+        ("ok", "blind", "same"),
+        ("timeout", "ok", "same"),
+        ("timeout", "incomplete", "same"),
+        ("incomplete", "ok", "same"),
+    ],
+)
+def test_a_number_whose_seeds_or_samples_were_lost_is_lost_although_others_still_give_it(
+    was: str, now: str, verdict: str, paired: bool
+) -> None:
+    one = side(noisy(np.random.default_rng(7)), paired=paired)
+    before, after = (
+        replace(one, table=changed(one.table, "auc", status=status, reason=f"it is {status}")) for status in (was, now)
+    )
+    (change,) = [each for each in compare(before, after, read_thresholds()) if each.row.metric == "auc"]
+    assert (change.verdict, change.is_regression) == (verdict, verdict == "lost")
+    assert change.reason == (f"it is {now}" if verdict == "lost" else "")
+
+
+def test_a_row_that_a_network_trained_again_left_just_under_the_samples_to_be_ranked_is_judged_by_how_many() -> None:
+    before = named(side(noisy(np.random.default_rng(8))), TRAINED)
+    for coverage, red in ((0.97, False), (0.5, True)):
+        table = changed(before.table, "auc", status="incomplete", coverage=coverage)
+        again = named(replace(before, table=table), {f"weights of {TASK}": "2"})
+        assert bool(compared(before, again, read_thresholds()).regressions) == red
+
+
 def test_a_method_that_newly_fails_a_sanity_gate_is_a_regression_once() -> None:
     before = side(noisy(np.random.default_rng(7)))
     table = before.table.assign(status="gated", reason="failed the gate mprt")

@@ -81,6 +81,30 @@ def test_a_narrowed_run_replaces_no_board_unless_it_is_asked_to(
     assert (boards / "toy.csv").read_text() != committed
 
 
+@pytest.mark.parametrize("paired", [True, False])
+def test_seeds_that_failed_are_a_regression_although_another_gives_a_number(
+    toy: None, tmp_path: Path, paired: bool
+) -> None:
+    for name in ("before", "later"):
+        go(tmp_path / name, seeds=3)
+    reporting.publish([tmp_path / "before"], tmp_path / "boards")
+    late = "stage = 'score' AND method LIKE 'learned%' AND seed > 0"
+    with sqlite3.connect(tmp_path / "later" / "results.sqlite") as database:
+        database.execute(f"DELETE FROM scores WHERE key IN (SELECT key FROM cells WHERE {late})")
+        database.execute(f"UPDATE cells SET status = 'timeout', reason = 'stopped after 600 s' WHERE {late}")
+    sides = {name: tmp_path / name for name in ("before", "later")}
+    changes = regression.gate(sides["later"], sides["before"] if paired else tmp_path / "boards", read_thresholds())
+    assert {(each.row.method, each.row.metric) for each in changes.regressions} == {
+        (row, metric) for row in ("learned", "learned.total") for metric in ("inside", "drop")
+    }
+    assert {(each.verdict, each.reason) for each in changes.regressions} == {("lost", "stopped after 600 s")}
+    table = regression.side(sides["later"]).table.set_index(["method", "metric"])
+    assert table.loc[("learned", "inside"), "coverage"] == pytest.approx(1 / 3, abs=1e-5)
+    assert table.loc[("learned", "moved"), "coverage"] == 4 / 16  # one seed alone is asked for it, on few samples
+    assert not regression.gate(sides["later"], sides["later"], read_thresholds()).regressions  # as bad as before
+    assert not regression.gate(sides["before"], sides["later"], read_thresholds()).regressions  # mended
+
+
 def test_other_weights_are_refused(finished: Path, tmp_path: Path) -> None:
     reporting.publish([finished], tmp_path / "boards")
     (file,) = (tmp_path / "boards").glob("*.json")

@@ -15,11 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from mibench.leaderboard.cells import Cell, Column, Table, heads, number, rank_cells, score_cells, table
 from mibench.leaderboard.panels import Panel
 from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
-from mibench.leaderboard.results import COSTS
+from mibench.leaderboard.results import COSTS, LOST
 from mibench.leaderboard.standings import Agreement, Standings, flips, over_tasks
 from mibench.leaderboard.tables import Board, Task
-
-LOST = ("failed", "timeout", "crash", "oom", "nan", "skipped", "missing")
 
 
 def to_html(board: Board) -> str:

@@ -57,10 +57,16 @@ class Scores:
     scored: Mask  # (M, N) a score in every seed that the row ran
     reasons: Mapping[str, str]  # row -> the commonest reason for no score
     bounds: tuple[float, float]  # of the values
+    ran: Array  # (M,) the share of the seeds asked for that have any line
 
     def by(self, method: str) -> Mask:
         """Which samples a row has a score for."""
         return np.asarray(self.scored[self.methods.index(method)])
+
+    def coverage(self, method: str) -> float:
+        """The share of samples and seeds that a row has a score for, of all that were asked for."""
+        scored = self.by(method)
+        return float(self.ran[self.methods.index(method)]) * int(scored.sum()) / max(1, len(scored))
 
     def bootstrap(self, methods: Sequence[str], keep: Mask, weights: Counts, *names: str) -> Bootstrap:
         """Resample some rows on some samples, with random numbers of these names."""
@@ -68,8 +74,13 @@ class Scores:
         return bootstrap(self.values[places][:, :, keep], weights[:, keep], generator(*names), self.bounds)
 
 
-def read(table: pd.DataFrame, methods: Sequence[str], samples: pd.Index[str], card: MetricCard) -> Scores:
-    """Arrange one metric's scores by method, seed and sample; the order of the table's rows does not matter."""
+def read(
+    table: pd.DataFrame, methods: Sequence[str], samples: pd.Index[str], card: MetricCard, asked: Sequence[int]
+) -> Scores:
+    """Arrange one metric's scores by method, seed and sample; the order of the table's rows does not matter.
+
+    `asked` is how many seeds each method was to run; a seed that failed has no line in the table.
+    """
     seed, seeds = pd.factorize(table["seed"], sort=True)
     method = pd.Index(methods).get_indexer(pd.Index(table["method"]))
     values = np.full((len(methods), len(seeds), len(samples)), np.nan)
@@ -81,7 +92,8 @@ def read(table: pd.DataFrame, methods: Sequence[str], samples: pd.Index[str], ca
     silent = silent[silent["reason"].fillna("").ne("")]
     reasons = {str(name): _commonest(group) for name, group in silent["reason"].groupby(silent["method"])}
     low, high = sorted(card.sign * bound for bound in card.range)
-    return Scores(tuple(methods), values, scored, reasons, (low, high))
+    count = ran.sum((1, 2))  # (M,)
+    return Scores(tuple(methods), values, scored, reasons, (low, high), count / np.maximum(1, np.maximum(count, asked)))
 
 
 def _commonest(reasons: pd.Series[str]) -> str:
@@ -180,8 +192,7 @@ def _judged(row: Row, scores: Scores, verdict: tuple[str, str], ranked: bool, ga
         status, reason = "gate", "a gate is passed or failed, not ranked"
     elif status == "ok" and blind:
         status, reason = "blind", blind
-    scored = scores.by(row.method)
-    return replace(row, status=status, reason=reason, coverage=int(scored.sum()) / max(1, len(scored)))
+    return replace(row, status=status, reason=reason, coverage=scores.coverage(row.method))
 
 
 def set_aside(panels: Sequence[Panel]) -> list[Panel]:

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from mibench.errors import RecordError
-from mibench.leaderboard.page import LOST, template, to_html
-from mibench.leaderboard.results import Results
+from mibench.leaderboard.page import template, to_html
+from mibench.leaderboard.results import LOST, Results
 from mibench.leaderboard.tables import COLUMNS, Board, board, to_agreement_csv, to_csv
 
 ENDINGS = (".csv", "-agreement.csv", ".html")

@@ -14,6 +14,7 @@ from mibench.contract import Direction, Family
 
 Status = Literal["ok", "failed", "timeout", "crash", "oom", "nan", "skipped"]  # what a run can say of a cell
 SCORES = ("data", "model", "method", "metric", "seed", "sample", "value", "reason")
+LOST = ("failed", "timeout", "crash", "oom", "nan", "skipped", "missing")  # cells that came to nothing
 CELLS = ("data", "model", "method", "metric", "status", "reason")
 
 
@@ -105,7 +106,7 @@ class Results:
 
     suite: str
     scores: pd.DataFrame  # SCORES; value is NaN, and reason says why, where a sample has no score
-    cells: pd.DataFrame  # CELLS; status as in Status
+    cells: pd.DataFrame  # CELLS; status as in Status, the worst of all seeds
     metrics: tuple[MetricCard, ...]
     methods: tuple[MethodCard, ...]
     tasks: tuple[TaskCard, ...] = ()
@@ -117,6 +118,7 @@ class Results:
     published: tuple[tuple[str, str, str, float], ...] = ()  # model, method, metric and what a paper says
     published_in: str = ""  # which paper, on what
     known_good: tuple[str, ...] = ()  # control rows known to be good, best first; the first that a task has counts
+    seeds: Mapping[tuple[str, str, str, str], int] = field(default_factory=dict)  # asked of (data, model, row, metric)
 
 
 @dataclass(frozen=True)

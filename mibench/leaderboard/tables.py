@@ -93,7 +93,8 @@ def _panels(results: Results, task: Task) -> Iterator[Panel]:
     by_metric = dict(iter(scores.groupby("metric", observed=True, sort=False)))
     for card in results.metrics:
         blank = Row(results.suite, *task, "", card.name, card.family, card.direction, card.unit)
-        arranged = read(by_metric.get(card.name, scores[:0]), methods, samples, card)
+        asked = [results.seeds.get((*task, method, card.name), 0) for method in methods]
+        arranged = read(by_metric.get(card.name, scores[:0]), methods, samples, card, asked)
         yield judge(blank, card, arranged, weights, referee)
 
 
