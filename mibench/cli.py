@@ -6,7 +6,10 @@ interrupted.
 
 from __future__ import annotations
 
+import errno
+import functools
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +35,10 @@ out = Console(highlight=False)
 if not out.is_terminal:
     out = Console(highlight=False, width=WIDE)
 LEADERBOARDS = Path("leaderboards")
+PLACES = (  # what can be wrong with a place that the user named
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+)
 
 
 class Rerun(StrEnum):
@@ -52,6 +59,27 @@ class Shelf(StrEnum):
     suites = "suites"
 
 
+def _resumable(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, which says what to do after an interrupt."""
+
+    @functools.wraps(command)
+    def told(*words: object, **options: object) -> None:
+        try:
+            command(*words, **options)
+        except KeyboardInterrupt:
+            out.print("interrupted; the same command goes on from here")
+            raise typer.Exit(130) from None
+
+    return told
+
+
+def _named(text: str) -> Path:
+    """The folder of --out, which an unset variable of the shell would leave empty."""
+    if not text:
+        raise UsageError("--out is empty: name a folder, or leave --out away")
+    return Path(text)
+
+
 MethodsOption = Annotated[str, typer.Option(help="Methods with commas between: iba,gradcam,nif[k=5].")]
 EngineOption = Annotated[str, typer.Option(help="local, ray, or inline: in this process, for a debugger.")]
 AddressOption = Annotated[str, typer.Option(help="Of a Ray cluster: auto or HOST:PORT; default: one for this run.")]
@@ -67,6 +95,7 @@ def start(version: Annotated[bool, typer.Option("--version", help="Say the versi
 
 
 @app.command()
+@_resumable
 def run(
     suite: Annotated[str, typer.Argument(help="A suite's name, or the path of a TOML file.")] = "default",
     methods: MethodsOption = "",
@@ -85,7 +114,10 @@ def run(
     batch: Annotated[int, typer.Option(min=0, help="Samples explained at once; 0: as fits their size.")] = 0,
     rerun: Annotated[Rerun, typer.Option(help="Which cells to compute.")] = Rerun.missing,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be computed.")] = False,
-    folder: Annotated[Path | None, typer.Option("--out", help="The run's folder; default: runs/SUITE.")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", parser=_named, metavar="PATH", help="The run's folder; default: runs/SUITE."),
+    ] = None,
     publish: Annotated[
         bool | None,
         typer.Option("--publish/--no-publish", help="Refresh leaderboards/; default: if nothing is narrowed."),
@@ -118,12 +150,8 @@ def run(
         console.outlook(out, outlook.outlook(chosen, options))
         return
     console.warn_of_broken(out)
-    try:
-        with display.watching(out) as watch:
-            summary = run_suite(chosen, options, watch)
-    except KeyboardInterrupt:
-        out.print("interrupted; the same command goes on from here")
-        raise typer.Exit(130) from None
+    with display.watching(out) as watch:
+        summary = run_suite(chosen, options, watch)
     console.summary(out, summary)
     if publish or (publish is None and chosen == declared and LEADERBOARDS.is_dir()):
         from mibench import reporting
@@ -139,6 +167,7 @@ def run(
 
 
 @app.command()
+@_resumable
 def score(
     folder: Annotated[Path, typer.Argument(help="The run's folder, such as runs/default.")],
     metrics: Annotated[str, typer.Option(help="Metrics with commas between: irof,pixel-flipping[baseline=blur].")],
@@ -154,14 +183,9 @@ def score(
     from mibench.run import Options
 
     console.warn_of_broken(out)
-    try:
-        with display.watching(out) as watch:
-            summary = rescore(
-                folder, split(metrics), Options(engine=engine, address=address, jobs=jobs, timeout=timeout), watch
-            )
-    except KeyboardInterrupt:
-        out.print("interrupted; the same command goes on from here")
-        raise typer.Exit(130) from None
+    options = Options(engine=engine, address=address, jobs=jobs, timeout=timeout)
+    with display.watching(out) as watch:
+        summary = rescore(folder, split(metrics), options, watch)
     console.summary(out, summary)
     raise typer.Exit(summary.code)
 
@@ -251,7 +275,7 @@ def gate(
     from mibench import regression
     from mibench import thresholds as limits
 
-    folder = folder or _newest()
+    folder = folder or _newest("give its folder: gate FOLDER")
     regression.refuse_itself(folder, baseline)
     _tell(regression.gate(folder, baseline, limits.read_thresholds(thresholds)), baseline, folder)
 
@@ -276,7 +300,7 @@ def show(
     """One sample: maps of all methods and all scores. One cell: what became of it, with its log."""
     from mibench import console
 
-    console.show(out, what, folder or _newest())
+    console.show(out, what, folder or _newest("give --run FOLDER"))
 
 
 @app.command()
@@ -318,18 +342,24 @@ def doctor() -> None:
     raise typer.Exit(1 if wrong else 0)
 
 
-def _newest() -> Path:
-    """The folder of the run that was last at work."""
-    records = sorted(Path("runs").glob("*/results.sqlite"), key=lambda file: file.stat().st_mtime)
+def _newest(mend: str) -> Path:
+    """The folder of the run that was last at work; one that was refused has no run.json."""
+    records = [file for file in Path("runs").glob("*/results.sqlite") if file.with_name("run.json").exists()]
+    records.sort(key=lambda file: file.stat().st_mtime)
     if not records:
-        raise UsageError("there is no run in runs/; give --run FOLDER")
+        raise UsageError(f"there is no run in runs/; {mend}")
     return records[-1].parent
 
 
 def main() -> None:
-    """The command line's entry: errors of ours are one line, an interrupt is no error."""
+    """The command line's entry: errors of ours and of places are one line, an interrupt is no error."""
     try:
         app()
     except MibenchError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.code)
+    except OSError as error:
+        if error.errno not in PLACES:
+            raise
+        print(f"error: {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)

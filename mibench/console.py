@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mibench.store import Recorded, Store
 
 MANY = 12  # failures that are told one by one
+FEW = 3  # keys that are told of many
 STYLES = {"kept": "green", "broken": "red", "fine": "green", "wrong": "red"}
 
 
@@ -161,6 +162,9 @@ def show(console: Console, what: str, folder: Path) -> None:
         elif tasks:
             for task in tasks:
                 _sample(console, store, task, what)
+        elif keyed:
+            keys = ", ".join(cell.key for cell in keyed[:FEW])
+            raise UsageError(f"{what!r} begins the keys of {len(keyed)} cells, such as {keys}: give more of one")
         elif what:
             names = [name for task in store.about()["tasks"] for name, _, _ in store.samples(task)]
             raise registry.unknown("sample or cell", what, names)
@@ -204,8 +208,12 @@ def _sample(console: Console, store: Store, task: str, name: str) -> None:
     _scores(console, {str(method): row.to_dict() for method, row in wide.iterrows()})
     for sample in reporting.samples_of(store, task, [number]):
         file = store.folder / f"sample-{task.replace('/', '-').replace(':', '-')}-{number}.png"
-        gallery.sheet(sample.image, sample.maps, f"{task} {name}", file)
-        line(console, f"maps: {file}")
+        try:
+            gallery.sheet(sample.image, sample.maps, f"{task} {name}", file)
+        except OSError as error:
+            line(console, f"no picture of the maps: {file}: {error.strerror}; copy the run, and show it from there")
+        else:
+            line(console, f"maps: {file}")
 
 
 def _scores(console: Console, table: Mapping[str, Mapping[Any, float]]) -> None:

@@ -5,19 +5,21 @@ A file appears whole or not at all, under the hash that is its cell's key: no na
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from mibench.contract import Explanation, State
+from mibench.errors import RecordError
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,21 @@ class Saved:
 def path(folder: Path, key: str) -> Path:
     """Where a cell's tensors are."""
     return folder / "maps" / f"{key}.safetensors"
+
+
+def check(file: Path) -> None:
+    """Refuse a file that is not there whole."""
+    with _opened(file):
+        pass
+
+
+def whole(file: Path) -> bool:
+    """Whether a file is there, and can be read to its end."""
+    try:
+        check(file)
+    except (OSError, RecordError):
+        return False
+    return True
 
 
 def write(file: Path, saved: Saved) -> None:
@@ -78,6 +95,15 @@ def _write(file: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) 
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with safe_open(str(file), framework="pt") as tensors:
+    with _opened(file) as tensors:
         about = json.loads((tensors.metadata() or {}).get("about", "{}"))
         return {name: tensors.get_tensor(name) for name in tensors.keys()}, about  # noqa: SIM118 - it is no mapping
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(str(file), framework="pt") as tensors:
+            yield tensors
+    except SafetensorError as error:
+        raise RecordError(f"{file} is damaged ({error}); the same run again makes it anew") from error

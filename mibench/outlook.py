@@ -75,7 +75,7 @@ def _line(
 
 def _recorded(folder: Path, options: Options) -> tuple[dict[str, Any], set[str], dict[Any, float]]:
     """What the folder says of its last run, the cells that it knows, and how long cells took there."""
-    if not (folder / "results.sqlite").exists():
+    if not all((folder / name).exists() for name in ("results.sqlite", "run.json")):
         return {}, set(), {}
     with Store(folder) as store:
         return store.about(), set(still_known(store.known(), options.rerun)), store.seconds()

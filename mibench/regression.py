@@ -30,6 +30,8 @@ def side(path: Path) -> Side:
         raise UsageError(
             f"{path} is not the folder of a run: it has no results.sqlite; name a run or a leaderboard's CSV"
         )
+    if not path.exists():
+        raise UsageError(f"there is no folder or file {path}: name a run or a leaderboard's CSV")
     identity = _identity(path.with_suffix(".json"), path)
     try:
         table = _read(path.read_text("utf-8"), path)

@@ -264,6 +264,7 @@ def _fits(store: Store) -> dict[str, str]:
     for cell in store.cells("fit"):
         file = maps.path(store.folder, cell.key)
         if cell.variant == TRAINED and file.exists():
+            maps.check(file)
             learned.setdefault((cell.task, cell.method), hashlib.sha256()).update(file.read_bytes())
     return {
         f"{task} {row}": fits.hexdigest()[:24]

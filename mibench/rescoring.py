@@ -74,11 +74,7 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
 
 def _declared(folder: Path, about: Mapping[str, Any]) -> Suite:
     """The suite of a run with the metrics that it had, whatever "default" has come to mean since."""
-    try:
-        text = (folder / "suite.toml").read_text("utf-8")
-    except OSError as error:
-        raise UsageError(f"{folder / 'suite.toml'} cannot be read: {error.strerror}") from error
-    suite = suites.read(text, str(folder / "suite.toml"))
+    suite = suites.read_file(folder / "suite.toml")
     return suite.model_copy(update={"metrics": tuple(card["name"] for card in about["cards"]["metrics"])})
 
 
@@ -135,7 +131,7 @@ def _refuse_without_maps(folder: Path, lacking: Sequence[Cell], store: Store) ->
 def _why(cell: Cell, recorded: Mapping[str, tuple[str, str]]) -> str:
     """Why a map that is needed is not there."""
     if cell.key in recorded:
-        return "its file is gone, or the run has not come to it"
+        return "its file is gone or damaged, or the run has not come to it"
     if (cell.task, cell.variant) not in recorded.values():
         return f"the run asked for no {cell.variant.partition(':')[0]} maps"
     return "not in the record: its method has changed since"

@@ -38,6 +38,9 @@ CREATE TABLE IF NOT EXISTS samples (
 ) WITHOUT ROWID;
 """
 VERSION = 1  # of the schema
+BEGUN = {"lock", "maps", "logs", "results.sqlite-journal"}  # what a record is before it has a database
+HALVES = ("maps/*.part", "logs/*.part", ".run.json.part", ".suite.toml.part", "leaderboard*.part")
+PARTS = ("suite", "setting", "environment", "tasks", "lost", "rows", "cards")  # of run.json, that all readers need
 PATIENCE = 30.0  # seconds to wait for a reader to finish
 
 
@@ -66,16 +69,20 @@ class Store:
 
     def __init__(self, folder: Path, *, write: bool = False) -> None:
         self.folder = folder
+        self._write, self._made = write, False
         self._lock: int | None = None
         if not write and not (folder / "results.sqlite").exists():
             raise UsageError(f"{folder} is not the folder of a run: it has no results.sqlite")
-        with _told(folder):
+        with self._told():
             if write:
-                for part in ("maps", "logs"):
-                    (folder / part).mkdir(parents=True, exist_ok=True)
+                self._made = not folder.exists()
+                folder.mkdir(parents=True, exist_ok=True)
+                _refuse_foreign(folder)
                 self._lock = _locked(folder / "lock")
-                for half in folder.glob("**/*.part"):  # left by a run that was killed while it wrote
-                    half.unlink()
+                for part in ("maps", "logs"):
+                    (folder / part).mkdir(exist_ok=True)
+                for half in (half for halves in HALVES for half in folder.glob(halves)):
+                    half.unlink()  # left by a run that was killed while it wrote
             self._database = _opened(folder / "results.sqlite", write)
 
     def close(self) -> None:
@@ -91,21 +98,40 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and self._made and not (self.folder / "run.json").exists():
+            self._withdraw()
         self.close()
+
+    def _withdraw(self) -> None:
+        """Leave no folder behind where nothing was recorded and no map or log is kept."""
+        with contextlib.suppress(OSError):
+            for log in (self.folder / "logs").iterdir():
+                if log.stat().st_size == 0:  # of a job that was stopped
+                    log.unlink()
+            for part in ("maps", "logs"):
+                (self.folder / part).rmdir()
+            for name in ("results.sqlite", "results.sqlite-journal", "lock"):
+                (self.folder / name).unlink(missing_ok=True)
+            self.folder.rmdir()
 
     def write_text(self, name: str, text: str) -> None:
         """Put a file into the folder, whole or not at all."""
-        with _told(self.folder):
+        with self._told():
             beside = self.folder / f".{name}.part"
             beside.write_text(text, "utf-8")
             os.replace(beside, self.folder / name)
 
     def about(self) -> dict[str, Any]:
         """What run.json says."""
+        file = self.folder / "run.json"
         try:
-            return dict(json.loads((self.folder / "run.json").read_text("utf-8")))
+            found = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise UsageError(f"{self.folder / 'run.json'} cannot be read: {error}") from error
+            raise UsageError(f"{file} cannot be read: {error}") from error
+        lacking = [part for part in PARTS if not isinstance(found, dict) or not isinstance(found.get(part), dict)]
+        if lacking:
+            raise UsageError(f"{file} is damaged: it does not say the {lacking[0]}; the same run again writes it anew")
+        return dict(found)
 
     def plan(self, cells: Iterable[Cell]) -> None:
         """Make these cells the ones that are shown; what is known of them already holds."""
@@ -121,12 +147,12 @@ class Store:
             )
 
     def known(self) -> dict[str, Outcome]:
-        """The outcomes that still hold, by key: maps whose file is gone count as never computed."""
+        """The outcomes that still hold, by key: maps whose file is gone or damaged count as never computed."""
         query = "SELECT key, stage, status, reason FROM cells WHERE status != ''"
         return {
             key: Outcome(key, status, reason)
             for key, stage, status, reason in self._rows(query)
-            if stage not in ("fit", "explain") or status not in ("ok", "nan") or maps.path(self.folder, key).exists()
+            if stage not in ("fit", "explain") or status not in ("ok", "nan") or maps.whole(maps.path(self.folder, key))
         }
 
     def record(self, outcomes: Sequence[Outcome], log: str) -> None:
@@ -172,12 +198,13 @@ class Store:
     def scores(self) -> pd.DataFrame:
         """Every sample's score of the planned cells: task, method, metric, seed, sample, value, reason."""
         query = """
-            SELECT cells.task AS task, method, metric, seed, samples.id AS sample, value, scores.reason AS reason
+            SELECT cells.task, method, metric, seed, samples.id, value, scores.reason
             FROM cells JOIN scores USING (key)
             JOIN samples ON samples.task = cells.task AND samples.sample = scores.sample
             WHERE planned AND stage = 'score' ORDER BY planned, scores.sample
         """
-        return pd.read_sql_query(query, self._database, dtype={"value": "float64"})
+        columns = ["task", "method", "metric", "seed", "sample", "value", "reason"]
+        return pd.DataFrame(self._rows(query), columns=columns).astype({"value": "float64"})
 
     def samples(self, task: str) -> list[tuple[str, str, str]]:
         """The id, label and explained class of a task's samples, in order."""
@@ -191,25 +218,31 @@ class Store:
         return {(stage, method, metric): seconds for stage, method, metric, seconds in self._rows(query)}
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        with _told(self.folder):
+        with self._told():
             return self._database.execute(query, values).fetchall()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _told(self.folder), self._database:
+        with self._told(), self._database:
             yield self._database
 
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in one line that the folder cannot be written or read."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            what = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            done = f"kept: {what}; what was recorded before is intact" if self._write else f"read: {what}"
+            raise RecordError(f"the record in {self.folder} cannot be {done}") from error
 
-@contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Say in one line that the folder cannot be written or read."""
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        what = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise RecordError(
-            f"the record in {folder} cannot be kept: {what}; what was recorded before is intact"
-        ) from error
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder in which there is something, but no record, not even one that was begun."""
+    there = set(os.listdir(folder))
+    begun = "lock" in there and there <= BEGUN
+    if there and "results.sqlite" not in there and not begun:
+        raise UsageError(f"{folder} is not empty, and holds no run (results.sqlite): name a new folder or an empty one")
 
 
 def _locked(file: Path) -> int:
@@ -220,7 +253,7 @@ def _locked(file: Path) -> int:
     except BlockingIOError as error:
         holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
         os.close(handle)
-        raise RecordError(f"another run (process {holder}) is at work in {file.parent}; wait or give --out") from error
+        raise RecordError(f"another run (process {holder}) is at work in {file.parent}; wait for it") from error
     os.ftruncate(handle, 0)
     os.write(handle, str(os.getpid()).encode())
     return handle
@@ -230,8 +263,12 @@ def _opened(file: Path, write: bool) -> sqlite3.Connection:
     mode = "rwc" if write else "ro"
     database = sqlite3.connect(f"{file.resolve().as_uri()}?mode={mode}", uri=True, timeout=PATIENCE)
     found = database.execute("PRAGMA user_version").fetchone()[0]
+    if found == 0 and not write:
+        raise RecordError(f"{file} holds no record; the same run again makes one")
     if found not in (0, VERSION):
-        raise RecordError(f"{file} was written by another version of mibench (schema {found}); give another --out")
+        raise RecordError(
+            f"{file} was written by another version of mibench (schema {found}); run again into another folder"
+        )
     if write:
         database.execute("PRAGMA journal_mode = TRUNCATE")
         database.executescript(SCHEMA)

@@ -100,10 +100,17 @@ def load(name: str) -> Suite:
     path = Path(name)
     if path.suffix != ".toml":
         raise registry.unknown("suite", name, names())
+    return read_file(path)
+
+
+def read_file(path: Path) -> Suite:
+    """A suite from a TOML file, not yet checked beyond its keys and types."""
     try:
         return read(path.read_text("utf-8"), str(path))
     except OSError as error:
         raise UsageError(f"{path}: the suite cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
 
 
 def read(text: str, origin: str) -> Suite:

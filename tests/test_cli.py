@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mibench import cli, suite
+from mibench import cli, maps, suite
+from mibench.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 TOY = """
@@ -145,6 +150,98 @@ def test_the_log_of_a_failed_cell_is_shown(mibench: Command) -> None:
     assert "Traceback (most recent call last)" in mibench("show", key[1], "--run", "first").out
 
 
+def test_a_damaged_map_is_one_line_wherever_it_is_read_and_made_anew_by_the_same_run(
+    mibench: Command, place: Path
+) -> None:
+    again = ("run", "toy.toml", "--engine", "inline", "--out", "first")
+    assert mibench(*again).code == 0
+    shutil.copytree(place / "first", place / "whole")
+    (place / "first/leaderboard.csv").unlink()  # a run is not held to its own board
+    files = sorted((place / "first/maps").iterdir())
+    for file in files:
+        os.truncate(file, 20)
+    for words in (
+        ("report", "first", "-o", "boards"),
+        ("score", "first", "--metrics", "random-logit", "--engine", "inline"),
+        ("compare", "whole", "first"),
+        ("gate", "first", "--baseline", "whole"),
+        ("show", "scoring-3", "--run", "first"),
+    ):
+        told = mibench(*words)
+        assert (told.code, told.err.count("\n")) == (2, 1), told
+        assert "damaged" in told.err
+    assert mibench(*again).code == 0
+    assert mibench("report", "first", "-o", "boards").code == 0
+    for file in files:
+        assert file.stat().st_size > 20
+
+
+def test_a_damaged_fit_is_not_taken_for_another_fit(mibench: Command, place: Path) -> None:
+    assert mibench("run", "toy.toml", "--engine", "inline", "--out", "first").code == 0
+    with Store(place / "first") as store:
+        (fit,) = [cell.key for cell in store.cells("fit") if not cell.variant]
+    os.truncate(maps.path(place / "first", fit), 20)
+    told = mibench("compare", "first", "first")
+    assert (told.code, f"{fit}.safetensors is damaged" in told.err) == (2, True)
+
+
+def test_the_newest_run_is_one_that_was_not_refused(mibench: Command, place: Path) -> None:
+    assert mibench("run", "toy.toml", "--engine", "inline", "--out", "runs/first").code == 0
+    refused = place / "runs/refused"
+    Store(refused, write=True).close()
+    told = mibench("show")
+    assert (told.code, "25 cells, 0 without an answer" in told.out) == (0, True)
+    assert mibench("run", "toy.toml", "--dry-run", "--out", str(refused)).code == 0
+    assert mibench("run", "toy.toml", "--engine", "inline", "--out", str(refused)).code == 0
+
+
+def test_the_first_digits_of_several_keys_are_not_of_one_cell(mibench: Command, place: Path) -> None:
+    assert mibench("run", "toy.toml", "--engine", "inline", "--out", "first").code == 0
+    with Store(place / "first") as store:
+        firsts = Counter(cell.key[0] for cell in store.cells())
+    digit, count = firsts.most_common(1)[0]
+    told = mibench("show", digit, "--run", "first")
+    assert told.code == 2
+    assert f"'{digit}' begins the keys of {count} cells, such as {digit}" in told.err
+
+
+def test_a_sample_of_a_run_that_cannot_be_written_has_its_scores_shown(mibench: Command, place: Path) -> None:
+    assert mibench("run", "toy.toml", "--engine", "inline", "--out", "first").code == 0
+    (place / "first/sample-corners-quadrants-3.png").mkdir()  # in the place of the picture
+    told = mibench("show", "scoring-3", "--run", "first")
+    assert (told.code, told.err) == (0, "")
+    assert re.search(r"^learned\.total +\S+", told.out, re.MULTILINE)
+    assert re.search(r"no picture of the maps: .*sample-corners-quadrants-3\.png: Is a directory; copy", told.out)
+
+
+def test_an_error_that_is_no_place_keeps_its_traceback(mibench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object) -> None:
+        raise ConnectionResetError(errno.ECONNRESET, "gone")
+
+    monkeypatch.setattr("mibench.console.shelf", wrong)
+    with pytest.raises(ConnectionResetError):
+        mibench("list")
+
+
+@pytest.mark.parametrize("after", [0.2, 1.0])
+def test_an_interrupt_before_anything_is_computed_is_one_line(
+    toy: None, place: Path, monkeypatch: pytest.MonkeyPatch, after: float
+) -> None:
+    """The whole group is interrupted, as by Ctrl-C: the fork server, which imports torch meanwhile, too."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    code = "import mibench.engines.forkserver as it; made = it.processes; "
+    code += "it.processes = lambda: (made(), print('started', flush=True)); import mibench.cli; mibench.cli.main()"
+    command = [sys.executable, "-c", code, "run", "toy.toml"]
+    pipe = subprocess.PIPE
+    told = subprocess.Popen(command, cwd=place, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    assert told.stdout is not None
+    assert told.stdout.readline() == "started\n"
+    time.sleep(after)
+    os.killpg(told.pid, signal.SIGINT)
+    said, wrong = told.communicate(timeout=60)
+    assert (told.returncode, said, wrong) == (130, "interrupted; the same command goes on from here\n", "")
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
@@ -161,7 +258,14 @@ def test_the_log_of_a_failed_cell_is_shown(mibench: Command) -> None:
         (["run", "toy.toml", "--samples", "0"], "samples"),
         (["check", "brigth"], "no method 'brigth'; did you mean bright"),
         (["report", "nowhere"], "nowhere is not the folder of a run"),
-        (["show", "x"], "there is no run in runs/"),
+        (["show", "x"], "there is no run in runs/; give --run FOLDER"),
+        (["gate"], "there is no run in runs/; give its folder: gate FOLDER"),
+        (["gate", "nowhere"], "there is no folder or file nowhere"),
+        (["run", "toy.toml", "--out", ""], "--out is empty"),
+        (["run", "toy.toml", "--out", "."], ". is not empty, and holds no run"),
+        (["run", "toy.toml", "--out", "x" * 300], "File name too long"),
+        (["report", "x" * 300], "File name too long"),
+        (["figures", "mire", "-o", "toy.toml"], "toy.toml: File exists"),
         (["lst"], "list"),
     ],
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -59,12 +62,89 @@ def test_only_planned_cells_are_shown_and_the_others_are_kept(store: Store) -> N
     assert store.scores()["value"].tolist() == [1.0]
 
 
-def test_maps_whose_file_is_gone_count_as_never_computed(store: Store) -> None:
+def test_maps_whose_file_is_gone_or_damaged_count_as_never_computed(store: Store) -> None:
     store.plan([EXPLAINED, SCORED])
     store.record([Outcome("k1", "ok"), Outcome("k2", "ok")], log="")
     assert set(store.known()) == {"k2"}
-    maps.write(maps.path(store.folder, "k1"), maps.Saved(Explanation({"map": torch.ones(1, 2, 2)}), {"map": [""]}))
+    file = maps.path(store.folder, "k1")
+    maps.write(file, maps.Saved(Explanation({"map": torch.ones(1, 2, 2)}), {"map": [""]}))
     assert set(store.known()) == {"k1", "k2"}
+    for length in (file.stat().st_size - 1, 20, 0):
+        os.truncate(file, length)
+        assert set(store.known()) == {"k2"}
+        with pytest.raises(RecordError, match=r"k1\.safetensors is damaged"):
+            maps.read([file])
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("film.mp4.part", "maps/mine.part", "logs/deep/mine.part")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("mine")
+    before = {*tmp_path.rglob("*")}
+    with pytest.raises(UsageError, match=r"is not empty, and holds no run") as refusal:
+        Store(tmp_path, write=True)
+    assert refusal.value.code == 2
+    files[0].unlink()  # what is left has the names of a record's parts
+    with pytest.raises(UsageError, match=r"is not empty, and holds no run"):
+        Store(tmp_path, write=True)
+    assert {*tmp_path.rglob("*")} == before - {files[0]}
+
+
+def test_only_half_files_that_a_record_makes_are_removed_from_it(tmp_path: Path) -> None:
+    Store(tmp_path, write=True).close()
+    (tmp_path / "mine").mkdir()
+    halves = ("maps/k1.7.part", "maps/.k1.safetensors.part", "logs/.a.log.part", ".run.json.part")
+    for name in (*halves, "leaderboard.csv.part", "film.part", "mine/film.part"):
+        (tmp_path / name).write_text("half")
+    Store(tmp_path, write=True).close()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.part")} == {"film.part", "mine/film.part"}
+
+
+@pytest.mark.parametrize("gone", [[], ["results.sqlite"], ["results.sqlite", "maps", "logs"]])
+def test_a_record_that_was_only_begun_can_be_gone_on_with(tmp_path: Path, gone: list[str]) -> None:
+    Store(tmp_path, write=True).close()
+    for name in gone:
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+        (tmp_path / name).unlink(missing_ok=True)
+    Store(tmp_path, write=True).close()
+
+
+def test_a_refused_run_leaves_no_folder_that_it_made_itself(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    for name in ("ours", "told", "theirs"):
+        with contextlib.suppress(UsageError), Store(tmp_path / name, write=True):
+            (tmp_path / name / "logs/a.log").write_text("why" if name == "told" else "")
+            raise UsageError("no")
+    assert {path.name for path in tmp_path.iterdir()} == {"told", "theirs"}
+    assert (tmp_path / "told/logs/a.log").read_text() == "why"
+
+
+def test_a_run_that_recorded_something_keeps_its_folder(tmp_path: Path) -> None:
+    with contextlib.suppress(UsageError), Store(tmp_path / "run", write=True) as store:
+        store.write_text("run.json", "{}")
+        raise UsageError("no")
+    assert (tmp_path / "run/results.sqlite").exists()
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '{"tasks": 1}', "", "null"])
+def test_a_damaged_account_of_a_run_is_one_line(store: Store, text: str) -> None:
+    (store.folder / "run.json").write_text(text)
+    with pytest.raises(UsageError, match=r"run\.json (is damaged|cannot be read)"):
+        store.about()
+
+
+def test_an_empty_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "results.sqlite").touch()
+    with pytest.raises(RecordError, match=r"results\.sqlite holds no record"):
+        Store(tmp_path)
+
+
+def test_scores_that_cannot_be_read_are_one_line(store: Store) -> None:
+    with sqlite3.connect(store.folder / "results.sqlite") as database:
+        database.execute("DROP TABLE scores")
+    with Store(store.folder) as reader, pytest.raises(RecordError, match=r"cannot be read: no such table: scores$"):
+        reader.scores()
 
 
 def test_a_second_run_in_the_same_folder_is_refused_and_may_come_later(tmp_path: Path) -> None:

@@ -49,6 +49,12 @@ def test_a_wrong_suite_is_answered_with_the_mend(text: str, answer: str) -> None
         suite.read(text, "toy.toml")
 
 
+def test_a_file_that_is_no_text_is_no_suite(tmp_path: Path) -> None:
+    (tmp_path / "bin.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match=r"bin\.toml is not TOML: .*utf-8"):
+        suite.load(str(tmp_path / "bin.toml"))
+
+
 @pytest.mark.parametrize(
     ("change", "answer"),
     [
