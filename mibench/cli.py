@@ -31,9 +31,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 WIDE = 1000  # where the output is no terminal, nothing is wrapped
-out = Console(highlight=False)
+out = Console(highlight=False, markup=False, emoji=False)  # brackets and colons are parts of names
 if not out.is_terminal:
-    out = Console(highlight=False, width=WIDE)
+    out.width = WIDE
 LEADERBOARDS = Path("leaderboards")
 PLACES = (  # what can be wrong with a place that the user named
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
@@ -83,6 +83,9 @@ def _named(text: str) -> Path:
 MethodsOption = Annotated[str, typer.Option(help="Methods with commas between: iba,gradcam,nif[k=5].")]
 EngineOption = Annotated[str, typer.Option(help="local, ray, or inline: in this process, for a debugger.")]
 AddressOption = Annotated[str, typer.Option(help="Of a Ray cluster: auto or HOST:PORT; default: one for this run.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=0.1, help="Seconds that one cell, or a network's training, may take.")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -110,7 +113,7 @@ def run(
     engine: EngineOption = "local",
     address: AddressOption = "",
     jobs: Annotated[int, typer.Option(min=0, help="Workers; 0: one for each core.")] = 0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one cell may take.")] = 600.0,
+    timeout: TimeoutOption = 600.0,
     batch: Annotated[int, typer.Option(min=0, help="Samples explained at once; 0: as fits their size.")] = 0,
     rerun: Annotated[Rerun, typer.Option(help="Which cells to compute.")] = Rerun.missing,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be computed.")] = False,
@@ -174,7 +177,7 @@ def score(
     engine: EngineOption = "local",
     address: AddressOption = "",
     jobs: Annotated[int, typer.Option(min=0, help="Workers; 0: one for each core.")] = 0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one cell may take.")] = 600.0,
+    timeout: TimeoutOption = 600.0,
 ) -> None:
     """Score a run's saved maps by more metrics, into its own record and board. Nothing is explained again."""
     from mibench import console, display
@@ -205,12 +208,12 @@ def explain(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     model: Annotated[str, typer.Option(help="The network that is explained.")],
     methods: MethodsOption,
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the maps are written, as PNG.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the maps are written, as PNG.")] = Path("maps"),
     data: Annotated[str, typer.Option(help="What explainers are fitted on; default: the model's own data.")] = "",
     calibration: Annotated[int, typer.Option(min=1, help="How many samples explainers are fitted on.")] = 512,
     device: DeviceOption = "auto",
 ) -> None:
-    """Explain images of your own: one PNG for each map, and a sheet of all of them beside the image."""
+    """Explain images of your own: one PNG for each map, and a sheet of all of them. Exit 3 if some maps failed."""
     from mibench import gallery
     from mibench.registry import split
     from mibench.run import device_of
@@ -284,7 +287,7 @@ def _tell(compared: Comparison, before: Path, after: Path) -> None:
     """Print a comparison, and leave with 1 if anything became worse."""
     from mibench.comment import to_markdown
 
-    out.print(to_markdown(compared, str(before), str(after)), markup=False, soft_wrap=True)
+    out.print(to_markdown(compared, str(before), str(after)), soft_wrap=True)
     raise typer.Exit(1 if compared.regressions else 0)
 
 

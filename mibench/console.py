@@ -78,9 +78,11 @@ def _parameters(cls: Any) -> str:
     if not hasattr(cls, "Parameters"):
         return f"{cls.name}:METHOD"
     fields = cls.Parameters.model_fields
-    return ", ".join(
+    shown = ", ".join(
         f"{key}={registry.written(field.get_default(call_default_factory=True))}" for key, field in fields.items()
     )
+    takes = getattr(cls, "takes", "")
+    return f"{cls.name}[…]:{takes}, with {shown}" if takes else shown
 
 
 def outlook(console: Console, told: Outlook) -> None:

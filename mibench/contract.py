@@ -286,6 +286,7 @@ class Model(ABC):
     title: ClassVar[str]
     kind: ClassVar[Kind] = "grid"
     floor: ClassVar[float] = 0.0  # the accuracy under which a trained network is refused
+    takes: ClassVar[str] = ""  # what must follow the name and a colon
 
     class Parameters(Parameters):
         pass

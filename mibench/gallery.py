@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,24 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mibench import registry
-from mibench.contract import Data, Explainer, FittedExplainer, Model, Samples, Split, Unsupported
+from mibench.condition import NetworkChanged, left_as_found
+from mibench.contract import Data, Explainer, FittedExplainer, Model, Samples, Split
 from mibench.data import images
 from mibench.errors import MibenchError, UsageError
-from mibench.explaining import in_batches, sample_seeds
-from mibench.probe import open_probe
+from mibench.explaining import fault, in_batches, sample_seeds
+from mibench.probe import OpenProbe
 from mibench.reporting import picture
-from mibench.task import Task, TaskSpec, make_task
+from mibench.task import Task, TaskSpec, make_task, opened
+from mibench.work import lost
 
 MIX = 0.6  # the map's share where it lies over the image
+Maps = dict[str, np.ndarray]  # of one image, by the row's name
+
+
+class MapsFailed(MibenchError):
+    """Some maps could not be drawn; the others were."""
+
+    code = 3
 
 
 def heat(values: np.ndarray) -> np.ndarray:
@@ -86,34 +97,79 @@ def explain(
     """Explain image files and write NAME.METHOD.png for each map and NAME.maps.png for all; tells what was written."""
     if not methods:
         raise UsageError("say which methods, for example --methods gradcam,ig")
+    _refuse_equal_names(paths)
     chosen = [registry.method(spec) for spec in methods]
     network = registry.model(model)
     raw = torch.stack([images.read(path, network.shape) for path in paths])  # (N, C, H, W)
-    if data or _has_data(network):
-        task = make_task(TaskSpec(model, data, len(paths), calibration), device)
-    else:
-        task = _task_of_images(network, model, raw, [path.name for path in paths], device)
-        if any(isinstance(method.explainer, FittedExplainer) for method in chosen):
-            yield "explainers are fitted on these images alone; give --data to fit them on more"
-    x = task.normalise(raw)
-    target = task.predictions(x)
+    names = [path.name for path in paths]
+
+    def load() -> Task:
+        if data or _has_data(network):
+            return make_task(TaskSpec(model, data, len(paths), calibration), device)
+        return _task_of_images(network, model, raw, names, device)
+
+    task = load()
+    if isinstance(task.data, Given) and any(isinstance(method.explainer, FittedExplainer) for method in chosen):
+        yield "explainers are fitted on these images alone; give --data to fit them on more"
+    target = task.predictions(task.normalise(raw))
     folder.mkdir(parents=True, exist_ok=True)
-    found: list[dict[str, np.ndarray]] = [{} for _ in paths]
-    for method in chosen:
+    found, failed = yield from _explained(chosen, task, load, raw, target, names)
+    for path, image, label, maps in zip(paths, raw, target.tolist(), found, strict=True):
+        if maps:
+            said = task.probe.classes[label]
+            _draw(picture(image.numpy()), maps, f"{path.name}: {said}", folder / path.stem)
+            yield f"{path}: {said}; {len(maps)} map{'s' * (len(maps) != 1)} in {folder / path.stem}.*.png"
+    if not any(found):
+        raise MibenchError("no map was drawn, for the reasons above")
+    if failed:
+        raise MapsFailed("some maps were not drawn, for the reasons above")
+
+
+def _refuse_equal_names(paths: Sequence[Path]) -> None:
+    """Refuse images whose maps would be written over each other's."""
+    counts = Counter(path.stem.casefold() for path in paths)
+    twice = [str(path) for path in paths if counts[path.stem.casefold()] > 1]
+    if twice:
+        raise UsageError(f"the maps of {', '.join(twice)} would have the same names: explain them one by one")
+
+
+def _explained(
+    methods: Sequence[registry.Method],
+    task: Task,
+    load: Callable[[], Task],
+    raw: torch.Tensor,
+    target: torch.Tensor,
+    names: Sequence[str],
+) -> Generator[str, None, tuple[list[Maps], bool]]:
+    """Each image's maps and whether any failed; tells what could not be had."""
+    found: list[Maps] = [{} for _ in names]
+    failed = False
+    for method in methods:
         try:
-            maps = _maps(method, task, x, target, [path.name for path in paths])
-        except Unsupported as refusal:
-            yield f"{method.label} is skipped: {refusal}"
+            with left_as_found(task.probe.model):
+                rows = _maps(method, task, task.normalise(raw), target, names)
+        except Exception as error:  # a method may fail in any way, and the others go on
+            loss = lost(error)
+            failed |= loss.status != "skipped"
+            yield f"{loss.status}: {method.label}: {loss.reason}"
+            if isinstance(error, NetworkChanged):
+                task = load()  # no other method shall meet the changed network
             continue
-        for row, values in maps.items():
-            for each, one in zip(found, values, strict=True):
-                each[row] = one
-    for path, image, label, each in zip(paths, raw, target.tolist(), found, strict=True):
-        shown, said = picture(image.numpy()), task.probe.classes[label]
-        for row, values in each.items():
-            save(overlay(shown, values), folder / f"{path.stem}.{row.replace(':', '-')}.png")
-        sheet(shown, each, f"{path.name}: {said}", folder / f"{path.stem}.maps.png")
-        yield f"{path}: {said}; {len(each)} maps in {folder / path.stem}.*.png"
+        for row, values in rows.items():
+            for name, maps, one in zip(names, found, values, strict=True):
+                if one.isfinite().all():
+                    maps[row] = one.numpy()
+                else:
+                    failed = True
+                    yield f"nan: {row} of {name}: {fault(one)}"
+    return found, failed
+
+
+def _draw(shown: np.ndarray, maps: Maps, title: str, stem: Path) -> None:
+    """Each map over its image, and the sheet of all."""
+    for row, values in maps.items():
+        save(overlay(shown, values), stem.with_name(f"{stem.name}.{row.replace(':', '-')}.png"))
+    sheet(shown, maps, title, stem.with_name(f"{stem.name}.maps.png"))
 
 
 def _has_data(network: Model) -> bool:
@@ -126,31 +182,20 @@ def _has_data(network: Model) -> bool:
 
 def _task_of_images(network: Model, spec: str, raw: torch.Tensor, names: Sequence[str], device: str) -> Task:
     """A task whose data are the images themselves."""
-    loaded = network.load()
-    with torch.no_grad():
-        classes = loaded(torch.zeros(1, *network.shape)).shape[1]
-    given = Given(raw, names, classes)
-    probe = open_probe(
-        loaded,
-        kind=network.kind,
-        local=network.local,
-        representation=network.representation,
-        depths=network.depths,
-        shape=network.shape,
-        classes=given.classes,
-        device=device,
-    )
-    return Task(TaskSpec(spec, given.name, len(raw), len(raw)), network, given, probe)
+    probe = opened(network, (), device)
+    given = Given(raw, names, probe.logits(probe.network.example()).shape[1])
+    named = OpenProbe(replace(probe.network, classes=given.classes), probe.local, probe.depths)
+    return Task(TaskSpec(spec, given.name, len(raw), len(raw)), network, given, named)
 
 
 def _maps(
     method: registry.Method, task: Task, x: torch.Tensor, target: torch.Tensor, names: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """All rows' maps of a method."""
+) -> dict[str, torch.Tensor]:
+    """All rows' maps (N, H, W) of a method."""
     explainer: Explainer = method.explainer
     if isinstance(explainer, FittedExplainer):
         explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
     explanation = in_batches(explainer, task.probe, x, target, sample_seeds(names, 0), 0)
     if method.wrapper is not None:
         explanation = method.wrapper.wrap(explanation, explainer.maps[0])
-    return {row: explanation.maps[spec.name].numpy() for row, spec in method.rows.items()}
+    return {row: explanation.maps[spec.name] for row, spec in method.rows.items()}

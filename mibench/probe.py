@@ -38,11 +38,7 @@ def open_probe(
     autocast: torch.dtype | None = None,
 ) -> OpenProbe:
     """Open a network at two of its layers; `shape` is one input's, (C, H, W) or (F,)."""
-    named = dict(model.named_modules())
-    for layer in {local, representation, *depths} - {INPUT}:
-        if layer not in named:
-            near = difflib.get_close_matches(layer, [name for name in named if name], n=3, cutoff=0.3)
-            raise ModelError(f"the network has no layer {layer!r}; the nearest names are {', '.join(near) or 'none'}")
+    _refuse_unknown(model, local, representation, *depths)
     if model.training or any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelError("the explained network must be in eval mode with frozen parameters before it is opened")
     network = Network(model.to(device), representation, kind, shape, classes, torch.device(device), autocast)
@@ -130,7 +126,17 @@ class OpenProbe:
 
     def at(self, layer: str) -> OpenProbe:
         """The same network, cut at another layer."""
+        _refuse_unknown(self.model, layer)
         return self if layer == self.local else OpenProbe(self.network, layer, self.depths)
+
+
+def _refuse_unknown(model: nn.Module, *layers: str) -> None:
+    """Refuse layers that the network does not have."""
+    named = dict(model.named_modules())
+    for layer in {*layers} - {INPUT}:
+        if layer not in named:
+            near = difflib.get_close_matches(layer, [name for name in named if name], n=3, cutoff=0.3)
+            raise ModelError(f"the network has no layer {layer!r}; the nearest names are {', '.join(near) or 'none'}")
 
 
 def _vector(representation: Tensor) -> Tensor:

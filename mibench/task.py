@@ -42,10 +42,7 @@ def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> T
         raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     model = registry.model(spec.model)
     data = registry.data(spec.data or model.data)
-    network = model.load()
-    for name, tensor in network.state_dict().items():
-        check_finite(tensor, name, spec.model)
-    probe = _opened(model, network, data.classes, device, precision)
+    probe = opened(model, data.classes, device, precision)
     outputs, classes = probe.logits(probe.network.example()).shape[1], len(data.classes)
     if outputs != classes:
         raise DataError(
@@ -55,8 +52,11 @@ def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> T
     return Task(spec, model, data, probe)
 
 
-def _opened(model: Model, network: nn.Module, classes: tuple[str, ...], device: str, precision: str) -> OpenProbe:
-    """The network at its cut points, or the error that it cannot look at what it should."""
+def opened(model: Model, classes: tuple[str, ...], device: str = "cpu", precision: str = "fp32") -> OpenProbe:
+    """The model's network at its cut points, or the error that its weights or its answers cannot be used."""
+    network = model.load()
+    for name, tensor in network.state_dict().items():
+        check_finite(tensor, name, registry.label(model))
     network.to(device)
     try:
         check_repeatable(network, model, device)
@@ -188,11 +188,16 @@ class Task:
 
 
 def check_repeatable(network: nn.Module, model: Model, device: str) -> None:
-    """Refuse a network that answers differently the second time."""
+    """Refuse a network whose answers are no numbers, or others the second time."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((2, *model.shape), generator=generator).to(device)
     with torch.no_grad():
         first, second = network(x).float(), network(x).float()
+    if not first.isfinite().all():
+        raise ModelError(
+            f"{registry.label(model)}: its logits of an ordinary input are NaN or infinite: load weights that do not "
+            "overflow"
+        )
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-4):  # some CUDA kernels add in any order
         raise ModelError(
             f"{registry.label(model)}: two forwards of the same input differ in eval mode; explanations of it cannot "

@@ -58,7 +58,12 @@ def attempt(job: Job) -> Any:
             explaining.task_of.cache_clear()  # no other cell shall meet the changed network
         if not isinstance(error, Unsupported):
             traceback.print_exc()
-        return Loss(_status(error), _reason(error))
+        return lost(error)
+
+
+def lost(error: Exception) -> Loss:
+    """What an error makes of the work that it ended."""
+    return Loss(_status(error), _reason(error))
 
 
 def _status(error: Exception) -> Status:

@@ -257,6 +257,9 @@ def test_an_interrupt_before_anything_is_computed_is_one_line(
         (["run", "toy.toml", "--precision", "fp8", "--engine", "inline"], "no precision 'fp8'"),
         (["run", "toy.toml", "--samples", "0"], "samples"),
         (["check", "brigth"], "no method 'brigth'; did you mean bright"),
+        (["figures", "mire", "--data", "nope"], "give --model with --data"),
+        (["figures", "mire", "--model", "planted", "--data", "nope"], "no data set 'nope'"),
+        (["run", "toy.toml", "--methods", "bright", "--timeout", "0.1"], "took longer than --timeout and was stopped"),
         (["report", "nowhere"], "nowhere is not the folder of a run"),
         (["show", "x"], "there is no run in runs/; give --run FOLDER"),
         (["gate"], "there is no run in runs/; give its folder: gate FOLDER"),
@@ -315,6 +318,7 @@ def test_what_there_is_is_listed_with_its_parameters(mibench: Command) -> None:
     told = mibench("list").out
     assert re.search(r"^bright +Brightness +power=1 *$", told, re.MULTILINE)
     assert re.search(r"^upside .*control.*upside:METHOD", told, re.MULTILINE)
+    assert re.search(r"^user .*user\[…\]:MODULE:FACTORY, with local=, ", told, re.MULTILINE)
     for name in ("inside", "quadrants", "corners", *suite.names()):
         assert re.search(rf"^{name} ", told, re.MULTILINE)
 
@@ -341,6 +345,92 @@ def test_own_images_are_explained(mibench: Command, tmp_path: Path) -> None:
     told = mibench(*words)
     assert told.code == 2
     assert "grey.png cannot be read as an image" in told.err
+
+
+@pytest.fixture
+def pictures(place: Path) -> Path:
+    """Two grey pictures, dark.png and light.png, where commands are given."""
+    for name, grey in (("dark", 60), ("light", 200)):
+        Image.fromarray(np.full((16, 16), grey, np.uint8)).save(place / f"{name}.png")
+    return place
+
+
+def test_a_method_that_fails_costs_no_other_its_maps(mibench: Command, pictures: Path) -> None:
+    faults = "faulty,faulty[how=refuse],faulty[how=weights],faulty[how=some-nan]"
+    told = mibench("explain", "dark.png", "light.png", "--model", "quadrants", "--methods", f"{faults},bright,learned")
+    assert told.code == 3
+    assert "failed: faulty: ValueError: the explainer had a bad day (methods.py:" in told.out
+    assert "skipped: faulty[how=refuse]: this network is not to my taste" in told.out
+    assert "failed: faulty[how=weights]: left the network changed" in told.out
+    assert "nan: faulty[how=some-nan] of dark.png: the map holds NaN" in told.out
+    assert told.err == "error: some maps were not drawn, for the reasons above\n"
+    drawn = {
+        f"{stem}.{what}.png" for stem in ("dark", "light") for what in ("bright", "learned", "learned.total", "maps")
+    }
+    assert set(os.listdir(pictures / "maps")) == drawn | {"light.faulty[how=some-nan].png"}
+    alone = mibench("explain", "dark.png", "light.png", "--model", "quadrants", "--methods", "learned", "-o", "alone")
+    assert alone.code == 0
+    for name in ("dark.learned.png", "light.learned.total.png"):  # explained by the network as it was
+        assert (pictures / "alone" / name).read_bytes() == (pictures / "maps" / name).read_bytes()
+
+
+@pytest.mark.parametrize("how", ["refuse", "nan", "raise"])
+def test_where_no_map_can_be_drawn_there_is_no_sheet_and_code_2(mibench: Command, pictures: Path, how: str) -> None:
+    told = mibench("explain", "dark.png", "--model", "quadrants", "--methods", f"faulty[how={how}]")
+    assert (told.code, told.err) == (2, "error: no map was drawn, for the reasons above\n")
+    assert os.listdir(pictures / "maps") == []
+
+
+@pytest.mark.parametrize("other", ["more/dark.png", "DARK.jpg", "dark.png"])
+def test_images_whose_maps_would_have_one_name_are_refused(mibench: Command, pictures: Path, other: str) -> None:
+    (pictures / "more").mkdir()
+    Image.open(pictures / "dark.png").save(pictures / other)
+    told = mibench("explain", "dark.png", other, "--model", "quadrants", "--methods", "bright")
+    assert told.code == 2
+    assert f"the maps of dark.png, {other} would have the same names" in told.err
+    assert not (pictures / "maps").exists()
+
+
+@pytest.mark.parametrize(
+    ("factory", "shape", "why"),
+    [
+        ("poisoned", "3x16x16", "1 of the weights in 'fc.weight' are NaN or infinite"),
+        ("overflowing", "3x16x16", "its logits of an ordinary input are NaN or infinite"),
+        ("build", "1x16x16", "cannot look at an input of 1x16x16"),
+        ("dicing", "3x16x16", "two forwards of the same input differ"),
+    ],
+)
+def test_explain_refuses_the_networks_that_run_refuses(
+    mibench: Command, pictures: Path, monkeypatch: pytest.MonkeyPatch, factory: str, shape: str, why: str
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests/models"))
+    network = f"user[local=features,representation=avgpool,shape={shape}]:made_networks:{factory}"
+    told = mibench("explain", "dark.png", "--model", network, "--methods", "gradcam")
+    assert told.code == 2
+    assert why in told.err
+    assert not (pictures / "maps").exists()
+
+
+def test_a_layer_that_a_method_asks_for_in_vain_is_named(
+    mibench: Command, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests/models"))
+    network = "user[local=features,representation=avgpool,shape=3x16x16]:made_networks:build"
+    told = mibench("explain", "dark.png", "--model", network, "--methods", "gradcam,iba[layer=x]")
+    assert told.code == 3
+    assert "failed: iba[layer=x]: the network has no layer 'x'" in told.out
+    assert (pictures / "maps/dark.gradcam.png").exists()
+
+
+@pytest.mark.parametrize("name", ["maps[new]", "x[/b]", "a:cat:b"])
+def test_names_are_printed_as_they_are(mibench: Command, pictures: Path, name: str) -> None:
+    methods = ["--methods", "bright[power=2],faulty[how=refuse]"]
+    told = mibench("explain", "dark.png", "--model", "quadrants", *methods, "-o", name)
+    assert told.code == 0, told.err
+    assert f"1 map in {name}/dark.*.png" in told.out
+    assert "skipped: faulty[how=refuse]: " in told.out
+    mibench("run", "toy.toml", "--metrics", "inside", "--samples", "4", "--engine", "inline", "--out", "first")
+    assert f"wrote {name}/toy.csv" in mibench("report", "first", "-o", name).out
 
 
 def test_the_doctor_names_what_is_there(mibench: Command) -> None:

@@ -86,7 +86,7 @@ def _answer(future: Any) -> Any:
     try:
         return future.result()
     except concurrent.futures.TimeoutError:
-        return Loss("timeout", "took longer than it may and was stopped")
+        return Loss("timeout", "took longer than --timeout and was stopped")
     except ProcessExpired as error:
         return _expired(error.exitcode)
     except MibenchError:

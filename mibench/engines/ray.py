@@ -277,7 +277,7 @@ class RayEngine(Engine):
         """End a worker that has not even said that its job took too long."""
         self._replace(worker)
         for job in worker.jobs:
-            yield job, Loss("timeout", "took longer than it may, and its worker did not answer")
+            yield job, Loss("timeout", "took longer than --timeout, and its worker did not answer")
 
     def _replace(self, worker: _Worker) -> None:
         """Start another worker for one that is of no more use."""

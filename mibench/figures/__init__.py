@@ -27,6 +27,8 @@ def draw(name: str, folder: Path, *, model: str = "", data: str = "", count: int
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.3) or names()
         raise UsageError(f"there are no figures {name!r}; the nearest are {', '.join(near)}")
+    if data and not model:
+        raise UsageError(f"the figures of {name} are drawn of their own networks and data: give --model with --data")
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
     folder.mkdir(parents=True, exist_ok=True)
     return cast(list[Path], module.draw(folder, model=model, data=data, count=count, say=say))

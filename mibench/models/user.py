@@ -31,6 +31,7 @@ class UserNetwork(Model):
 
     name = "user"
     title = "User's network"
+    takes = "MODULE:FACTORY"
 
     class Parameters(contract.Parameters):
         local: str = ""  # "input", or the layer whose output is cut into local features

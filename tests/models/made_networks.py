@@ -58,6 +58,13 @@ def pair() -> nn.Module:
     return Pair()
 
 
+def overflowing() -> nn.Module:
+    network = Plain()
+    for parameter in network.parameters():
+        parameter.data.fill_(1e38)
+    return network
+
+
 def poisoned() -> nn.Module:
     network = Plain()
     network.fc.weight.data[1, 1] = float("nan")
