@@ -158,3 +158,8 @@ def test_naming_the_rooms_does_not_import_the_scorer() -> None:
     code = "import sys; from mibench import registry; registry.names('metrics'); print('quantus' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_the_readme_names_every_metric() -> None:
+    text = (ROOT / "README.md").read_text("utf-8").split("## The scores")[1].split("\n## ")[0]
+    assert [name for name in registry.names("metrics") if f"`{name}`" not in text] == []
