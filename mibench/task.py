@@ -193,6 +193,11 @@ def check_repeatable(network: nn.Module, model: Model, device: str) -> None:
     x = torch.rand((2, *model.shape), generator=generator).to(device)
     with torch.no_grad():
         first, second = network(x).float(), network(x).float()
+    if first.dim() != 2:
+        raise ModelError(
+            f"{registry.label(model)} answers two inputs with numbers of shape {tuple(first.shape)}, not with logits "
+            "(2, classes): mend its forward"
+        )
     if not first.isfinite().all():
         raise ModelError(
             f"{registry.label(model)}: its logits of an ordinary input are NaN or infinite: load weights that do not "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +58,10 @@ def number() -> int:
 
 def pair() -> nn.Module:
     return Pair()
+
+
+def flat() -> nn.Module:
+    return nn.Sequential(OrderedDict(features=nn.Conv2d(3, 8, 3), avgpool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(0)))
 
 
 def overflowing() -> nn.Module:
