@@ -78,10 +78,11 @@ def number(value: float) -> str:
     """A figure of any size in a few characters."""
     if not math.isfinite(value):
         return "∞" if value > 0 else ""
+    rounded = float(f"{value:.3g}")
     for size, letter in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e4, " k"), (1e3, "")):
-        if abs(value) >= size:
-            return f"{value:.0f}" if not letter else f"{value / (1e3 if size == 1e4 else size):.3g}{letter}"
-    return f"{value:.3g}"
+        if abs(rounded) >= size:
+            return f"{value:.0f}" if not letter else f"{rounded / (1e3 if size == 1e4 else size):g}{letter}"
+    return f"{rounded:g}"
 
 
 def places(low: int | None, high: int | None) -> str:
@@ -157,8 +158,8 @@ def _score_cell(row: Row, panel: Panel, fine: Scale) -> Cell:
 
 
 def _needed(panel: Panel, method: str) -> str:
-    """How many samples would tell a row from the one just above it, where the two tie."""
-    if panel.pairs is None:
+    """How many samples would tell a row from the one just above it, where the two tie; one sample knows no spread."""
+    if panel.pairs is None or panel.boot is None or panel.boot.samples < 2:
         return ""
     me = panel.ranked.index(method)
     above = [other for other in range(len(panel.ranked)) if panel.pairs.difference[other, me] > 0]
@@ -167,8 +168,10 @@ def _needed(panel: Panel, method: str) -> str:
     next_up = min(above, key=lambda other: panel.pairs.difference[other, me] if panel.pairs else 0.0)
     if panel.pairs.above[next_up, me]:
         return ""
-    samples = panel.pairs.needed[next_up, me]
-    return f"n ≈ {number(float(f'{samples:.2g}'))}" if math.isfinite(samples) else "more seeds"
+    samples = float(f"{panel.pairs.needed[next_up, me]:.2g}")
+    if not math.isfinite(samples):
+        return "more seeds"
+    return f"n ≈ {number(samples)}" if samples > panel.boot.samples else ""
 
 
 def rank_cells(standings: Standings, dominated: bool = False) -> dict[str, Cell]:

@@ -65,7 +65,8 @@ def _summary(board: Board) -> str:
     return (
         f"{len(rows) - controls} rows and {controls} controls, {len(board.results.metrics)} metrics, {tasks}, "
         f"{' and '.join(dict.fromkeys(samples)) or 'no'} samples each. "
-        "Every number has its interval, every tie is shown."
+        "Scores and mean ranks over two samples and more have intervals, costs and published figures none; "
+        "every tie is shown."
     )
 
 
@@ -333,10 +334,10 @@ def _scores(board: Board, task: Task, samples: set[str]) -> Mapping[str, Mapping
 
 
 def _lost(board: Board) -> list[dict[str, str]]:
-    """Cells that did not come to a score, those with the same reason together."""
+    """Cells that failed or have no score, those with the same reason together."""
     metrics: dict[tuple[Task, str, str, str], list[str]] = {}
     for row in board.rows:
-        if row.status in LOST:
+        if row.status in LOST or not np.isfinite(row.value):
             metrics.setdefault(((row.data, row.model), row.status, row.reason, row.method), []).append(row.metric)
     methods: dict[tuple[Task, str, str, tuple[str, ...]], list[str]] = {}
     for (task, status, reason, method), names in metrics.items():

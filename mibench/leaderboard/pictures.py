@@ -76,8 +76,7 @@ class Mark:
     name: str
     x: float
     y: float
-    low: float
-    high: float
+    whisker: tuple[float, float] | None  # both ends, where there is an interval
     front: bool
     label: tuple[float, float, str]  # x, y, anchor
 
@@ -101,7 +100,7 @@ def tradeoff(points: Sequence[Point]) -> Tradeoff:
     """Lay out the picture of quality against cost."""
     logs = np.log10([point.cost for point in points])
     first, last = np.floor(logs.min() - 0.05), np.ceil(logs.max() + 0.05)
-    worst = max(2.0, *(point.high for point in points)) + 0.3
+    worst = float(np.nanmax([2.0, *(reached for point in points for reached in (point.rank, point.high))])) + 0.3
 
     def x(cost: float) -> float:
         return float(round(LEFT + (np.log10(cost) - first) / (last - first) * (WIDTH - LEFT - RIGHT), 1))
@@ -114,8 +113,8 @@ def tradeoff(points: Sequence[Point]) -> Tradeoff:
     marks = []
     for point in sorted(points, key=lambda point: (point not in best, point.rank, point.name)):
         label = _label(point.name, x(point.cost), y(point.rank), taken)
-        where = x(point.cost), y(point.rank), y(point.low), y(point.high)
-        marks.append(Mark(point.name, *where, point in best, label))
+        whisker = (y(point.low), y(point.high)) if np.isfinite([point.low, point.high]).all() else None
+        marks.append(Mark(point.name, x(point.cost), y(point.rank), whisker, point in best, label))
     steps = [(point.cost, point.rank) for point in best]
     for before, after in pairwise(best):
         steps.append((after.cost, before.rank))

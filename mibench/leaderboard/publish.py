@@ -38,6 +38,7 @@ def index(folder: Path) -> None:
 def _entry(path: Path, table: pd.DataFrame) -> dict[str, Any]:
     """One line of the index."""
     scores = table[(table["family"] != "runtime") & (table["status"] != "published")]
+    failed = scores["status"].isin(LOST) | (scores["value"] == "")
     page = path.with_suffix(".html")
     facts = dict(_facts(page)) if page.exists() else {}
     return {
@@ -47,7 +48,7 @@ def _entry(path: Path, table: pd.DataFrame) -> dict[str, Any]:
         "rows": scores["method"].nunique(),
         "metrics": scores["metric"].nunique(),
         "scored": int((scores["value"] != "").sum()),
-        "failed": int(scores["status"].isin(set(LOST) - {"skipped"}).sum()),
+        "failed": int((failed & (scores["status"] != "skipped")).sum()),
         "skipped": int((scores["status"] == "skipped").sum()),
         "made": " at ".join(facts[name] for name in ("date", "commit") if facts.get(name)),
     }

@@ -17,13 +17,13 @@ from PIL import Image
 
 from mibench.errors import RecordError
 from mibench.leaderboard import tables
-from mibench.leaderboard.cells import number, places, scale
+from mibench.leaderboard.cells import number, places, scale, score_cells
 from mibench.leaderboard.page import to_html
 from mibench.leaderboard.pictures import LARGEST, Point, heatmap, picture, tradeoff
 from mibench.leaderboard.publish import index, write
 from mibench.leaderboard.results import Gate
 from mibench.leaderboard.standings import standings
-from mibench.leaderboard.tables import board
+from mibench.leaderboard.tables import Board, board
 
 EVIL = '<script>alert("1")</script>'
 
@@ -181,6 +181,75 @@ def test_an_empty_board_is_a_page_too() -> None:
     assert "not ranked by every metric that counts" in page
 
 
+def test_rows_without_a_score_are_among_the_failures_and_only_a_page_without_any_says_so() -> None:
+    results = made_up.whole()
+    silent = to_html(board(replace(results, scores=results.scores.assign(value=np.nan, reason="nothing to see"))))
+    failures = silent.partition('<h2 id="lost">')[2].partition('<h2 id="reading">')[0]
+    assert "every cell of the run has a score" not in failures
+    assert "no sample has a score: nothing to see" in failures
+    scores = results.scores.query("data == 'planted' and metric == 'auc' and method != 'constant'")
+    cells = results.cells.query("data == 'planted' and metric == 'auc' and method != 'constant'")
+    auc = tuple(card for card in results.metrics if card.name == "auc")
+    scored = to_html(board(replace(results, scores=scores, cells=cells, metrics=auc, samples=())))
+    assert "every cell of the run has a score" in scored
+
+
+def test_the_index_counts_rows_without_a_score_as_failed(tmp_path: Path) -> None:
+    write(made_up.whole(), tmp_path, "made-up")
+    index(tmp_path)
+    rows = board(made_up.whole()).rows
+    quality = [row for row in rows if row.family != "runtime"]
+    failed = [row for row in quality if not np.isfinite(row.value) and row.status != "skipped"]
+    assert {row.status for row in failed} == {"timeout", "crash", "incomplete"}
+    figures = re.findall(r'<td class="number">(\d+)</td>', (tmp_path / "index.html").read_text())
+    skipped = sum(row.status == "skipped" for row in quality)
+    assert list(map(int, figures[2:])) == [len(quality) - len(failed) - skipped, len(failed), skipped]
+
+
+@pytest.mark.parametrize("name", ["leaderboard", "another"])
+def test_a_page_names_no_file_that_is_not_beside_it(tmp_path: Path, name: str) -> None:
+    write(made_up.whole(), tmp_path, name)
+    footer = (tmp_path / f"{name}.html").read_text().partition("<footer>")[2]
+    named = re.findall(r"[\w-]+\.csv", footer)
+    assert all((tmp_path / file).exists() for file in named)
+    assert named or "CSV file of the same name" in footer
+
+
+def _tied(samples: int) -> Board:
+    """Five rows that differ by luck alone, on so many samples, with costs."""
+    names = ("gradcam", "iba", "mipin", "occlusion", "saliency")
+    results = made_up.results(count=samples, methods=(*names, "random"))
+    rng = np.random.default_rng(3)
+    return board(
+        replace(results, scores=results.scores.assign(value=rng.uniform(size=len(results.scores))), samples=())
+    )
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 12, 64])
+def test_no_row_is_told_that_fewer_samples_than_it_has_would_tell_it_apart(samples: int) -> None:
+    made = _tied(samples)
+    cells = [cell for task in made.panels.values() for panel in task for cell in score_cells(panel, "random").values()]
+    needed = [cell.needed for cell in cells if cell.needed]
+    assert bool(needed) == (samples > 1)
+    units = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+    for told in needed:
+        if told != "more seeds":
+            figure, _, unit = told.removeprefix("n ≈ ").partition(" ")
+            assert float(figure) * units[unit] > samples
+
+
+def test_without_intervals_the_picture_keeps_its_points_inside_and_draws_no_whisker() -> None:
+    points = [Point(f"m{k}", 1 + k, 1.0 + k, np.nan, np.nan) for k in range(5)]
+    drawn = tradeoff(points)
+    assert all(0 < mark.y < drawn.height and mark.whisker is None for mark in drawn.marks)
+    for samples in (1, 12):
+        plots = re.findall(r'<svg class="tradeoff".*?</svg>', to_html(_tied(samples)), re.S)
+        assert plots
+        assert "nan" not in " ".join(plots)
+        assert all(('class="whisker"' in plot) == (samples > 1) for plot in plots)
+        assert all(0 < float(y) < drawn.height for plot in plots for y in re.findall(r'cy="(.*?)"', plot))
+
+
 def _opened(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
 
@@ -218,7 +287,21 @@ def test_names_in_the_picture_do_not_cover_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.01234, "0.0123"), (8200.0, "8200"), (23461888.0, "23.5 M"), (4.2e9, "4.2 G"), (np.inf, "∞")]
+    ("value", "text"),
+    [
+        (0.01234, "0.0123"),
+        (8200.0, "8200"),
+        (23461888.0, "23.5 M"),
+        (4.2e9, "4.2 G"),
+        (np.inf, "∞"),
+        (999.4, "999"),
+        (999.7, "1000"),
+        (-999.7, "-1000"),
+        (9994.0, "9994"),
+        (9996.0, "10 k"),
+        (999700.0, "1 M"),
+        (5e15, "5000 T"),
+    ],
 )
 def test_figures_of_any_size_are_short(value: float, text: str) -> None:
     assert number(value) == text
