@@ -159,12 +159,11 @@ def run(
     if publish or (publish is None and chosen == declared and LEADERBOARDS.is_dir()):
         from mibench import reporting
 
-        if not publish and (more := reporting.outdone(summary.folder, LEADERBOARDS)):
-            out.print(
-                f"{LEADERBOARDS} is left as it is, for its board has {more}; --publish replaces it", soft_wrap=True
-            )
-            raise typer.Exit(summary.code)
-        for file in reporting.shelve(summary.folder, LEADERBOARDS):
+        more = "" if publish else reporting.outdone(summary.folder, LEADERBOARDS)
+        if more:
+            kept = f"{LEADERBOARDS} is left as it is, for its board has {more}; --publish replaces it"
+            out.print(kept, soft_wrap=True)
+        for file in [] if more else reporting.shelve(summary.folder, LEADERBOARDS):
             out.print(f"wrote {file}", soft_wrap=True)
     raise typer.Exit(summary.code)
 

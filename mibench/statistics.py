@@ -123,8 +123,8 @@ def bootstrap(
     noise = rng.standard_normal(moved.shape) * np.sqrt(seeded)
     error, third = centred @ centred.T / max(n - 1, 1) / n, (centred**3).mean(1) / n**2
     low, high = bounds
-    both = (np.isnan(scores) | (scores == low) | (scores == high)).all((1, 2)) & np.isfinite(high - low)
-    hit = np.divide(mean - low, high - low, out=np.full(len(mean), np.nan), where=both)
+    hits_or_misses = (np.isnan(scores) | (scores == low) | (scores == high)).all((1, 2)) & np.isfinite(high - low)
+    hit = np.divide(mean - low, high - low, out=np.full(len(mean), np.nan), where=hits_or_misses)
     parts = (error, third, n, between, rest, freedom, _signs(averaged), hit, bounds, seeded)
     return Bootstrap(mean, *parts, mean + moved + noise)
 

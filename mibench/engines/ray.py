@@ -507,7 +507,8 @@ def _unwell(address: str) -> str:
         return "something else listens there"
     if "AuthToken" in found.stderr:
         return "it asks for a token: set RAY_AUTH_MODE=token, and have the token of its head in ~/.ray/auth_token"
-    return "" if found.returncode == 0 else _line(RuntimeError(found.stderr[-200:]))
+    said = " ".join(found.stderr.split())[-200:]
+    return "" if found.returncode == 0 else f"it is not well: {said}"
 
 
 def _size(ray: Any, workers: int, gpu: bool) -> int:
