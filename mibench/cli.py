@@ -6,10 +6,13 @@ interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +38,7 @@ out = Console(highlight=False, markup=False, emoji=False)  # brackets and colons
 if not out.is_terminal:
     out.width = WIDE
 LEADERBOARDS = Path("leaderboards")
+INTERRUPTED = "interrupted; the same command goes on from here"
 PLACES = (  # what can be wrong with a place that the user named
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
     *(errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -67,10 +71,27 @@ def _resumable(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*words, **options)
         except KeyboardInterrupt:
-            out.print("interrupted; the same command goes on from here")
+            out.print(INTERRUPTED)
             raise typer.Exit(130) from None
 
     return told
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """An interrupt ends the process there and then, for a library that is half imported may swallow it."""
+
+    def leave(*_: object) -> None:
+        out.print(INTERRUPTED)
+        os._exit(130)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # as in a shell's background
+        signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _named(text: str) -> Path:
@@ -127,32 +148,33 @@ def run(
     ] = None,
 ) -> None:
     """Run a suite: explain, score, time, write a leaderboard. What was computed before is used again."""
-    if engine == "local" and not dry_run:
-        from mibench.engines.forkserver import processes
+    with _importing():
+        if engine == "local" and not dry_run:
+            from mibench.engines.forkserver import processes
 
-        processes()  # it imports while this process does
-    from mibench import console, display, outlook
-    from mibench import suite as suites
-    from mibench.registry import split
-    from mibench.run import Options
-    from mibench.run import run as run_suite
+            processes()  # it imports while this process does
+        from mibench import console, display, outlook
+        from mibench import suite as suites
+        from mibench.registry import split
+        from mibench.run import Options
+        from mibench.run import run as run_suite
 
-    declared = suites.load(suite)
-    chosen = suites.narrow(
-        declared,
-        methods=split(methods),
-        models=split(models),
-        data=split(data),
-        metrics=split(metrics),
-        samples=samples,
-        seeds=seeds,
-        quick=quick,
-    )
-    options = Options(folder, device, precision, engine, address, jobs, timeout, batch, rerun.value)
-    if dry_run:
-        console.outlook(out, outlook.outlook(chosen, options))
-        return
-    console.warn_of_broken(out)
+        declared = suites.load(suite)
+        chosen = suites.narrow(
+            declared,
+            methods=split(methods),
+            models=split(models),
+            data=split(data),
+            metrics=split(metrics),
+            samples=samples,
+            seeds=seeds,
+            quick=quick,
+        )
+        options = Options(folder, device, precision, engine, address, jobs, timeout, batch, rerun.value)
+        if dry_run:
+            console.outlook(out, outlook.outlook(chosen, options))
+            return
+        console.warn_of_broken(out)
     with display.watching(out) as watch:
         summary = run_suite(chosen, options, watch)
     console.summary(out, summary)
@@ -179,12 +201,13 @@ def score(
     timeout: TimeoutOption = 600.0,
 ) -> None:
     """Score a run's saved maps by more metrics, into its own record and board. Nothing is explained again."""
-    from mibench import console, display
-    from mibench.registry import split
-    from mibench.rescoring import rescore
-    from mibench.run import Options
+    with _importing():
+        from mibench import console, display
+        from mibench.registry import split
+        from mibench.rescoring import rescore
+        from mibench.run import Options
 
-    console.warn_of_broken(out)
+        console.warn_of_broken(out)
     options = Options(engine=engine, address=address, jobs=jobs, timeout=timeout)
     with display.watching(out) as watch:
         summary = rescore(folder, split(metrics), options, watch)
