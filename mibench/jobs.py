@@ -53,6 +53,7 @@ class Outcome:
     facts: Mapping[str, Any] = field(default_factory=dict)
     scores: tuple[float, ...] = ()  # one a sample, NaN where there is none
     reasons: tuple[str, ...] = ()  # why a sample has no score; empty where it has one
+    digest: str = ""  # SHA-256 of the file that the cell left; empty where it leaves none
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Job:
     fit: str = ""  # key of the fit that an explanation starts from
     rows: Mapping[str, RowSource] = field(default_factory=dict)
     samples: int = 0  # of the first how many samples; 0: of all
+    digests: Mapping[str, str] = field(default_factory=dict)  # key of a needed cell -> SHA-256 that its file must have
 
     @property
     def name(self) -> str:
