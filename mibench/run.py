@@ -9,7 +9,6 @@ Workers compute, this process alone writes. Whatever was computed before under t
 
 from __future__ import annotations
 
-import ast
 import datetime
 import inspect
 import json
@@ -272,7 +271,7 @@ def _recipe(model: Model) -> str:
     if not model.floor:
         return ""
     return fingerprint.digest(
-        registry.label(model), _syntax(model, registry.data(model.data)), _trees(training.__name__)
+        registry.label(model), _written(model, registry.data(model.data), more=[training.__name__])
     )
 
 
@@ -281,14 +280,11 @@ def _drawing(spec: TaskSpec, prepared: Prepared) -> str:
     data = registry.data(spec.data)
     if data.argument:
         return ""
-    return fingerprint.digest(spec.data, spec.calibration, prepared.ids, prepared.labels, _syntax(data))
+    return fingerprint.digest(spec.data, spec.calibration, prepared.ids, prepared.labels, _written(data))
 
 
-def _syntax(*plugins: Model | Data) -> dict[str, str]:
-    """The modules that plug-ins and their bases are written in, without comments and layout."""
-    modules = {cls.__module__ for plugin in plugins for cls in type(plugin).__mro__}
-    return _trees(*modules - {"builtins", "abc", contract.__name__})
-
-
-def _trees(*modules: str) -> dict[str, str]:
-    return {name: ast.dump(ast.parse(inspect.getsource(sys.modules[name]))) for name in modules}
+def _written(*plugins: Model | Data, more: Iterable[str] = ()) -> str:
+    """A hash of the modules that plug-ins and their bases are written in, and of more modules."""
+    modules = {cls.__module__ for plugin in plugins for cls in type(plugin).__mro__} | {*more}
+    modules -= {"builtins", "abc", contract.__name__}
+    return fingerprint.contents(inspect.getsource(sys.modules[name]) for name in modules)

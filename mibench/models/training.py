@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from mibench import fingerprint
 from mibench.environment import cache_folder
 from mibench.errors import ModelError
 
@@ -52,8 +53,10 @@ class Lesson:
 
     def path(self) -> Path:
         """The cache file of exactly this lesson."""
-        texts = [inspect.getsource(sys.modules[s]) if s in sys.modules else s for s in (__name__, *self.sources)]
-        content = digest(text.encode() for text in (self.name, repr(self.recipe), *texts))
+        modules = [each for each in (__name__, *self.sources) if each in sys.modules]
+        code = fingerprint.contents(inspect.getsource(sys.modules[each]) for each in modules)
+        others = [each for each in self.sources if each not in sys.modules]
+        content = digest(text.encode() for text in (self.name, repr(self.recipe), code, *others))
         readable = "".join(letter if letter.isalnum() or letter in "-=." else "_" for letter in self.name)
         return cache_folder() / "models" / f"{readable[:80]}-{content}.safetensors"
 
