@@ -1,11 +1,21 @@
-"""Is the network as it was found? Weights, modes, gradient flags, hooks: an explainer may change none of them."""
+"""Is everything as it was found? A plug-in may change neither the network nor the samples nor the process's settings.
+
+The network's weights, modes, gradient flags and hooks and the samples are compared before and after, and a difference
+is an error. The settings of the process (default dtype, gradient mode, threads, …) are put back, and `settings` lets a
+worker see that they were changed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,22 +24,101 @@ from mibench.errors import MibenchError
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-class NetworkChanged(MibenchError):
+GLOBAL_HOOKS = {f"_global{kind}" for kind in HOOKS}
+workplace: Path | None = None  # a worker's own folder, deleted with it; None where plug-ins share the user's process
+
+
+class Changed(MibenchError):
+    """A plug-in did not leave what it was given as it found it."""
+
+
+class NetworkChanged(Changed):
     """An explainer did not leave the network as it found it."""
 
 
+class SamplesChanged(Changed):
+    """A plug-in did not leave samples or maps as it found them."""
+
+
 @contextlib.contextmanager
-def left_as_found(model: nn.Module) -> Iterator[None]:
-    """Raise if what is done inside changes the network, even where it fails for another reason."""
-    before = condition(model)
+def left_as_found(model: nn.Module, tensors: Mapping[str, Tensor] | None = None) -> Iterator[None]:
+    """Raise if what is done inside changes the network or the tensors, even where it fails for another reason."""
+    tensors = tensors or {}
+    before, known = condition(model), digests(tensors)
+    with settings_restored():
+        try:
+            yield
+        finally:
+            torch.set_grad_enabled(True)
+            if found := changes(before, condition(model)):
+                raise NetworkChanged(f"left the network changed: {found[0]}{_more(found)}")
+            if found := changes(known, digests(tensors)):
+                raise SamplesChanged(f"changed the samples: {found[0]}{_more(found)}")
+
+
+def digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The contents of tensors as text by their names."""
+    return {name: _digest(each) for name, each in tensors.items()}
+
+
+def settings() -> dict[str, Any]:
+    """What is set for the whole process and changes what torch and numpy compute."""
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "gradients": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "autocast": (torch.is_autocast_enabled(), torch.is_autocast_enabled("cpu")),
+        "anomaly detection": torch.is_anomaly_enabled(),
+        "threads": torch.get_num_threads(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "precision of products": torch.get_float32_matmul_precision(),
+        "mkldnn": torch.backends.mkldnn.enabled,
+        "denormal numbers": float(torch.full((), 1e-310, dtype=torch.float64, device="cpu") * 1.0),
+        "hooks of all modules": tuple(
+            len(hooks) for name, hooks in vars(nn.modules.module).items() if name in GLOBAL_HOOKS
+        ),
+        "numpy's errors": np.geterr(),
+        "filters of warnings": list(warnings.filters),
+        "working folder": _working_folder(),
+        "environment": dict(os.environ),
+    }
+
+
+@contextlib.contextmanager
+def settings_restored() -> Iterator[None]:
+    """Where a plug-in's code runs: in a folder of its own in a worker; what the harness depends on is put back."""
+    dtype, device, threads, folder = (
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.get_num_threads(),
+        _working_folder(),
+    )
+    if workplace is not None:
+        os.chdir(workplace)
     try:
         yield
     finally:
-        torch.set_grad_enabled(True)
-        found = changes(before, condition(model))
-        if found:
-            more = f" and {len(found) - 1} other places" if len(found) > 1 else ""
-            raise NetworkChanged(f"left the network changed: {found[0]}{more}")
+        if torch.get_default_dtype() != dtype:
+            torch.set_default_dtype(dtype)
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device.type == "cpu" else device)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        if folder and _working_folder() != folder:
+            os.chdir(folder)
+
+
+def _working_folder() -> str:
+    """Where relative paths begin; empty where the folder was deleted."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
+
+
+def _more(found: list[str]) -> str:
+    return f" and {len(found) - 1} other places" if len(found) > 1 else ""
 
 
 def condition(model: nn.Module) -> Mapping[str, str]:

@@ -50,7 +50,7 @@ def measure(job: Job) -> list[Outcome]:
     seeds = sample_seeds(task.scoring.ids, cell.seed)
     explainer = fitted(registry.explainer(cell.method), probe, Path(job.setting.folder), job.fit)
 
-    inputs, classes = x[: job.samples].to(probe.device), target[: job.samples].to(probe.device)
+    inputs, classes = (each[: job.samples].to(probe.device, copy=True) for each in (x, target))
 
     def one(number: int) -> None:
         part = slice(number, number + 1)

@@ -7,12 +7,14 @@ and, for the robustness metrics, the maps of inputs with a little noise.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import hashlib
+import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,12 @@ from mibench.contract import (
     Known,
     Probe,
     Samples,
+    State,
+    Truth,
     Unsupported,
     perturbed,
 )
-from mibench.errors import MibenchError
+from mibench.errors import MibenchError, RecordError
 from mibench.jobs import TRAINED, Cell, Job, Outcome, Setting
 from mibench.probe import OpenProbe
 from mibench.task import Task, TaskSpec, make_task
@@ -75,7 +79,8 @@ def prepare(job: Job) -> Prepared:
     seen = {"x": scoring.x[: job.samples]}
     if scoring.mask is not None:
         seen["mask"] = scoring.mask[: job.samples].float()
-    maps.write(maps.path(Path(job.setting.folder), picture_key(task)), maps.Saved(Explanation({}, {}, seen)))
+    with recording(job.setting.folder):
+        maps.write(maps.path(Path(job.setting.folder), picture_key(task)), maps.Saved(Explanation({}, {}, seen)))
     facts = {
         "kind": probe.kind,
         "layer": probe.local,
@@ -110,12 +115,15 @@ def fit(job: Job) -> list[Outcome]:
     explainer = registry.explainer(cell.method)
     if not isinstance(explainer, FittedExplainer):
         raise ExplainerFault(f"{cell.method} is not fitted")
-    with left_as_found(probe.model):
+    calibration = copied(task.calibration, probe.device)
+    with left_as_found(probe.model, task.tensors):
         clock = time.perf_counter if probe.device.type == "cuda" else time.process_time  # one thread: what others do
         before = clock()  # beside it does not count
-        state = explainer.fit(probe, _on(task.calibration, probe.device), cell.seed)
+        state = explainer.fit(probe, calibration, cell.seed)
         seconds = clock() - before
-    maps.write_state(maps.path(Path(job.setting.folder), cell.key), state)
+        state = _plain_state(state)
+    with recording(job.setting.folder):
+        maps.write_state(maps.path(Path(job.setting.folder), cell.key), state)
     return [Outcome(cell.key, "ok", facts={"seconds": seconds})]
 
 
@@ -123,21 +131,44 @@ def explain(job: Job) -> list[Outcome]:
     """Explain some samples, look at the maps and keep them."""
     (cell,) = job.cells
     task, probe = _network(job.task, job.setting, cell)
-    explainer = fitted(registry.explainer(cell.method), probe, Path(job.setting.folder), job.fit)
+    explainer = registry.explainer(cell.method)
     part = slice(cell.start, cell.stop)
     target = _other_class(task, explainer, cell.seed) if cell.variant == "other-class" else task.target
     seeds = sample_seeds(task.scoring.ids, cell.seed)[part]
     x = task.scoring.x[part]
     if cell.variant.startswith(PERTURBED):
         x = perturbed(x, seeds, cell.variant)
-    with left_as_found(probe.model):
+    with left_as_found(probe.model, task.tensors):
+        fitted(explainer, probe, Path(job.setting.folder), job.fit)
         if isinstance(explainer, Known):
             explanation = _shown(explainer, task, cell)
         else:
             explanation = in_batches(explainer, probe, x, target[part], seeds, job.setting.batch)
     reasons = {name: [fault(one) for one in each] for name, each in explanation.maps.items()}
-    maps.write(maps.path(Path(job.setting.folder), cell.key), maps.Saved(explanation, reasons))
+    with recording(job.setting.folder):
+        maps.write(maps.path(Path(job.setting.folder), cell.key), maps.Saved(explanation, reasons))
     return [_judged(cell, reasons)]
+
+
+@contextlib.contextmanager
+def recording(folder: str) -> Iterator[None]:
+    """Where the harness itself writes, a disk that is full is the record's fault and not the plug-in's."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def copied(samples: Samples, device: torch.device | None = None) -> Samples:
+    """Samples that share no memory with these, on a device."""
+    truth = samples.truth and Truth(
+        samples.truth.grid,
+        {name: cells.clone() for name, cells in samples.truth.cells.items()},
+        {name: nats.clone() for name, nats in samples.truth.information.items()},
+    )
+    mask = None if samples.mask is None else samples.mask.clone()
+    x, label = (each.to(device, copy=True) for each in (samples.x, samples.label))
+    return Samples(x, label, samples.ids, mask, truth)
 
 
 def fitted(explainer: Explainer, probe: Probe, folder: Path, key: str) -> Explainer:
@@ -156,17 +187,23 @@ def in_batches(
     for start in range(0, len(x), batch):
         part = slice(start, start + batch)
         _seed_everything(seeds[start])
-        explanation = explainer.explain(probe, x[part].to(probe.device), target[part].to(probe.device), seeds[part])
+        inputs, classes = (each[part].to(probe.device, copy=True) for each in (x, target))
+        explanation = explainer.explain(probe, inputs, classes, seeds[part])
         parts.append(checked(explainer, probe, explanation, len(x[part])))
     return Explanation(*(_joined([getattr(part, kind) for part in parts]) for kind in ("maps", "facts", "signals")))
 
 
 def checked(explainer: Explainer, probe: Probe, explanation: Explanation, count: int) -> Explanation:
     """The explanation on the CPU in float32, or an error that says what the contract wants."""
+    if not isinstance(explanation, Explanation):
+        raise ExplainerFault(f"returned {type(explanation).__name__}, not an Explanation")
     promised = {spec.name for spec in explainer.maps}
     if set(explanation.maps) != promised:
         raise ExplainerFault(f"gave the maps {sorted(explanation.maps)}, but says that it gives {sorted(promised)}")
     wanted = (count, *probe.pixels)
+    for name, each in {**explanation.maps, **explanation.facts, **explanation.signals}.items():
+        if not isinstance(each, Tensor):
+            raise ExplainerFault(f"{name!r} is {type(each).__name__}, not a tensor")
     for name, each in explanation.maps.items():
         if tuple(each.shape) != wanted:
             raise ExplainerFault(f"the map {name!r} has shape {tuple(each.shape)} where (B, H, W) = {wanted} is wanted")
@@ -184,7 +221,7 @@ def _shown(explainer: Known, task: Task, cell: Cell) -> Explanation:
     """What is known of some samples."""
     if cell.variant != TRAINED:
         raise Unsupported("what is known of a sample is the same whatever the network answers")
-    samples = task.scoring[slice(cell.start, cell.stop)]
+    samples = copied(task.scoring[slice(cell.start, cell.stop)])
     return checked(explainer, task.probe, explainer.show(task.probe, samples), len(samples))
 
 
@@ -263,8 +300,12 @@ def _seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def _on(samples: Samples, device: torch.device) -> Samples:
-    return replace(samples, x=samples.x.to(device), label=samples.label.to(device))
+def _plain_state(state: State) -> State:
+    """What was learned as tensors of memory and values that JSON has, read while everything is still being watched."""
+    if not isinstance(state, State):
+        raise ExplainerFault(f"fit returned {type(state).__name__}, not a State")
+    tensors = {str(name): tensor.detach().cpu() for name, tensor in state.tensors.items()}
+    return State(tensors, json.loads(json.dumps(dict(state.facts))))
 
 
 def _joined(parts: Sequence[Any]) -> dict[str, Tensor]:

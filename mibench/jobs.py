@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
+from mibench.contract import MapSpec
 from mibench.fingerprint import digest
 from mibench.task import TaskSpec
 
@@ -67,14 +68,22 @@ class Setting:
     seconds: float | None = None  # that one cell may take
 
 
+class Tenant(NamedTuple):
+    """Whose code runs in a worker: it serves one tenant, and is ended before another's turn."""
+
+    task: str = ""
+    code: str = ""  # what runs on the task: an explainer's label, a metric of another package, …
+    lasting: bool = False  # this package's own metrics: such a worker may stay idle, with what it has computed
+
+
 @dataclass(frozen=True)
 class RowSource:
     """From which files a row of the board is read."""
 
-    method: str  # the method's label: the explainer's, or wrapper:explainer
-    map: str
+    map: MapSpec
     maps: tuple[str, ...]  # keys of the explanation's parts
     variants: Mapping[str, str] = field(default_factory=dict)  # name -> key of the explanation
+    wrapper: str = ""  # the name of what changes the explainer's map before it is scored
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ class Job:
     fit: str = ""  # key of the fit that an explanation starts from
     rows: Mapping[str, RowSource] = field(default_factory=dict)
     samples: int = 0  # of the first how many samples; 0: of all
+    tenant: Tenant = Tenant()
     digests: Mapping[str, str] = field(default_factory=dict)  # key of a needed cell -> SHA-256 that its file must have
 
     @property

@@ -3,7 +3,8 @@
     fit -> explain (plain, and the variants of the first samples) -> score          cost, where nothing else runs
 
 A cell's key covers whatever goes into it, the keys of the cells it needs among them, so an edit to one method changes
-the keys of that method's cells alone. Metrics of one file, which share what they compute, are asked in one job.
+the keys of that method's cells alone. Metrics of one file, which share what they compute, are asked in one job. Every
+job names its tenant, whose code runs in it: one explainer, this package's metrics, or one metric of another package.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mibench import environment, fingerprint, registry
-from mibench.contract import PERTURBED, VARIANTS, Explainer, FittedExplainer, Metric
+from mibench.contract import PERTURBED, VARIANTS, Explainer, FittedExplainer, MapSpec, Metric
 from mibench.explaining import Prepared
-from mibench.jobs import TRAINED, Cell, Job, RowSource, Setting
+from mibench.jobs import TRAINED, Cell, Job, RowSource, Setting, Tenant
 from mibench.suite import Suite
 from mibench.suite import Task as DeclaredTask
 from mibench.task import TaskSpec
@@ -118,7 +119,7 @@ class _TaskPlan:
         key = fingerprint.digest("fit", self.context, _identity(explainer, "mibench.explaining"), seed, variant)
         cell = Cell(key, "fit", self.prepared.name, label, seed=seed, variant=variant)
         self.fits[label, seed, variant] = cell
-        return self._job("fit", (cell,))
+        return self._job("fit", label, (cell,))
 
     def _explain(self, label: str, explainer: Explainer, seed: int, variant: str) -> Iterator[Job]:
         fit = self.fits.get((label, seed, RANDOM if variant == RANDOM else TRAINED))
@@ -131,7 +132,7 @@ class _TaskPlan:
                 self.plain.setdefault((label, seed), []).append(cell)
             else:
                 self.variants.setdefault((label, seed), {})[variant] = cell
-            yield self._job("explain", (cell,), fit=fit.key if fit else "")
+            yield self._job("explain", label, (cell,), fit=fit.key if fit else "")
 
     def _shards(self) -> list[tuple[int, int]]:
         count, size = len(self.prepared.ids), self.suite.shard
@@ -139,36 +140,40 @@ class _TaskPlan:
 
     def scorings(self, workers: int) -> Iterator[Job]:
         """Scores of every row by every metric, with the seeds of what they are made from."""
-        every = [(row, spec.name, method) for method in self.methods for row, spec in method.rows.items()]
+        every = [Row(row, spec, method) for method in self.methods for row, spec in method.rows.items()]
         for seed in range(self.suite.seeds):
-            rows = [each for each in every if not seed or each[2].explainer.seeded]
+            rows = [each for each in every if not seed or each.method.explainer.seeded]
             families: dict[str, list[Metric]] = {}
             for metric in self.metrics:
                 if not seed or not metric.needs & {*VARIANTS, PERTURBED}:
-                    families.setdefault(type(metric).__module__, []).append(metric)
+                    families.setdefault(_author(metric), []).append(metric)
             pieces = min(len(rows), math.ceil(2 * workers / max(1, len(families))))  # enough jobs for all workers
             for metrics in families.values():
-                for piece in range(pieces):
-                    yield self._score(metrics, rows[piece::pieces], seed)
+                for wrapper in dict.fromkeys(_foreign_wrapper(each.method) for each in rows):
+                    some = [each for each in rows if _foreign_wrapper(each.method) == wrapper]
+                    for piece in range(min(pieces, len(some))):
+                        yield self._score(metrics, wrapper, some[piece::pieces], seed)
 
-    def _score(self, metrics: Sequence[Metric], rows: Sequence[tuple[str, str, registry.Method]], seed: int) -> Job:
+    def _score(self, metrics: Sequence[Metric], wrapper: str, rows: Sequence[Row], seed: int) -> Job:
         sources, cells = {}, []
         wanted = {need for metric in metrics for need in metric.needs}
         identities = [(metric, registry.label(metric), _identity(metric, "mibench.scoring")) for metric in metrics]
-        for row, name, method in rows:
+        for row, spec, method in rows:
             label = registry.label(method.explainer)
             plain = tuple(cell.key for cell in self.plain[label, seed])
             variants = {each: cell.key for each, cell in self.variants.get((label, seed), {}).items()}
             kept = {each: key for each, key in variants.items() if _need(each) in wanted}
-            sources[row] = RowSource(method.label, name, plain, kept)
-            wrapper = _sources(method.wrapper) if method.wrapper else ""
-            for metric, name_, identity in identities:
+            sources[row] = RowSource(spec, plain, kept, method.wrapper.name if method.wrapper else "")
+            code = _sources(method.wrapper) if method.wrapper else ""
+            for metric, name, identity in identities:
                 needs = (*plain, *(variants[each] for each in sorted(variants) if _need(each) in metric.needs))
                 key = fingerprint.digest(
-                    "score", self.context, identity, metric.version, row, name, wrapper, seed, needs
+                    "score", self.context, identity, metric.version, row, spec.name, code, seed, needs
                 )
-                cells.append(Cell(key, "score", self.prepared.name, row, name_, seed, needs=needs))
-        return self._job("score", tuple(cells), rows=sources)
+                cells.append(Cell(key, "score", self.prepared.name, row, name, seed, needs=needs))
+        ours = registry.is_ours(metrics[0])
+        code = " ".join(filter(None, ("metrics" if ours else f"metric {registry.label(metrics[0])}", wrapper)))
+        return self._job("score", code, tuple(cells), lasting=ours and not wrapper, rows=sources)
 
     def costs(self) -> Iterator[Job]:
         """What every explainer costs, measured with the first seed."""
@@ -179,10 +184,28 @@ class _TaskPlan:
             own = fingerprint.sources(["mibench.costs"])
             key = fingerprint.digest("cost", explained, own, self.suite.timed_samples, machine)
             cell = Cell(key, "cost", self.prepared.name, label, needs=tuple(explained))
-            yield self._job("cost", (cell,), fit=fit.key if fit else "", samples=self.suite.timed_samples)
+            yield self._job("cost", label, (cell,), fit=fit.key if fit else "", samples=self.suite.timed_samples)
 
-    def _job(self, stage: Any, cells: tuple[Cell, ...], **more: Any) -> Job:
-        return Job(stage, self.setting, self.spec, cells, **more)
+    def _job(self, stage: Any, code: str, cells: tuple[Cell, ...], *, lasting: bool = False, **more: Any) -> Job:
+        return Job(stage, self.setting, self.spec, cells, tenant=Tenant(self.prepared.name, code, lasting), **more)
+
+
+class Row(NamedTuple):
+    """A row of the board, the map that it shows, and whose it is."""
+
+    name: str
+    spec: MapSpec
+    method: registry.Method
+
+
+def _author(metric: Metric) -> str:
+    """What is the same for metrics that share a job: this package's of one file; each of another package is alone."""
+    return type(metric).__module__ if registry.is_ours(metric) else f"{type(metric).__module__} {registry.label(metric)}"
+
+
+def _foreign_wrapper(method: registry.Method) -> str:
+    """The wrapper of another package, whose code runs where its rows are scored; empty for all other rows."""
+    return "" if method.wrapper is None or registry.is_ours(method.wrapper) else f"wrapper {method.wrapper.name}"
 
 
 def _need(variant: str) -> str:

@@ -21,8 +21,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from mibench.contract import Data, Explainer, MapSpec, Metric, Model, Parameters, Wrapper
-from mibench.environment import mend
+from mibench import reasons
+from mibench.contract import PERTURBED, VARIANTS, Data, Explainer, MapSpec, Metric, Model, Parameters, Wrapper
 from mibench.errors import UsageError
 
 Room = Literal["methods", "metrics", "models", "data"]
@@ -34,6 +34,8 @@ ROOMS: Mapping[Room, tuple[type, ...]] = {
 }
 SINGULAR: Mapping[Room, str] = {"methods": "method", "metrics": "metric", "models": "model", "data": "data set"}
 Plugin = TypeVar("Plugin")
+NEEDS = ("mask", "truth", "image", *VARIANTS, PERTURBED)  # what a metric may need …
+NAMED_NEEDS = ("map", "signals")  # … and what of an explainer's, by its name
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,18 @@ class Spec:
     name: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     argument: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the class of a plug-in is, so that a worker can import it and nothing else."""
+
+    module: str
+    attribute: str
+    ours: bool  # whether it is in a room of this package
+
+
+Places = Mapping[tuple[Room, str], Place]
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,12 @@ def metric(text: str) -> Metric:
     return cls(_parameters(cls, spec))
 
 
+def wrapper(name: str) -> Wrapper:
+    """The wrapper of a name."""
+    cls: type[Wrapper] = _find("methods", name)
+    return cls()
+
+
 def model(text: str) -> Model:
     """The zoo's network of a spec."""
     spec = parse(text)
@@ -167,6 +187,33 @@ def plugins(room: Room) -> Mapping[str, type[Any]]:
 def broken() -> tuple[Broken, ...]:
     """Every plug-in that was found but cannot be used."""
     return tuple(found for room in ROOMS for found in _survey(room)[1])
+
+
+def places() -> Places:
+    """Where every usable plug-in is: what a worker must know to import only those that it needs."""
+    return {(room, name): place for room in ROOMS for name, place in _survey(room)[2].items()}
+
+
+def use(known: Places | None) -> None:
+    """Look plug-ins up at these places alone from now on, importing one when it is first asked for; None: survey."""
+    global _known
+    _known = known
+
+
+def is_ours(plugin: Explainer | Metric | Wrapper) -> bool:
+    """Whether a method or a metric comes with this package; what others wrote gets a worker of its own."""
+    room: Room = "metrics" if isinstance(plugin, Metric) else "methods"
+    place = _place(room, plugin.name)
+    return place is not None and place.ours and _loaded(place) is type(plugin)
+
+
+def refuse_unknown_needs(metric: Metric) -> None:
+    """Refuse a metric that needs what nothing gives: it would be skipped on every task."""
+    for need in sorted(metric.needs):
+        group, _, name = str(need).partition(":")
+        if need not in NEEDS and not (group in NAMED_NEEDS and name):
+            fault = unknown("need", str(need), (*NEEDS, *(f"{each}:NAME" for each in NAMED_NEEDS)))
+            raise UsageError(f"metric {label(metric)!r} needs {str(need)!r}: {fault}")
 
 
 def refresh() -> None:
@@ -197,7 +244,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 def _find(room: Room, name: str) -> type[Any]:
     """The class of a name, or the error that says what is nearest, or why the plug-in of that name is set aside."""
-    found, failed = _survey(room)
+    if _known is not None:
+        if (room, name) not in _known:
+            raise unknown(SINGULAR[room], name, (each for place, each in _known if place == room))
+        return _loaded(_known[room, name])
+    found, failed, _ = _survey(room)
     if name in found:
         return found[name]
     for each in failed:
@@ -211,52 +262,70 @@ def _no_argument(spec: Spec) -> None:
         raise UsageError(f"{spec.name!r} takes no argument after a colon, but was given {spec.argument!r}")
 
 
+_known: Places | None = None  # where plug-ins are, in a worker
+
+
+def _place(room: Room, name: str) -> Place | None:
+    return _survey(room)[2].get(name) if _known is None else _known.get((room, name))
+
+
+def _loaded(place: Place) -> type[Any]:
+    """The class at a place."""
+    found: Any = functools.reduce(getattr, place.attribute.split("."), importlib.import_module(place.module))
+    cls: type[Any] = found
+    return cls
+
+
 @functools.cache
-def _survey(room: Room) -> tuple[dict[str, type[Any]], list[Broken]]:
+def _survey(room: Room) -> tuple[dict[str, type[Any]], list[Broken], dict[str, Place]]:
     """List a room's modules, then the entry points of its name; ours keep their names against later ones."""
     found: dict[str, type[Any]] = {}
     failed: list[Broken] = []
-    for origin, load in [*_modules(room), *_entry_points(room)]:
-        try:
-            for cls in _classes(load(), ROOMS[room]):
-                fault = _fault(cls, found)
-                if fault:
-                    failed.append(Broken(origin, f"{cls.__name__} {fault}"))
-                else:
-                    found[cls.name] = cls
-        except (Exception, SystemExit) as error:  # somebody else's module may do anything when it is imported
-            failed.append(Broken(origin, mend(error)))
-    return found, failed
+    known: dict[str, Place] = {}
+    for ours, sources in ((True, _modules(room)), (False, _entry_points(room))):
+        for origin, module, attribute, load in sources:
+            try:
+                for name, cls in _classes(load(), ROOMS[room], attribute):
+                    fault = _fault(cls, found)
+                    if fault:
+                        failed.append(Broken(origin, f"{cls.__name__} {fault}"))
+                    elif cls.name not in found:
+                        found[cls.name], known[cls.name] = cls, Place(module, name, ours)
+            except (Exception, SystemExit) as error:  # somebody else's module may do anything when it is imported
+                failed.append(Broken(origin, reasons.kind(error)))
+    return found, failed, known
 
 
-def _modules(room: Room) -> Iterator[tuple[str, Any]]:
-    """Every module of a room with the function that imports it."""
+def _modules(room: Room) -> Iterator[tuple[str, str, str, Any]]:
+    """Every module of a room: its name twice, no attribute, and the function that imports it."""
     package = importlib.import_module(f"mibench.{room}")
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
         if not module.name.startswith("_"):
             name = f"mibench.{room}.{module.name}"
-            yield name, functools.partial(importlib.import_module, name)
+            yield name, name, "", functools.partial(importlib.import_module, name)
 
 
-def _entry_points(room: Room) -> Iterator[tuple[str, Any]]:
-    """Every installed package's plug-in for a room with the function that imports it."""
+def _entry_points(room: Room) -> Iterator[tuple[str, str, str, Any]]:
+    """Every installed package's plug-in for a room: its origin, module, attribute, and the function that imports it."""
     points = importlib.metadata.entry_points(group=f"mibench.{room}")
     for point in sorted(points, key=lambda point: (point.name, point.value)):
         package = point.dist.name if point.dist else "an installed package"
-        yield f"{package} ({point.value})", point.load
+        yield f"{package} ({point.value})", point.module, point.attr, point.load
 
 
-def _classes(loaded: Any, bases: tuple[type, ...]) -> Iterator[type[Any]]:
-    """The concrete plug-ins that a module defines, or the class itself if an entry point names one."""
+def _classes(loaded: Any, bases: tuple[type, ...], attribute: str) -> Iterator[tuple[str, type[Any]]]:
+    """The concrete plug-ins that a module defines, or the class itself if an entry point names one, by attribute."""
     if inspect.isclass(loaded):
         if not issubclass(loaded, bases) or inspect.isabstract(loaded):
             raise TypeError(f"{loaded.__name__} is not a concrete {' or '.join(base.__name__ for base in bases)}")
-        yield loaded
+        yield attribute, loaded
     elif inspect.ismodule(loaded):
-        classes = [cls for _, cls in sorted(vars(loaded).items()) if inspect.isclass(cls) and issubclass(cls, bases)]
-        own = [cls for cls in classes if cls.__module__ == loaded.__name__ and not cls.__name__.startswith("_")]
-        shared = {base for cls in own for base in cls.__mro__[1:]}  # plug-ins are final: what has heirs is no plug-in
-        yield from (cls for cls in own if cls not in shared and not inspect.isabstract(cls))
+        classes = [each for each in sorted(vars(loaded).items()) if inspect.isclass(each[1])]
+        classes = [(name, cls) for name, cls in classes if issubclass(cls, bases) and not cls.__name__.startswith("_")]
+        own = [(name, cls) for name, cls in classes if cls.__module__ == loaded.__name__]
+        shared = {base for _, cls in own for base in cls.__mro__[1:]}  # plug-ins are final: what has heirs is no plug-in
+        above = f"{attribute}." if attribute else ""
+        yield from ((above + name, cls) for name, cls in own if cls not in shared and not inspect.isabstract(cls))
     else:
         raise TypeError(f"an entry point must name a class or a module, not {type(loaded).__name__}")
 

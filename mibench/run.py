@@ -146,14 +146,15 @@ def engine_of(options: Options, workers: int, device: str) -> Engine:
     if options.address and options.engine != "ray":
         raise UsageError(f"--address is for --engine ray, not for {options.engine}")
     if options.engine == "local":
-        return LocalEngine(work.perform, workers)
+        return LocalEngine(work.perform, workers, registry.places())
     if options.engine == "inline":
         return InlineEngine(work.attempt)
     if options.engine == "ray":
         from mibench.engines.ray import RayEngine  # slow to import, and an extra
 
         wanted = options.jobs if options.address else workers
-        return RayEngine(work.perform, wanted, options.address, gpu=device.startswith("cuda"))
+        gpu = device.startswith("cuda")
+        return RayEngine(work.perform, wanted, options.address, gpu=gpu, places=registry.places())
     raise registry.unknown("engine", options.engine, ("local", "inline", "ray"))
 
 

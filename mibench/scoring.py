@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mibench import maps, registry
-from mibench.contract import Evidence, Explanation, MapSpec, Metric, Scene, Unsupported
-from mibench.environment import mend
-from mibench.errors import MibenchError
+from mibench.condition import Changed, left_as_found
+from mibench.contract import Evidence, Explanation, MapSpec, Metric, Scene, Unsupported, Wrapper
+from mibench.errors import Interrupted, MibenchError
 from mibench.explaining import MOST, sample_seeds, task_of
 from mibench.jobs import Cell, Job, Outcome, RowSource
+from mibench.reasons import kind, line, message
 from mibench.task import TaskSpec
 
 NUMBERS = 2**17  # input numbers that go through the network at once: more of them leave a processor's cache
@@ -56,27 +58,69 @@ def score(job: Job) -> list[Outcome]:
     by_metric: dict[str, list[Cell]] = {}
     for cell in job.cells:
         by_metric.setdefault(cell.metric, []).append(cell)
-    return [
-        outcome for name, cells in by_metric.items() for outcome in judge(registry.metric(name), scene, evidence, cells)
-    ]
+    outcomes = []
+    for name, cells in by_metric.items():
+        metric = registry.metric(name)
+        outcomes += judge(metric if registry.is_ours(metric) else Watched(metric), scene, evidence, cells)
+    return outcomes
+
+
+class Watched(Metric):
+    """A metric of another package: it gets copies, and must leave the samples and the network as they are."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__(metric.parameters)
+        self._metric = metric
+        for name in ("name", "needs", "range", "no_score", "gate"):
+            setattr(self, name, getattr(metric, name))
+
+    def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:
+        with left_as_found(scene.probe.model, _tensors(scene)):
+            scores = self._metric.score(scene, {row: _copy(evidence) for row, evidence in rows.items()})
+            return {row: scores[row].detach().cpu().clone() for row in rows}
+
+
+def _tensors(scene: Scene) -> dict[str, Tensor]:
+    """What a scene consists of, by name."""
+    found = {"x": scene.x, "label": scene.label, "target": scene.target}
+    found |= {f"baseline {name}": each for name, each in scene.baselines.items()}
+    found |= {} if scene.mask is None else {"mask": scene.mask}
+    return found if scene.truth is None else {**found, **scene.truth.cells, **_named(scene.truth.information, "nats")}
+
+
+def _named(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    return {f"{name} ({what})": each for name, each in tensors.items()}
+
+
+def _copy(evidence: Evidence) -> Evidence:
+    """Evidence that shares no memory with this."""
+    groups = ("siblings", "facts", "signals", "variants")
+    tables = {group: {name: each.clone() for name, each in getattr(evidence, group).items()} for group in groups}
+    return replace(evidence, map=evidence.map.clone(), raw=evidence.raw.clone(), **tables)
 
 
 def gather(folder: Path, source: RowSource) -> tuple[Evidence, list[str]]:
-    """A row's evidence from its files, and why samples of it cannot be scored."""
-    method = registry.method(source.method)
-    spec = next(spec for spec in method.explainer.maps if spec.name == source.map)
+    """A row's evidence from its files, and why samples of it cannot be scored; the explainer itself is not needed."""
+    spec = source.map
+    wrapper = registry.wrapper(source.wrapper) if source.wrapper else None
 
     def look(keys: Sequence[str]) -> maps.Saved:
         saved = maps.read([maps.path(folder, key) for key in keys])
-        if method.wrapper is None:
-            return saved
-        only = Explanation({spec.name: saved.explanation.maps[spec.name]})
-        return maps.Saved(method.wrapper.wrap(only, spec), {spec.name: saved.reasons[spec.name]})
+        return saved if wrapper is None else maps.Saved(_wrapped(wrapper, saved, spec), saved.reasons)
 
     saved = look(source.maps)
     there = {name: key for name, key in source.variants.items() if maps.path(folder, key).exists()}
     variants = {name: look([key]).explanation.maps[spec.name] for name, key in there.items()}
     return evidence_of(saved, spec, variants), list(saved.reasons[spec.name])
+
+
+def _wrapped(wrapper: Wrapper, saved: maps.Saved, spec: MapSpec) -> Explanation:
+    """What a wrapper makes of a map, checked for its shape."""
+    inner = saved.explanation.maps[spec.name]
+    found = wrapper.wrap(Explanation({spec.name: inner.clone()}), spec).maps[spec.name]
+    if not isinstance(found, Tensor) or found.shape != inner.shape:
+        raise MetricFault(f"{wrapper.name} changed the shape of the map {spec.name!r}; give one of {tuple(inner.shape)}")
+    return Explanation({spec.name: found.detach().float().cpu()})
 
 
 def evidence_of(saved: maps.Saved, spec: MapSpec, variants: Mapping[str, Tensor]) -> Evidence:
@@ -136,8 +180,10 @@ def _ask(
         scores = metric.score(scene, rows)
         return [_scored(cell, metric, scores[cell.method], *evidence[cell.method]) for cell in cells]
     except Unsupported as refusal:
-        return [Outcome(cell.key, "skipped", str(refusal)) for cell in cells]
-    except Exception:
+        return [Outcome(cell.key, "skipped", message(refusal)) for cell in cells]
+    except (Changed, Interrupted):
+        raise
+    except BaseException:
         if len(cells) == 1:
             raise
         return [outcome for cell in cells for outcome in _alone(metric, scene, evidence, cell)]
@@ -148,8 +194,10 @@ def _alone(
 ) -> list[Outcome]:
     try:
         return _ask(metric, scene, evidence, [cell])
-    except Exception as error:  # the row that the metric cannot score
-        return [Outcome(cell.key, "failed", mend(error))]
+    except (Changed, Interrupted):
+        raise
+    except BaseException as error:  # the row that the metric cannot score
+        return [Outcome(cell.key, "failed", kind(error))]
 
 
 def _scored(cell: Cell, metric: Metric, scores: Tensor, row: Evidence, faults: Sequence[str]) -> Outcome:
@@ -163,7 +211,7 @@ def _scored(cell: Cell, metric: Metric, scores: Tensor, row: Evidence, faults: S
         worst = float(inside.max() if inside.max() > high + SLACK else inside.min())
         raise MetricFault(f"{cell.metric} gave {worst:g}, outside of its range {low:g} to {high:g}")
     reasons = [
-        fault or ("" if value.isfinite() else metric.no_score) for fault, value in zip(faults, values, strict=True)
+        fault or ("" if value.isfinite() else line(metric.no_score)) for fault, value in zip(faults, values, strict=True)
     ]
     numbers = [float("nan") if reason else float(value) for reason, value in zip(reasons, values, strict=True)]
     broken = _broken(row, faults, metric) if metric.gate else ""

@@ -142,14 +142,15 @@ def check(suite: Suite) -> Suite:
         if isinstance(written, str) and written not in words:
             raise UsageError(f"suite {suite.name!r}: {key} must be a list or {' or '.join(words)}, not {written!r}")
     suite.chosen_methods()
-    suite.chosen_metrics()
+    for metric in suite.chosen_metrics():
+        registry.refuse_unknown_needs(metric)
     for spec in (*suite.known_good, *filter(None, [suite.chance])):
         registry.method(spec)
     for task in suite.tasks:
         model = registry.model(task.model)
         registry.data(task.data or model.data)
-        for metric in task.metrics:
-            registry.metric(metric)
+        for name in task.metrics:
+            registry.refuse_unknown_needs(registry.metric(name))
     return suite
 
 

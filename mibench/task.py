@@ -146,6 +146,17 @@ class Task:
             baselines |= {"blur": gaussian_blur(x, [size, size]), "black": self.normalise(torch.zeros_like(x))}
         return {name: each.contiguous() for name, each in baselines.items()}
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the samples that is in memory, by a name, so that changes to them can be seen."""
+        here = vars(self)
+        found: dict[str, Tensor] = {}
+        for split in ("calibration", "scoring"):
+            if split in here:
+                found |= {f"{split} {name}": each for name, each in _tensors(here[split]).items()}
+        found |= {f"baseline {name}": each for name, each in here.get("baselines", {}).items()}
+        return found | ({"target": here["target"]} if "target" in here else {})
+
     @cached_property
     def weights_hash(self) -> str:
         """A hash of the network's parameters and buffers and of where it is cut."""
@@ -225,6 +236,14 @@ def check_samples(samples: Samples, task: Task) -> None:
     if not finite.all():
         bad = samples.ids[int((~finite).nonzero()[0])]
         raise DataError(f"{name}: sample {bad!r} holds NaN or infinite values; mend or remove it")
+
+
+def _tensors(samples: Samples) -> dict[str, Tensor]:
+    """The tensors of samples by their names."""
+    truth = samples.truth
+    known = {} if truth is None else {**truth.cells, **{f"{name} (nats)": each for name, each in truth.information.items()}}
+    mask = {} if samples.mask is None else {"mask": samples.mask}
+    return {"x": samples.x, "label": samples.label, **mask, **known}
 
 
 def _bytes(tensor: Tensor) -> bytes:

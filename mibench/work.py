@@ -1,15 +1,13 @@
-"""What a worker does with a job: perform it, catch what goes wrong, and keep what was printed in the job's log."""
+"""What a worker does with a job: perform it, and make a row of whatever goes wrong."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import faulthandler
 import os
-import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,11 @@ from typing import Any
 import torch
 
 from mibench import costs, explaining, scoring
-from mibench.condition import NetworkChanged
+from mibench.condition import Changed
 from mibench.contract import Unsupported
-from mibench.environment import mend
-from mibench.errors import MibenchError, RecordError
+from mibench.errors import Interrupted, MibenchError, RecordError
 from mibench.jobs import Job, Loss, Status
+from mibench.reasons import message, why
 
 STAGES: Mapping[str, Callable[[Job], Any]] = {
     "prepare": explaining.prepare,
@@ -31,13 +29,21 @@ STAGES: Mapping[str, Callable[[Job], Any]] = {
     "cost": costs.measure,
 }
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Unable to allocate")
-NO_RECORD = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+ENOUGH = 2**20  # bytes that a record must have room for
 
 
 def perform(job: Job) -> Any:
-    """Do a job as a worker does: what it prints, and where it hangs or crashes, goes to its log."""
-    with _logged(Path(job.setting.folder) / "logs" / job.log, job.seconds):
+    """Do a job as a worker does: where it hangs or crashes goes to its log."""
+    log = os.dup(2)  # a plug-in may close the others
+    faulthandler.enable(file=log)
+    if job.seconds:  # shortly before the job is stopped, say where it is
+        faulthandler.dump_traceback_later(0.95 * job.seconds, file=log)
+    try:
         return attempt(job)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        faulthandler.disable()
+        os.close(log)
 
 
 def attempt(job: Job) -> Any:
@@ -49,60 +55,55 @@ def attempt(job: Job) -> Any:
             return answer
         seconds = (time.perf_counter() - before) / max(1, len(job.cells))
         return [replace(outcome, seconds=seconds) for outcome in answer]
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_RECORD:
-            raise RecordError(f"{job.setting.folder} cannot be written: {error.strerror}") from error
+    except Interrupted:
+        raise  # the user's own Ctrl-C
+    except BaseException as error:  # whatever a plug-in raises is a row
+        if isinstance(error, RecordError) and not writable(Path(job.setting.folder)):
+            raise
         if job.stage == "prepare" and isinstance(error, MibenchError):
             raise  # what the user gave cannot be used
-        if isinstance(error, NetworkChanged):
-            explaining.task_of.cache_clear()  # no other cell shall meet the changed network
+        if isinstance(error, Changed):
+            forget()  # no other cell shall meet what was changed
         if not isinstance(error, Unsupported):
-            traceback.print_exc()
+            _print(error)
         return lost(error)
 
 
-def lost(error: Exception) -> Loss:
+def forget() -> None:
+    """Let go of the tasks that are kept for the jobs that follow."""
+    scoring.scene_of.cache_clear()
+    explaining.task_of.cache_clear()
+
+
+def writable(folder: Path) -> bool:
+    """Whether a record has room: tried, because a plug-in may raise the same error as a full disk."""
+    try:
+        with tempfile.TemporaryFile(dir=folder / "maps") as file:
+            file.write(bytes(ENOUGH))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    return True
+
+
+def lost(error: BaseException) -> Loss:
     """What an error makes of the work that it ended."""
-    return Loss(_status(error), _reason(error))
+    return Loss(_status(error), why(error))
 
 
-def _status(error: Exception) -> Status:
+def _status(error: BaseException) -> Status:
     if isinstance(error, Unsupported):
         return "skipped"
-    short = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in str(error) for sign in NO_MEMORY)
+    text = message(error)
+    short = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in NO_MEMORY)
     return "oom" if short else "failed"
 
 
-def _reason(error: Exception) -> str:
-    """One line that says what, and for foreign errors where."""
-    if isinstance(error, Unsupported | MibenchError):
-        return " ".join(str(error).split())
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{mend(error)} ({Path(place.filename).name}:{place.lineno})"
-
-
-@contextlib.contextmanager
-def _logged(file: Path, seconds: float | None) -> Iterator[None]:
-    """Everything that is printed meanwhile, even by C code and by a crash, goes to a file; no file if nothing is."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with open(file, "ab") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        faulthandler.enable(file=log)
-        if seconds:  # shortly before the job is stopped, say where it is
-            faulthandler.dump_traceback_later(0.95 * seconds, file=log)
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            faulthandler.cancel_dump_traceback_later()
-            faulthandler.disable()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            os.close(kept[0])
-            os.close(kept[1])
-    if file.stat().st_size == 0:
-        file.unlink()
+def _print(error: BaseException) -> None:
+    """Write where an error came from to the log; its own code, and a stream that was closed, may fail."""
+    try:
+        traceback.print_exception(error)
+    except BaseException as failure:
+        if isinstance(failure, Interrupted):
+            raise

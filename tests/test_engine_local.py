@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from mibench.engines.base import Engine, answers
 from mibench.engines.inline import InlineEngine
 from mibench.engines.local import LocalEngine
-from mibench.jobs import Cell, Job, Loss, Outcome, Setting
+from mibench.jobs import Cell, Job, Loss, Outcome, Setting, Tenant
 from mibench.task import TaskSpec
 
 TASK = TaskSpec("model", "data", 1, 1)
@@ -26,8 +27,8 @@ def cell(key: str, does: str = "work", needs: tuple[str, ...] = ()) -> Cell:
     return Cell(key, "score", "data/model", does, needs=needs)
 
 
-def job(*cells: Cell, seconds: float = 60) -> Job:
-    return Job("score", Setting("nowhere", seconds=seconds), TASK, cells)
+def job(*cells: Cell, seconds: float = 60, folder: str = "nowhere", tenant: str = "") -> Job:
+    return Job("score", Setting(folder, seconds=seconds), TASK, cells, tenant=Tenant(code=tenant))
 
 
 def statuses(engine: Engine, *jobs: Job) -> dict[str, str]:
@@ -73,20 +74,23 @@ def test_the_cells_of_a_lost_job_are_tried_one_by_one(local: Callable[[int], Eng
     assert found == {"a": "ok", "b": "crash", "c": "ok", "d": "failed", "e": "ok"}
 
 
-def test_workers_at_work_do_not_outlive_the_run_that_is_killed(toy: None) -> None:
+def test_workers_at_work_do_not_outlive_the_run_that_is_killed(toy: None, tmp_path: Path) -> None:
     code = (
         "from mibench.engines.base import each\nfrom mibench.engines.local import LocalEngine\n"
         "from toy.chores import perform\nfrom test_engine_local import cell, job\n"
         "if __name__ == '__main__':\n"
         "    engine = LocalEngine(perform, 2)\n"
-        "    next(each(engine, [job(cell('a', 'hang')), job(cell('b', 'hang'))]))\n"
+        f"    next(each(engine, [job(cell(name, 'hang'), folder={str(tmp_path)!r}) for name in 'ab']))\n"
     )
+    (tmp_path / "logs").mkdir()
     path = os.pathsep.join([os.path.dirname(__file__), os.getcwd(), os.environ["PYTHONPATH"]])
-    run = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}
-    )
-    assert run.stdout is not None
-    workers = {int(run.stdout.readline()) for _ in range(2)}
+    run = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path})
+    workers: set[int] = set()
+    deadline = time.monotonic() + 60
+    while len(workers) < 2:
+        assert time.monotonic() < deadline, "no worker has begun"
+        workers = {int(log.read_text() or 0) for log in (tmp_path / "logs").iterdir()} - {0}
+        time.sleep(0.1)
     run.send_signal(signal.SIGKILL)
     run.wait()
     deadline = time.monotonic() + 30

@@ -5,10 +5,13 @@ Nothing heavy is imported here, so that a run can start it first and import what
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
@@ -16,12 +19,10 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 def processes() -> Any:
     """Where workers come from, started if it is not yet there; an interrupt is for the run alone, from the start."""
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
     from multiprocessing import forkserver, resource_tracker
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "mibench.work"])
+    context.set_forkserver_preload(["mibench.engines.libraries"])
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     resource_tracker.ensure_running()  # here, for it would let interrupts through again
@@ -36,3 +37,14 @@ def processes() -> Any:
             else:
                 os.environ[name] = value
     return context
+
+
+@contextlib.contextmanager
+def without_main() -> Iterator[None]:
+    """Start processes that do not run the user's script again: nothing of theirs is in it, and it may be slow."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

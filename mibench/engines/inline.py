@@ -1,4 +1,8 @@
-"""Jobs in this very process, one after the other, for a debugger: a crash takes the run down, nothing is stopped."""
+"""Jobs in this very process, one after the other, for a debugger.
+
+Plug-ins share the process with the run and with each other: a crash takes the run down, nothing is stopped, and what a
+plug-in does to the process reaches all that follows. Whatever it raises is still its own row.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mibench.engines.base import Engine, Perform
+from mibench.errors import interrupts_told_apart
 from mibench.jobs import Job
 
 
@@ -22,7 +27,8 @@ class InlineEngine(Engine):
 
     def collect(self) -> list[tuple[Job, Any]]:
         job = self._jobs.popleft()
-        return [(job, self._perform(job))]
+        with interrupts_told_apart():
+            return [(job, self._perform(job))]
 
     def close(self, *, at_once: bool) -> None:
         self._jobs.clear()

@@ -1,105 +1,146 @@
-"""Jobs in processes of this machine: a crash or a hard timeout costs the job that caused it and no other.
+"""Jobs in processes of this machine: whatever a plug-in does to its process costs its own cells and no other.
 
-Workers come from a fork server that has imported torch once, so a lost worker is replaced in milliseconds. Each
-computes with one thread: results do not depend on how many work side by side.
+A worker serves one tenant (one explainer on one task, this package's metrics, one metric of another package) and is
+ended with all that it has started before another's turn. It is forked from a server that has imported libraries and no
+plug-in, so a new one is there in milliseconds. Each computes with one thread: results do not depend on how many work
+side by side. Not pebble's pool: it gives a worker any job, and does not notice one that leaves with exit code 0.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
+import math
 import os
-import queue
-import signal
-import threading
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
-
 from mibench.engines.base import Engine, Perform
-from mibench.engines.forkserver import ONE_THREAD, processes
-from mibench.errors import MibenchError
-from mibench.jobs import Job, Loss
+from mibench.engines.forkserver import processes
+from mibench.engines.keeper import Start
+from mibench.engines.worker import Worker
+from mibench.errors import MibenchError, RecordError
+from mibench.jobs import Job, Loss, Tenant
+from mibench.registry import Places
+from mibench.work import writable
 
 
 class LocalEngine(Engine):
-    """Worker processes, each performing one job at a time."""
+    """Worker processes, of which at most `workers` perform a job at a time."""
 
-    def __init__(self, perform: Perform, workers: int) -> None:
+    in_hand = 10_000  # it looks ahead for jobs of the tenants that it serves
+
+    def __init__(self, perform: Perform, workers: int, places: Places | None = None) -> None:
         self.workers = workers
-        self._perform = perform
-        self._came_back: queue.SimpleQueue[tuple[Job, Any]] = queue.SimpleQueue()
-        self._futures: dict[int, tuple[Job, Any]] = {}
-        self._pool = ProcessPool(
-            max_workers=workers, initializer=_begin, initargs=(dict(os.environ),), context=processes()
-        )
+        self._perform, self._places = perform, places
+        self._waiting: dict[Tenant, deque[Job]] = {}
+        self._staff: list[Worker] = []  # the longest unused first
+        self._folder = Path(tempfile.mkdtemp(prefix="mibench-"))
+        processes()
 
     def submit(self, job: Job) -> None:
-        future = self._pool.schedule(self._perform, args=[job], timeout=job.seconds)
-        self._futures[id(future)] = job, future
-        future.add_done_callback(lambda done: self._came_back.put((job, done)))
+        self._waiting.setdefault(job.tenant, deque()).append(job)
 
     def collect(self, within: float | None = None) -> list[tuple[Job, Any]]:
         """Wait, but no longer than `within` seconds if there are any, until something came back."""
-        try:
-            came_back = [self._came_back.get(timeout=within)]
-        except queue.Empty:
-            return []
-        while not self._came_back.empty():
-            came_back.append(self._came_back.get())
-        return [(job, _answer(self._futures.pop(id(future))[1])) for job, future in came_back]
+        end = math.inf if within is None else time.monotonic() + within
+        while self.pending:
+            self._hand_out()
+            last = min([end, *(worker.deadline for worker in self._staff)])
+            seconds = None if last == math.inf else max(0.0, last - time.monotonic())
+            wait([source for worker in self._staff for source in worker.sources], seconds)
+            came_back = [found for worker in list(self._staff) if (found := self._answer(worker))]
+            if came_back or time.monotonic() >= end:
+                return came_back
+        return []
 
     def close(self, *, at_once: bool) -> None:
-        end: Callable[[], None] = self._pool.stop if at_once else self._pool.close
-        end()
-        self._pool.join()
+        while self.pending and not at_once:
+            self.collect()
+        self._waiting.clear()
+        for worker in list(self._staff):
+            self._end(worker)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def pending(self) -> int:
-        return len(self._futures)
+        return sum(len(jobs) for jobs in self._waiting.values()) + len(self.running)
 
     @property
     def running(self) -> Sequence[Job]:
-        return [job for job, future in list(self._futures.values()) if future.running()]
+        return [worker.job for worker in self._staff if worker.job]
 
+    def _answer(self, worker: Worker) -> tuple[Job, Any] | None:
+        """What came back from a worker; one that is of no more use is ended, any other goes on with its tenant."""
+        job, answer = worker.job, worker.news()
+        if answer is None or job is None:
+            if worker.spent:
+                self._end(worker)
+            return None
+        worker.job = None
+        if worker.spent:
+            self._end(worker)
+        else:
+            self._staff.remove(worker)
+            self._staff.append(worker)
+            if worker.tenant in self._waiting:
+                worker.begin(self._next(worker.tenant))
+        if isinstance(answer, RecordError) and writable(Path(job.setting.folder)):
+            answer = Loss("failed", str(answer))  # a plug-in may say so too
+        if isinstance(answer, MibenchError):
+            raise answer  # the run itself cannot go on
+        return job, answer
 
-def _begin(environment: dict[str, str]) -> None:
-    """Make a new worker ready: the parent's environment, one thread, no life after the parent's."""
-    os.environ.update(environment | ONE_THREAD)
-    threading.Thread(target=_die_with_the_run, daemon=True).start()
-    import torch
+    def _hand_out(self) -> None:
+        """Give jobs to as many workers as may work: to those that are there, then to new ones."""
+        for worker in reversed(self._staff):
+            if len(self.running) < self.workers and not worker.job and worker.tenant in self._waiting:
+                worker.begin(self._next(worker.tenant))
+        while self._waiting and len(self.running) < self.workers:
+            tenant = self._neediest()
+            job = self._next(tenant)
+            self._make_room(job)
+            worker = Worker(self._start(), tenant)
+            self._staff.append(worker)
+            worker.begin(job)
 
-    torch.set_num_threads(1)
+    def _next(self, tenant: Tenant) -> Job:
+        """The first job that waits for a tenant's turn."""
+        jobs = self._waiting[tenant]
+        job = jobs.popleft()
+        if not jobs:
+            del self._waiting[tenant]
+        return job
 
+    def _neediest(self) -> Tenant:
+        """The first tenant that no worker serves, or the one with the most jobs."""
+        served = {worker.tenant for worker in self._staff}
+        new = (tenant for tenant in self._waiting if tenant not in served)
+        return next(new, max(self._waiting, key=lambda tenant: len(self._waiting[tenant])))
 
-def _die_with_the_run() -> None:
-    """Wait for the run itself: the fork server, our parent by number, lives as long as any of its workers."""
-    run = multiprocessing.parent_process()
-    if run is not None:
-        run.join()
-        os._exit(1)
+    def _make_room(self, job: Job) -> None:
+        """End idle workers that a new one takes the place of; nothing at all is beside one that measures costs."""
+        idle = [worker for worker in self._staff if not worker.job]
+        lasting = [worker for worker in idle if worker.tenant.lasting]
+        passing = [worker for worker in idle if not worker.tenant.lasting]
+        free = self.workers - len(self.running) - 1
+        for worker in idle if job.stage == "cost" else [*passing[: max(0, len(passing) - free)], *lasting[: -self.workers]]:
+            self._end(worker)
 
+    def _start(self) -> Start:
+        folder = tempfile.mkdtemp(dir=self._folder)
+        return Start(self._perform, dict(os.environ), os.getcwd(), folder, self._places)
 
-def _answer(future: Any) -> Any:
-    """What a job returned, or how it was lost."""
-    try:
-        return future.result()
-    except concurrent.futures.TimeoutError:
-        return Loss("timeout", "took longer than --timeout and was stopped")
-    except ProcessExpired as error:
-        return _expired(error.exitcode)
-    except MibenchError:
-        raise  # the run itself cannot go on
-    except concurrent.futures.CancelledError:
-        return Loss("failed", "was cancelled")
-    except Exception as error:  # the job's own code is guarded; what reaches us is a job that cannot travel
-        return Loss("failed", f"{type(error).__name__}: {error}")
-
-
-def _expired(exitcode: int) -> Loss:
-    if exitcode == -signal.SIGKILL:
-        return Loss("oom", "the worker was killed (SIGKILL), most likely for want of memory")
-    if exitcode < 0:
-        return Loss("crash", f"the worker crashed ({signal.Signals(-exitcode).name})")
-    return Loss("crash", f"the worker left with exit code {exitcode}")
+    def _end(self, worker: Worker) -> None:
+        """End a worker; what it had not written to its end is removed from the record."""
+        self._staff.remove(worker)
+        worker.end()
+        if worker.spent or worker.job:
+            alive = {f".{each.pid}.part" for each in self._staff}
+            for draft in Path(worker.record, "maps").glob("*.part"):
+                if "".join(draft.suffixes[-2:]) not in alive:
+                    draft.unlink(missing_ok=True)

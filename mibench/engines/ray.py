@@ -38,7 +38,8 @@ from mibench.engines.base import Engine, Perform
 from mibench.engines.forkserver import ONE_THREAD
 from mibench.engines.local import LocalEngine
 from mibench.errors import MibenchError, RecordError, UsageError
-from mibench.jobs import Job, Loss
+from mibench.jobs import Job, Loss, Tenant
+from mibench.registry import Places
 
 TRIES = 3  # nodes that a job may lose before it counts as lost itself
 PATIENCE = 120.0  # seconds in which a worker must have started, and a stopped one must have said so
@@ -57,10 +58,12 @@ class RayEngine(Engine):
 
     in_hand = 2 * MOST
 
-    def __init__(self, perform: Perform, workers: int, address: str = "", *, gpu: bool = False) -> None:
+    def __init__(
+        self, perform: Perform, workers: int, address: str = "", *, gpu: bool = False, places: Places | None = None
+    ) -> None:
         self._ray = _imported()
         self._own = _connect(self._ray, workers, address)
-        self._perform, self._gpu = perform, gpu
+        self._perform, self._gpu, self._places = perform, gpu, places
         self._waiting: deque[Job] = deque()
         self._lost: dict[str, int] = {}  # jobs that were lost with a worker, and how many nodes each: they go alone
         self._stillborn = 0  # workers that were lost before they had started
@@ -134,7 +137,7 @@ class RayEngine(Engine):
         path = os.pathsep.join(dict.fromkeys(each or os.getcwd() for each in sys.path))
         variables = ONE_THREAD | {"PYTHONPATH": path}
         hand = self._ray.remote(_Hand).options(**options, max_concurrency=2, runtime_env={"env_vars": variables})
-        actor = hand.remote(self._perform)
+        actor = hand.remote(self._perform, self._places)
         return _Worker(actor, actor.about.remote())
 
     def _gather(self) -> None:
@@ -170,21 +173,37 @@ class RayEngine(Engine):
                 self._ask(worker, jobs, worker.actor.perform.remote(work, self._objects(networks)))
 
     def _next(self, worker: _Worker) -> list[Job]:
-        """Jobs for one worker; networks are learned one at a time, so that all workers have the same."""
+        """Jobs for one worker; networks are learned one at a time, so that all workers have the same.
+
+        They are of one tenant, of that which the worker serves if there are any, so that its process need not be ended.
+        """
         fair = math.ceil(len(self._waiting) / self.workers)
+        self._bring_forward(worker)
         learning = any(job.stage == "prepare" for job in self.running)
         jobs: list[Job] = []
         while self._waiting and len(jobs) < min(worker.grasp, fair):
             alone = self._waiting[0].stage == "prepare" or self._waiting[0].log in self._lost
             if alone and (jobs or (learning and self._waiting[0].stage == "prepare")):
                 break
+            if jobs and self._waiting[0].tenant != jobs[0].tenant:
+                break
             jobs.append(self._waiting.popleft())
             if alone:
                 break
         return jobs
 
+    def _bring_forward(self, worker: _Worker) -> None:
+        """Put the jobs of the worker's tenant first, or those of the first tenant that no worker serves."""
+        waiting = dict.fromkeys(job.tenant for job in self._waiting)
+        served = {each.tenant for each in self._workers}
+        new = next((tenant for tenant in waiting if tenant not in served), None)
+        first = worker.tenant if worker.tenant in waiting else new
+        if first is not None and self._waiting[0].tenant != first:
+            self._waiting = deque(sorted(self._waiting, key=lambda job: job.tenant != first))
+
     def _ask(self, worker: _Worker, jobs: list[Job], answer: Any) -> None:
         seconds = sum(job.seconds or math.inf for job in jobs)
+        worker.tenant = jobs[0].tenant
         worker.jobs, worker.answer, worker.deadline = jobs, answer, time.monotonic() + seconds + PATIENCE
         worker.shared = jobs[0].stage == "cost" and self._shared()
 
@@ -277,7 +296,7 @@ class RayEngine(Engine):
         """End a worker that has not even said that its job took too long."""
         self._replace(worker)
         for job in worker.jobs:
-            yield job, Loss("timeout", "took longer than --timeout, and its worker did not answer")
+            yield job, Loss("timeout", f"took longer than {_limit(job)} (--timeout), and its worker did not answer")
 
     def _replace(self, worker: _Worker) -> None:
         """Start another worker for one that is of no more use."""
@@ -312,6 +331,7 @@ class _Worker:
     jobs: list[Job] = field(default_factory=list)  # the first of them is being performed
     grasp: int = 1  # how many jobs it is handed: twice as many as it did last, unless some came back undone
     networks: set[str] = field(default_factory=set)  # those that it has
+    tenant: Tenant | None = None  # whose code its process runs
     node: str = ""  # empty until it has started
     name: str = ""
     shared: bool = False  # whether somebody else had work on the cluster when a cost was asked for
@@ -320,14 +340,14 @@ class _Worker:
 class _Hand:
     """The node's side of one worker: a folder of its own, and a local engine with one process."""
 
-    def __init__(self, perform: Perform) -> None:
+    def __init__(self, perform: Perform, places: Places | None) -> None:
         _sweep()
         self._folder = Path(tempfile.mkdtemp(prefix="mibench-"))
         (self._folder / OWNER).write_text(_me())
         for part in PARTS:
             (self._folder / part).mkdir(parents=True)
         os.environ["MIBENCH_CACHE"] = str(self._folder / "cache")
-        self._engine = LocalEngine(perform, 1)
+        self._engine = LocalEngine(perform, 1, places)
 
     def about(self) -> dict[str, str]:
         """Where this is, and with what software: plain words, which another version understands, too."""
@@ -389,6 +409,10 @@ class _Hand:
 
         for name, content in files.items():
             ray.get(content).tofile(self._folder / name)
+
+
+def _limit(job: Job) -> str:
+    return f"the limit of {job.seconds or 0:g} s"
 
 
 def _nothing() -> None:

@@ -1,0 +1,230 @@
+"""A worker: the process in which one tenant's code runs, and the run's handle on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import pickle
+import resource
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from mibench import condition, environment, messages, registry
+from mibench.engines import frames
+from mibench.engines.forkserver import ONE_THREAD, processes, without_main
+from mibench.engines.frames import Frame
+from mibench.engines.keeper import PATIENCE, Start, keep
+from mibench.errors import MibenchError
+from mibench.jobs import Job, Loss, Outcome, Tenant
+from mibench.reasons import why
+
+SENDING = 60.0  # seconds in which a worker must have read a job
+SHARE = 1.0  # of the machine's memory that one process may fill
+
+
+class Worker:
+    """The run's side of a worker, which performs one job at a time."""
+
+    def __init__(self, start: Start, tenant: Tenant) -> None:
+        self.tenant = tenant
+        self.job: Job | None = None
+        self.record = ""  # the folder of the run that it last worked for
+        self.spent = False  # whether it is not to be given another job
+        self._pid = 0  # unknown until its keeper has said it
+        self._folder = start.own_folder
+        self._number = 0
+        self._deadline = math.inf
+        self._exit: int | None = None
+        self._orders = b""
+        self._kept = True  # whether its keeper lives
+        self._deaf = False  # whether it could not be handed its job
+        self._control, control = socket.socketpair()
+        self._talk, talk = socket.socketpair()
+        self._reader = frames.Reader(self._talk, messages.MAX_BYTES)
+        with control, talk, without_main():
+            self._keeper = processes().Process(target=keep, args=(control, talk, start), daemon=True)
+            self._keeper.start()
+
+    @property
+    def sources(self) -> list[socket.socket]:
+        """What to wait on for news of it."""
+        return [self._control] * self._kept + [self._talk] * (not self._reader.ended)
+
+    @property
+    def pid(self) -> int:
+        """Its process, 0 while that is unknown."""
+        if not self._pid:
+            self._look_after()
+        return self._pid
+
+    @property
+    def deadline(self) -> float:
+        """When it must have answered."""
+        return self._deadline if self.job else math.inf
+
+    def begin(self, job: Job) -> None:
+        """Hand over a job."""
+        self.job, self._number = job, self._number + 1
+        self._deadline = time.monotonic() + (job.seconds or math.inf)
+        self.record, log = job.setting.folder, Path(job.setting.folder) / "logs" / job.log
+        try:
+            self._control.sendall(json.dumps({"log": str(log)}).encode() + b"\n")
+            self._talk.settimeout(SENDING)
+            frames.send(self._talk, Frame(self._number, False, pickle.dumps(job)))
+        except OSError:
+            self._deaf, self._deadline = True, time.monotonic() + PATIENCE  # its keeper may say how it ended
+
+    def news(self) -> Any:
+        """What became of its job: an answer, or a Loss; None while there is none."""
+        self._look_after()  # first: what a worker wrote before it ended is there when its end is known
+        frame, fault = self._message()
+        if self.job is None:
+            self.spent |= bool(frame or fault) or not self._kept or self._exit is not None
+            return None
+        answer: Any = None
+        if frame:
+            answer = messages.decode(self.job, frame.content)
+            self.spent |= frame.last or _failed(answer)
+        elif fault:
+            answer, self.spent = Loss("failed", fault), True
+        elif self._exit is not None or not self._kept:
+            answer, self.spent = _left(self._exit), True
+        elif time.monotonic() >= self._deadline:
+            answer, self.spent = self._late(), True
+        elif self._reader.ended:
+            self._deadline = min(self._deadline, time.monotonic() + PATIENCE)  # its keeper will say how it ended
+        return answer
+
+    def end(self) -> None:
+        """End it with everything that it has started."""
+        pid = self.pid
+        self._control.close()
+        self._talk.close()
+        self._keeper.join(PATIENCE)
+        if self._keeper.exitcode != 0:  # killed or stopped
+            with contextlib.suppress(OSError):
+                os.killpg(pid or self._keeper.pid, signal.SIGKILL)
+            self._keeper.kill()
+            self._keeper.join()
+        self._keeper.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _message(self) -> tuple[Frame | None, str]:
+        """The answer to its job if there is one; or what is wrong with what came."""
+        try:
+            frame = self._reader.poll()
+        except frames.Broken as error:
+            return None, f"the worker's answer cannot be used: {error}"
+        if frame and (self.job is None or frame.number != self._number):
+            return None, "the worker answered what it was not asked"
+        return frame, ""
+
+    def _look_after(self) -> None:
+        """Read what its keeper says."""
+        if not self._kept or self._control.fileno() < 0:
+            return
+        self._control.setblocking(False)
+        try:
+            said = self._control.recv(4096)
+            self._kept = bool(said)
+        except BlockingIOError:
+            return
+        except OSError:
+            said, self._kept = b"", False
+        *lines, self._orders = (self._orders + said).split(b"\n")
+        for content in map(json.loads, lines):
+            self._pid = content.get("pid", self._pid)
+            self._exit = content.get("exit", self._exit)
+
+    def _late(self) -> Loss:
+        if self._deaf:
+            return Loss("crash", "the worker did not read its job")
+        if self._reader.ended:
+            return Loss("crash", "the worker closed its connection to the run before it answered")
+        seconds = self.job.seconds if self.job else None
+        return Loss("timeout", f"took longer than the limit of {seconds or 0:g} s (--timeout) and was stopped")
+
+
+def _failed(answer: Any) -> bool:
+    """Whether something went wrong, so that the process is not to be trusted with another job."""
+    if isinstance(answer, Loss):
+        return answer.status != "skipped"
+    outcomes = answer if isinstance(answer, list) else []
+    return isinstance(answer, MibenchError) or any(each.status in ("failed", "oom", "crash") for each in outcomes)
+
+
+def _left(code: int | None) -> Loss:
+    """A worker that ended before it answered."""
+    if code is None:
+        return Loss("crash", "the worker ended before it answered, and so did the process that watches over it")
+    if code == -signal.SIGKILL:
+        return Loss("oom", "the worker was killed (SIGKILL), probably because memory ran out")
+    if code < 0:
+        return Loss("crash", f"the worker crashed ({signal.Signals(-code).name})")
+    return Loss("crash", f"the worker left with exit code {code} before it answered")
+
+
+def serve(talk: socket.socket, start: Start) -> None:
+    """Perform jobs until the run closes the connection: the worker's own side."""
+    _begin(start)
+    me, reader = os.getpid(), frames.Reader(talk, messages.MAX_BYTES)
+    while frame := reader.wait():
+        job: Job = pickle.loads(frame.content)
+        _limit_memory(job.setting.device)
+        before = condition.settings()
+        answer = _encoded(_performed(start, job))
+        if os.getpid() != me:
+            os._exit(0)  # a copy of the worker that a plug-in has forked
+        frames.send(talk, Frame(frame.number, _changed(before), answer))
+
+
+def _begin(start: Start) -> None:
+    """Make the process ready: the run's environment, one thread, a folder of its own."""
+    import torch
+
+    os.environ.update({**start.environment, **ONE_THREAD, "TMPDIR": start.own_folder})
+    tempfile.tempdir = start.own_folder
+    condition.workplace = Path(start.own_folder)
+    with contextlib.suppress(OSError):
+        os.chdir(start.working_folder)
+    registry.use(start.places)
+    torch.set_num_threads(1)
+
+
+def _performed(start: Start, job: Job) -> list[Outcome] | Any:
+    try:
+        return start.perform(job)
+    except MibenchError as error:
+        return error
+    except BaseException as error:  # whatever a plug-in raises is a row
+        return Loss("failed", why(error))
+
+
+def _encoded(answer: Any) -> bytes:
+    try:
+        return messages.encode(answer)
+    except BaseException as error:  # an answer may hold a stranger's objects
+        return messages.encode(Loss("failed", f"its answer cannot be written: {why(error)}"))
+
+
+def _changed(before: dict[str, Any]) -> bool:
+    """Whether the process is not as it was: then it must not perform another job."""
+    try:
+        return bool(condition.settings() != before)
+    except BaseException:  # not even the settings can be read
+        return True
+
+
+def _limit_memory(device: str) -> None:
+    """Let what wants more memory than the machine has fail at once; CUDA reserves more than that by itself."""
+    most = int(SHARE * environment.memory_bytes())
+    if most and not device.startswith("cuda"):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
