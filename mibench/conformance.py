@@ -35,8 +35,10 @@ from mibench.contract import (
     Truth,
     Unsupported,
 )
-from mibench.explaining import checked, in_batches, sample_seeds
+from mibench.errors import Interrupted, UsageError, interrupts_told_apart
+from mibench.explaining import checked, copied, in_batches, sample_seeds
 from mibench.probe import OpenProbe, open_probe
+from mibench.reasons import kind, message
 from mibench.registry import Method
 
 COUNT = 5  # samples explained
@@ -143,13 +145,14 @@ def check(plugin: Method | Metric) -> list[Finding]:
 
 def _ask(rule: str, ask: Callable[[Any, Bench], None], subject: Any, bench: Bench) -> Finding:
     try:
-        with left_as_found(bench.probe.model):
+        with interrupts_told_apart(), left_as_found(bench.probe.model):
             ask(subject, bench)
     except Unsupported as refusal:
-        return Finding(rule, bench.name, "skipped", str(refusal))
-    except Exception as error:  # whatever a plug-in raises breaks the rule that was asked
-        kind = "" if isinstance(error, Broken) else f"{type(error).__name__}: "
-        return Finding(rule, bench.name, "broken", kind + " ".join(str(error).split()))
+        return Finding(rule, bench.name, "skipped", message(refusal))
+    except Interrupted:
+        raise  # the user's own Ctrl-C
+    except BaseException as error:  # whatever a plug-in raises breaks the rule that was asked
+        return Finding(rule, bench.name, "broken", message(error) if isinstance(error, Broken) else kind(error))
     return Finding(rule, bench.name, "kept")
 
 
@@ -159,13 +162,18 @@ def ready(explainer: Explainer, bench: Bench) -> Explainer:
     if isinstance(fresh, FittedExplainer):
         label = registry.label(fresh)
         if label not in bench.fits:
-            bench.fits[label] = fresh.fit(bench.probe, bench.calibration, 0)
+            bench.fits[label] = fresh.fit(bench.probe, copied(bench.calibration), 0)
         fresh.restore(bench.probe, bench.fits[label])
     return fresh
 
 
 def _explained(explainer: Explainer, bench: Bench, batch: int = COUNT) -> Explanation:
     return in_batches(explainer, bench.probe, bench.samples.x, bench.target, bench.seeds, batch)
+
+
+def _once(explainer: Explainer, bench: Bench) -> Explanation:
+    """All samples explained at once, from copies."""
+    return explainer.explain(bench.probe, bench.samples.x.clone(), bench.target.clone(), bench.seeds)
 
 
 def _same(first: Explanation, second: Explanation, what: str) -> None:
@@ -188,14 +196,14 @@ def says_what_it_is(explainer: Explainer, _bench: Bench) -> None:
 
 def gives_the_maps_it_promises(explainer: Explainer, bench: Bench) -> None:
     """Every map it names, (B, H, W), finite, and negative only where it says so."""
-    explanation = ready(explainer, bench).explain(bench.probe, bench.samples.x, bench.target, bench.seeds)
+    explanation = _once(ready(explainer, bench), bench)
     _look(explainer, bench, explanation)
 
 
 def shows_the_maps_it_promises(control: Known, bench: Bench) -> None:
     """The same of a control that shows what is known."""
     samples = bench.samples if bench.samples.mask is None else replace(bench.samples, truth=_truth(bench))
-    _look(control, bench, control.show(bench.probe, samples))
+    _look(control, bench, control.show(bench.probe, copied(samples)))
 
 
 def _look(explainer: Explainer, bench: Bench, explanation: Explanation) -> None:
@@ -211,9 +219,9 @@ def _look(explainer: Explainer, bench: Bench, explanation: Explanation) -> None:
 def repeats_itself(explainer: Explainer, bench: Bench) -> None:
     """The same seeds give the same maps, whatever state the global generators are in."""
     explainer = ready(explainer, bench)
-    first = explainer.explain(bench.probe, bench.samples.x, bench.target, bench.seeds)
+    first = _once(explainer, bench)
     torch.rand(3)
-    _same(first, explainer.explain(bench.probe, bench.samples.x, bench.target, bench.seeds), "the second time")
+    _same(first, _once(explainer, bench), "the second time")
 
 
 def does_not_depend_on_the_batch(explainer: Explainer, bench: Bench) -> None:
@@ -228,7 +236,7 @@ def heeds_what_it_says(explainer: Explainer, bench: Bench) -> None:
     if not explainer.seeded:
         other = type(explainer)(explainer.parameters)
         if isinstance(other, FittedExplainer):
-            other.restore(bench.probe, other.fit(bench.probe, bench.calibration, 1))
+            other.restore(bench.probe, other.fit(bench.probe, copied(bench.calibration), 1))
         seeds = sample_seeds(bench.samples.ids, 1)
         _same(first, in_batches(other, bench.probe, bench.samples.x, bench.target, seeds, COUNT), "with another seed")
     if not explainer.of_class:
@@ -239,7 +247,7 @@ def heeds_what_it_says(explainer: Explainer, bench: Bench) -> None:
 
 def fits_once(explainer: FittedExplainer, bench: Bench) -> None:
     """What fitting learned survives being saved, and fitting again with the same seed learns the same."""
-    state = explainer.fit(bench.probe, bench.calibration, 0)
+    state = explainer.fit(bench.probe, copied(bench.calibration), 0)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
         maps.write_state(file, State(state.tensors, json.loads(json.dumps(dict(state.facts)))))
@@ -268,7 +276,7 @@ def cleans_up_after_an_error(explainer: Explainer, bench: Bench) -> None:
     handle = last.register_forward_hook(fail)
     try:
         with left_as_found(bench.probe.model):
-            explainer.explain(bench.probe, bench.samples.x, bench.target, bench.seeds)
+            _once(explainer, bench)
     except ArithmeticError:
         pass
     finally:
@@ -290,6 +298,10 @@ def declares_direction_and_range(metric: Metric, _bench: Bench) -> None:
     low, high = metric.range
     if metric.direction not in ("higher", "lower") or not low < high or not metric.title:
         raise Broken("direction must be higher or lower, the range must grow, and there must be a title")
+    try:
+        registry.refuse_unknown_needs(metric)
+    except UsageError as error:
+        raise Broken(str(error)) from error
 
 
 def scores_inside_its_range(metric: Metric, bench: Bench) -> None:

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
 from mibench import registry
+from mibench.condition import settings_restored
 from mibench.contract import Features, Probe
 from mibench.explaining import fitted, sample_seeds, task_of
 from mibench.jobs import Job, Outcome
@@ -56,19 +57,20 @@ def measure(job: Job) -> list[Outcome]:
         part = slice(number, number + 1)
         explainer.explain(probe, inputs[part], classes[part], seeds[part])
 
-    one(0)  # warm
-    forward = statistics.median(_times(lambda _: _forward(probe, inputs[:1]), FORWARDS, probe.device))
-    seconds = _times(one, len(inputs), probe.device)
-    median = statistics.median(seconds)
-    facts = {
-        "seconds": median,
-        "seconds_p95": _quantile(seconds, 0.95),
-        "timed_samples": len(seconds),
-        "forward_seconds": forward,
-        "forwards": median / forward,
-        **counted(probe, lambda counter: explainer.explain(counter, inputs[:1], classes[:1], seeds[:1])),
-        "peak_memory": _peak_memory(lambda: one(0), probe.device),
-    }
+    with settings_restored():
+        one(0)  # warm
+        forward = statistics.median(_times(lambda _: _forward(probe, inputs[:1]), FORWARDS, probe.device))
+        seconds = _times(one, len(inputs), probe.device)
+        median = statistics.median(seconds)
+        facts = {
+            "seconds": median,
+            "seconds_p95": _quantile(seconds, 0.95),
+            "timed_samples": len(seconds),
+            "forward_seconds": forward,
+            "forwards": median / forward,
+            **counted(probe, lambda counter: explainer.explain(counter, inputs[:1], classes[:1], seeds[:1])),
+            "peak_memory": _peak_memory(lambda: one(0), probe.device),
+        }
     return [Outcome(cell.key, "ok", facts=facts)]
 
 

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mibench import registry
-from mibench.condition import NetworkChanged, left_as_found
+from mibench.condition import Changed, left_as_found
 from mibench.contract import Data, Explainer, FittedExplainer, Model, Samples, Split
 from mibench.data import images
-from mibench.errors import MibenchError, UsageError
-from mibench.explaining import fault, in_batches, sample_seeds
+from mibench.errors import Interrupted, MibenchError, UsageError, interrupts_told_apart
+from mibench.explaining import copied, fault, in_batches, sample_seeds
 from mibench.probe import OpenProbe
 from mibench.reporting import picture
 from mibench.task import Task, TaskSpec, make_task, opened
@@ -146,14 +146,16 @@ def _explained(
     failed = False
     for method in methods:
         try:
-            with left_as_found(task.probe.model):
+            with interrupts_told_apart(), left_as_found(task.probe.model, {**task.tensors, "classes": target}):
                 rows = _maps(method, task, task.normalise(raw), target, names)
-        except Exception as error:  # a method may fail in any way, and the others go on
+        except Interrupted:
+            raise  # the user's own Ctrl-C
+        except BaseException as error:  # a method may fail in any way, and the others go on
             loss = lost(error)
             failed |= loss.status != "skipped"
             yield f"{loss.status}: {method.label}: {loss.reason}"
-            if isinstance(error, NetworkChanged):
-                task = load()  # no other method shall meet the changed network
+            if isinstance(error, Changed):
+                task = load()  # no other method shall meet what was changed
             continue
         for row, values in rows.items():
             for name, maps, one in zip(names, found, values, strict=True):
@@ -194,7 +196,7 @@ def _maps(
     """All rows' maps (N, H, W) of a method."""
     explainer: Explainer = method.explainer
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+        explainer.restore(task.probe, explainer.fit(task.probe, copied(task.calibration, task.probe.device), 0))
     explanation = in_batches(explainer, task.probe, x, target, sample_seeds(names, 0), 0)
     if method.wrapper is not None:
         explanation = method.wrapper.wrap(explanation, explainer.maps[0])

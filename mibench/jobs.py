@@ -97,7 +97,7 @@ class Job:
     fit: str = ""  # key of the fit that an explanation starts from
     rows: Mapping[str, RowSource] = field(default_factory=dict)
     samples: int = 0  # of the first how many samples; 0: of all
-    tenant: Tenant = Tenant()
+    tenant: Tenant = field(default_factory=Tenant)
     digests: Mapping[str, str] = field(default_factory=dict)  # key of a needed cell -> SHA-256 that its file must have
 
     @property

@@ -200,7 +200,8 @@ class Row(NamedTuple):
 
 def _author(metric: Metric) -> str:
     """What is the same for metrics that share a job: this package's of one file; each of another package is alone."""
-    return type(metric).__module__ if registry.is_ours(metric) else f"{type(metric).__module__} {registry.label(metric)}"
+    module = type(metric).__module__
+    return module if registry.is_ours(metric) else f"{module} {registry.label(metric)}"
 
 
 def _foreign_wrapper(method: registry.Method) -> str:

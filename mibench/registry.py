@@ -323,7 +323,7 @@ def _classes(loaded: Any, bases: tuple[type, ...], attribute: str) -> Iterator[t
         classes = [each for each in sorted(vars(loaded).items()) if inspect.isclass(each[1])]
         classes = [(name, cls) for name, cls in classes if issubclass(cls, bases) and not cls.__name__.startswith("_")]
         own = [(name, cls) for name, cls in classes if cls.__module__ == loaded.__name__]
-        shared = {base for _, cls in own for base in cls.__mro__[1:]}  # plug-ins are final: what has heirs is no plug-in
+        shared = {base for _, cls in own for base in cls.__mro__[1:]}  # plug-ins are final: what has heirs is none
         above = f"{attribute}." if attribute else ""
         yield from ((above + name, cls) for name, cls in own if cls not in shared and not inspect.isabstract(cls))
     else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -94,9 +93,9 @@ def _named(tensors: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
 
 def _copy(evidence: Evidence) -> Evidence:
     """Evidence that shares no memory with this."""
-    groups = ("siblings", "facts", "signals", "variants")
-    tables = {group: {name: each.clone() for name, each in getattr(evidence, group).items()} for group in groups}
-    return replace(evidence, map=evidence.map.clone(), raw=evidence.raw.clone(), **tables)
+    tables = (evidence.siblings, evidence.facts, evidence.signals, evidence.variants)
+    copies = ({name: each.clone() for name, each in table.items()} for table in tables)
+    return Evidence(evidence.map.clone(), evidence.raw.clone(), evidence.spec, *copies)
 
 
 def gather(folder: Path, source: RowSource) -> tuple[Evidence, list[str]]:
@@ -119,7 +118,7 @@ def _wrapped(wrapper: Wrapper, saved: maps.Saved, spec: MapSpec) -> Explanation:
     inner = saved.explanation.maps[spec.name]
     found = wrapper.wrap(Explanation({spec.name: inner.clone()}), spec).maps[spec.name]
     if not isinstance(found, Tensor) or found.shape != inner.shape:
-        raise MetricFault(f"{wrapper.name} changed the shape of the map {spec.name!r}; give one of {tuple(inner.shape)}")
+        raise MetricFault(f"{wrapper.name} changed the shape of the map {spec.name!r}: return {tuple(inner.shape)}")
     return Explanation({spec.name: found.detach().float().cpu()})
 
 
@@ -210,9 +209,8 @@ def _scored(cell: Cell, metric: Metric, scores: Tensor, row: Evidence, faults: S
     if len(inside) and (inside.min() < low - SLACK or inside.max() > high + SLACK):
         worst = float(inside.max() if inside.max() > high + SLACK else inside.min())
         raise MetricFault(f"{cell.metric} gave {worst:g}, outside of its range {low:g} to {high:g}")
-    reasons = [
-        fault or ("" if value.isfinite() else line(metric.no_score)) for fault, value in zip(faults, values, strict=True)
-    ]
+    nothing = line(metric.no_score)
+    reasons = [fault or ("" if value.isfinite() else nothing) for fault, value in zip(faults, values, strict=True)]
     numbers = [float("nan") if reason else float(value) for reason, value in zip(reasons, values, strict=True)]
     broken = _broken(row, faults, metric) if metric.gate else ""
     return Outcome(cell.key, "nan" if broken else "ok", broken, scores=tuple(numbers), reasons=tuple(reasons))

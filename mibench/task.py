@@ -240,8 +240,9 @@ def check_samples(samples: Samples, task: Task) -> None:
 
 def _tensors(samples: Samples) -> dict[str, Tensor]:
     """The tensors of samples by their names."""
-    truth = samples.truth
-    known = {} if truth is None else {**truth.cells, **{f"{name} (nats)": each for name, each in truth.information.items()}}
+    cells = samples.truth.cells if samples.truth else {}
+    nats = samples.truth.information if samples.truth else {}
+    known = {**cells, **{f"{name} (nats)": each for name, each in nats.items()}}
     mask = {} if samples.mask is None else {"mask": samples.mask}
     return {"x": samples.x, "label": samples.label, **mask, **known}
 

@@ -88,7 +88,7 @@ class LocalEngine(Engine):
             self._staff.remove(worker)
             self._staff.append(worker)
             if worker.tenant in self._waiting:
-                worker.begin(self._next(worker.tenant))
+                self._begin(worker)
         if isinstance(answer, RecordError) and writable(Path(job.setting.folder)):
             answer = Loss("failed", str(answer))  # a plug-in may say so too
         if isinstance(answer, MibenchError):
@@ -99,22 +99,23 @@ class LocalEngine(Engine):
         """Give jobs to as many workers as may work: to those that are there, then to new ones."""
         for worker in reversed(self._staff):
             if len(self.running) < self.workers and not worker.job and worker.tenant in self._waiting:
-                worker.begin(self._next(worker.tenant))
+                self._begin(worker)
         while self._waiting and len(self.running) < self.workers:
             tenant = self._neediest()
-            job = self._next(tenant)
-            self._make_room(job)
-            worker = Worker(self._start(), tenant)
-            self._staff.append(worker)
-            worker.begin(job)
+            self._make_room()
+            self._staff.append(Worker(self._start(), tenant))
+            self._begin(self._staff[-1])
 
-    def _next(self, tenant: Tenant) -> Job:
-        """The first job that waits for a tenant's turn."""
-        jobs = self._waiting[tenant]
+    def _begin(self, worker: Worker) -> None:
+        """Give a worker the first job that waits for its tenant; nothing is beside one that measures costs."""
+        jobs = self._waiting[worker.tenant]
         job = jobs.popleft()
         if not jobs:
-            del self._waiting[tenant]
-        return job
+            del self._waiting[worker.tenant]
+        if job.stage == "cost":
+            for other in [each for each in self._staff if not each.job and each is not worker]:
+                self._end(other)
+        worker.begin(job)
 
     def _neediest(self) -> Tenant:
         """The first tenant that no worker serves, or the one with the most jobs."""
@@ -122,13 +123,13 @@ class LocalEngine(Engine):
         new = (tenant for tenant in self._waiting if tenant not in served)
         return next(new, max(self._waiting, key=lambda tenant: len(self._waiting[tenant])))
 
-    def _make_room(self, job: Job) -> None:
-        """End idle workers that a new one takes the place of; nothing at all is beside one that measures costs."""
+    def _make_room(self) -> None:
+        """End idle workers that a new one takes the place of; of those that last, one for each slot stays."""
         idle = [worker for worker in self._staff if not worker.job]
         lasting = [worker for worker in idle if worker.tenant.lasting]
         passing = [worker for worker in idle if not worker.tenant.lasting]
         free = self.workers - len(self.running) - 1
-        for worker in idle if job.stage == "cost" else [*passing[: max(0, len(passing) - free)], *lasting[: -self.workers]]:
+        for worker in [*passing[: max(0, len(passing) - free)], *lasting[: -self.workers]]:
             self._end(worker)
 
     def _start(self) -> Start:
