@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mibench.engines.base import Engine, answers
 from mibench.engines.inline import InlineEngine
 from mibench.engines.local import LocalEngine
+from mibench.engines.logs import MAX_BYTES, Log
 from mibench.jobs import Cell, Job, Loss, Outcome, Setting, Tenant
 from mibench.task import TaskSpec
 
@@ -39,6 +40,14 @@ def statuses(engine: Engine, *jobs: Job) -> dict[str, str]:
             assert outcome.key not in found
             found[outcome.key] = outcome.status
     return found
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> str:
+    """A folder with the places of a run's files."""
+    for name in ("maps", "logs"):
+        (tmp_path / name).mkdir()
+    return str(tmp_path)
 
 
 @pytest.fixture
@@ -67,6 +76,96 @@ def test_a_crash_or_a_timeout_costs_the_cell_that_caused_it_and_no_other(local: 
     found = statuses(local(2), *bad, *good)
     assert {key: found[key] for key in "abcd"} == {"a": "crash", "b": "oom", "c": "crash", "d": "timeout"}
     assert [found[f"good {number}"] for number in range(8)] == ["ok"] * 8
+
+
+def outcomes(engine: Engine, *jobs: Job) -> dict[str, Outcome]:
+    return {outcome.key: outcome for _, found in answers(engine, jobs, {}) for outcome in found}
+
+
+def test_whatever_a_worker_does_to_its_process_is_its_own_row(local: Callable[[int], Engine], record: str) -> None:
+    bad = {
+        "leave": "the worker left with exit code 0 before it answered",
+        "kill the keeper": "and so did the process that watches over it",
+        "close everything": "exit code 1",
+        "exit call": "SystemExit: 0",
+        "interrupt": "KeyboardInterrupt",
+        "another's answer": "not about exactly the job's cells",
+    }
+    harmless = ("close the streams", "leave threads", "fork", "print", "dtype", "litter", "work")
+    jobs = [job(cell(name, name), folder=record, tenant=name) for name in (*bad, *harmless)]
+    before = time.monotonic()
+    found = outcomes(local(2), *jobs)
+    assert time.monotonic() - before < 50  # of the 60 s after which each would be stopped
+    assert {name: found[name].status for name in harmless} == dict.fromkeys(harmless, "ok")
+    assert all(found[name].status in ("crash", "failed") for name in bad)
+    assert all(reason in found[name].reason for name, reason in bad.items())
+
+
+def test_what_hangs_in_any_way_is_stopped_and_the_limit_is_named(local: Callable[[int], Engine]) -> None:
+    hanging = ("stop", "swallow", "hang")
+    found = outcomes(local(3), *(job(cell(name, name), seconds=1, tenant=name) for name in hanging))
+    reason = "took longer than the limit of 1 s (--timeout) and was stopped"
+    assert {(each.status, each.reason) for each in found.values()} == {("timeout", reason)}
+
+
+def test_nothing_that_a_worker_started_outlives_its_turn(local: Callable[[int], Engine], record: str) -> None:
+    engine = local(1)
+    first, *_ = (
+        each
+        for _, found in answers(engine, [job(cell("a", "daemon"), tenant="a"), job(cell("b"), tenant="b")], {})
+        for each in found
+    )
+    assert not alive(first.facts["daemon"])
+    assert not alive(first.facts["pid"])
+    stopped = job(cell("c", "daemon and hang"), folder=record, seconds=2)
+    assert outcomes(engine, stopped)["c"].status == "timeout"
+    assert not alive(int(Path(record, "logs", stopped.log).read_text().split()[0]))
+
+
+def test_a_process_serves_one_tenant_alone(local: Callable[[int], Engine]) -> None:
+    names = [f"{tenant}{number}" for number in range(3) for tenant in "abcd"]
+    found = outcomes(local(2), *(job(cell(name), tenant=name[0]) for name in names))
+    pids = {tenant: {found[name].facts["pid"] for name in names if name[0] == tenant} for tenant in "abcd"}
+    assert len(set.union(*pids.values())) == sum(map(len, pids.values()))
+    assert all(len(each) <= 2 for each in pids.values())
+
+
+def test_a_process_whose_settings_were_changed_gets_no_other_job(local: Callable[[int], Engine]) -> None:
+    found = outcomes(local(1), job(cell("a", "dtype")), job(cell("b")), job(cell("c")))
+    assert found["a"].facts["pid"] != found["b"].facts["pid"] == found["c"].facts["pid"]
+
+
+def test_a_worker_begins_with_libraries_and_no_plug_in(local: Callable[[int], Engine]) -> None:
+    facts = outcomes(local(1), job(cell("a", "modules")))["a"].facts
+    assert facts["plug-ins"] == []
+    assert facts["libraries"] == ["captum", "numba", "torch", "zennit"]
+
+
+def test_neither_drafts_nor_temporary_files_nor_long_logs_are_left(local: Callable[[int], Engine], record: str) -> None:
+    engine, loud = local(1), job(cell("loud", "print"), folder=record)
+    found = outcomes(engine, loud, job(cell("half", "draft"), folder=record), job(cell("litter", "litter"), tenant="c"))
+    engine.close(at_once=False)
+    assert not Path(found["litter"].facts["folder"]).exists()
+    assert list(Path(record, "maps").iterdir()) == []
+    size = Path(record, "logs", loud.log).stat().st_size
+    assert MAX_BYTES < size < MAX_BYTES + 200
+
+
+@given(st.lists(st.binary(max_size=9), max_size=30), st.sampled_from([2, 8, 20]))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_log_keeps_head_and_tail_and_says_what_was_cut(tmp_path: Path, printed: list[bytes], most: int) -> None:
+    log, whole = Log(tmp_path / "log", most), b"".join(printed)
+    for part in printed:
+        log.write(part)
+    log.close()
+    assert (tmp_path / "log").exists() == bool(whole)
+    kept = (tmp_path / "log").read_bytes() if whole else b""
+    if len(whole) <= most:
+        assert kept == whole
+    else:
+        assert kept.startswith(whole[: most // 2] + b"\n[")
+        assert kept.endswith(b"]\n" + whole[-(most // 2) :])
+        assert f" {len(whole) - most} bytes".encode() in kept
 
 
 def test_the_cells_of_a_lost_job_are_tried_one_by_one(local: Callable[[int], Engine]) -> None:

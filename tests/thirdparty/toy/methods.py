@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import gc
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import Field
@@ -23,6 +25,7 @@ from mibench.contract import (
     Unsupported,
     Wrapper,
 )
+from mibench.errors import RecordError
 
 
 class Bright(Explainer):
@@ -92,6 +95,9 @@ class Faulty(Explainer):
         how: str = "raise"
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
+        if self.parameters.how == "spoil-target":
+            target.zero_()
+            return Explanation({"map": x.mean(1)})
         return Explanation({"map": FAULTS[self.parameters.how](probe, x)})
 
 
@@ -157,7 +163,56 @@ def leaves_gradients(probe: Probe, x: Tensor) -> Tensor:
     return x.mean(1)
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("I say nothing")
+
+
+def raises(error: BaseException) -> Callable[[Probe, Tensor], Tensor]:
+    def fault(probe: Probe, x: Tensor) -> Tensor:
+        raise error
+
+    return fault
+
+
+def spoils_x(probe: Probe, x: Tensor) -> Tensor:
+    shown = x.mean(1).clone()
+    x.zero_()
+    return shown
+
+
+def spoils_task(probe: Probe, x: Tensor) -> Tensor:
+    """Changes what the harness keeps, wherever that is."""
+    for kept in gc.get_objects():
+        if type(kept).__name__ == "Task" and "scoring" in vars(kept):
+            kept.scoring.x.zero_()
+    return x.mean(1)
+
+
+def changes_dtype(probe: Probe, x: Tensor) -> Tensor:
+    torch.set_default_dtype(torch.float64)
+    return x.mean(1)
+
+
+def turns_gradients_off(probe: Probe, x: Tensor) -> Tensor:
+    torch.set_grad_enabled(False)
+    return x.mean(1)
+
+
 FAULTS = {
+    "exit-call": raises(SystemExit(0)),
+    "interrupt": raises(KeyboardInterrupt()),
+    "base": raises(BaseException("base")),
+    "generator-exit": raises(GeneratorExit()),
+    "mute": raises(Mute()),
+    "full": raises(OSError(errno.ENOSPC, "No space left on device")),
+    "record": raises(RecordError("mine")),
+    "surrogate": raises(ValueError("bad \udcff surrogate \x00 nul")),
+    "long": raises(ValueError("A" * 10**6)),
+    "spoil-x": spoils_x,
+    "spoil-task": spoils_task,
+    "dtype": changes_dtype,
+    "gradients-off": turns_gradients_off,
     "raise": fails,
     "hang": hangs,
     "segfault": segfaults,

@@ -74,3 +74,32 @@ class Picky(Metric):
         if any("bright" in name for name in rows):
             raise RuntimeError("too bright for me")
         return {name: row.raw.flatten(1).std(1) for name, row in rows.items()}
+
+
+class Spoiler(Metric):
+    """Changes the samples that all metrics share."""
+
+    name = "spoiler"
+    title = "Changes what it is given"
+    family = "complexity"
+    direction = "lower"
+    range = (0.0, float("inf"))
+    default = False
+
+    def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:
+        scene.x.zero_()
+        return {name: row.raw.zero_().flatten(1).sum(1) for name, row in rows.items()}
+
+
+class Quitter(Metric):
+    """Leaves instead of giving scores."""
+
+    name = "quitter"
+    title = "Exits"
+    family = "complexity"
+    direction = "lower"
+    range = (0.0, float("inf"))
+    default = False
+
+    def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:
+        raise SystemExit(0)
