@@ -99,7 +99,7 @@ def test_a_lookup_at_known_places_imports_what_it_needs_alone(toy: None, monkeyp
 def test_a_need_that_nothing_gives_is_refused(toy_plugins: None, monkeypatch: pytest.MonkeyPatch) -> None:
     inside: type[Metric] = type(registry.metric("inside"))
     monkeypatch.setattr(inside, "needs", frozenset({"masks"}))
-    with pytest.raises(UsageError, match="metric 'inside' needs 'masks': .*did you mean mask"):
+    with pytest.raises(UsageError, match=r"metric 'inside' needs 'masks': .*did you mean mask"):
         go(Path("nowhere"), toy(metrics=("inside",)))
     broken = {finding.rule for finding in check(inside()) if finding.verdict == "broken"}
     assert "declares direction and range" in broken
