@@ -1,0 +1,422 @@
+"""Runs beside plug-ins that misbehave, and what they must leave unharmed: `python tests/hostile_runs.py [--help]`.
+
+A case is one misbehaviour; `thirdparty/hostile/ends.csv` lists how each must end. Every run is a child of this process,
+which adopts whatever the run leaves behind, so no process that a plug-in starts can hide from the count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import ctypes
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import resource
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TOYS, HOSTILE = HERE / "thirdparty", HERE / "thirdparty" / "hostile"
+sys.path[:0] = [str(HERE.parent), str(HERE)]  # as `python tests/hostile_runs.py` is started from anywhere
+
+from toy_suite import toy  # noqa: E402
+
+from mibench import registry, suite  # noqa: E402
+from mibench.errors import MibenchError  # noqa: E402
+from mibench.run import Options, run  # noqa: E402
+from mibench.store import Store  # noqa: E402
+
+METRICS = ("inside", "drop", "moved", "sparseness", "relevance-mass-accuracy", "random-logit")
+MEMORY = 3 << 30  # bytes of its own that a process of a run may hold
+PATIENCE = 10.0  # seconds in which what a run started must have ended after it
+LONGEST = 240.0  # seconds after which a run counts as one that never ends
+PAGE = 300_000  # bytes that a culprit may add to the page
+LOG_NAME = re.compile(r"[0-9a-f]+\.log")
+LOG = 11 << 20  # bytes of the longest log
+REASON = 600  # letters of the longest reason
+BRIEF = 12.0  # seconds that a cell may take where it is known to hang
+LONG = float(os.environ.get("HOSTILE_SECONDS", 60))
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+FAILURES = ("failed", "timeout", "crash", "oom", "nan")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One misbehaviour of one kind of plug-in, and how a run with it must end."""
+
+    plugin: str
+    group: str
+    does: str
+    code: str  # exit codes, with | between them where several are right
+    status: str  # of the culprit's cells, likewise
+    reason: str  # a regular expression found in the reason of one of them
+
+    def __str__(self) -> str:
+        return f"{self.plugin}:{self.does}"
+
+    @property
+    def culprit(self) -> str:
+        """The plug-in's spec."""
+        if self.plugin == "import":
+            return "at-import"
+        kind = {"method": "hostile", "fit": "hostile-fit"}.get(self.plugin, f"hostile-{self.plugin}")
+        return "hostile-needs" if self.does == "needs" else f"{kind}[does={self.does}]"
+
+    @property
+    def seconds(self) -> float:
+        """How long a cell may take."""
+        return BRIEF if "timeout" in self.status.split("|") else LONG
+
+    def is_own(self, cell: Cell) -> bool:
+        """Whether a cell uses the culprit."""
+        return self.culprit in (*cell.task.split("/"), cell.metric) or cell.method.startswith(self.culprit)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a record says of a cell, but for times."""
+
+    key: str
+    stage: str
+    task: str
+    method: str
+    metric: str
+    status: str
+    reason: str
+    file: str  # SHA-256 of its tensors
+    scores: tuple[tuple[int, float | None, str], ...]
+
+
+@dataclass
+class End:
+    """How a run ended and what it left."""
+
+    code: int | None  # None: it did not end
+    seconds: float
+    said: str
+    left: list[str] = field(default_factory=list)  # processes
+    files: list[str] = field(default_factory=list)  # where none should be
+
+
+def cases() -> list[Case]:
+    """The committed table."""
+    with open(HOSTILE / "ends.csv", newline="") as table:
+        return [Case(**row) for row in csv.DictReader(table)]
+
+
+def declared(culprits: Iterable[Case]) -> suite.Suite:
+    """The toy suite with culprits in it, each before the plug-ins of its kind that behave."""
+    methods, metrics, tasks = ["bright", "learned"], list(METRICS), [{"model": "quadrants"}]
+    for case in culprits:
+        if case.plugin in ("method", "fit"):
+            methods.insert(0, case.culprit)
+        elif case.plugin == "metric":
+            metrics.insert(0, case.culprit)
+        elif case.plugin == "model":
+            tasks.insert(0, {"model": case.culprit})
+        elif case.plugin == "data":
+            tasks.insert(0, {"model": "quadrants", "data": case.culprit})
+    return toy(methods=tuple(methods), metrics=tuple(metrics), tasks=tuple(tasks))
+
+
+def start(culprits: Sequence[Case], folder: Path, engine: str, *, command: bool = False) -> End:
+    """Carry out one run in a process of its own, and look for what is left of it."""
+    for name in ("tmp", "cwd"):
+        (folder / name).mkdir(parents=True)
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(culprits, folder, engine, command))
+    began = time.monotonic()
+    child.start()
+    child.join(LONGEST)
+    ended = time.monotonic()
+    code = child.exitcode
+    left = [] if code is None else _lasting(PATIENCE)
+    for process in _descendants():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    child.join()
+    _reap()
+    said = (folder / "said").read_text(errors="replace")[-4000:]
+    files = [str(file.relative_to(folder)) for name in ("tmp", "cwd") for file in (folder / name).rglob("*")]
+    return End(code, ended - began, said, left, files)
+
+
+def _child(culprits: Sequence[Case], folder: Path, engine: str, command: bool) -> None:
+    """One run as the command line does it, with little memory and nowhere to write but its own folder."""
+    said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT, 0o644)
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    if engine == "local":
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    os.chdir(folder / "cwd")
+    paths = [str(_at_import(case, folder)) for case in culprits if case.plugin == "import"]
+    paths += [str(HOSTILE), str(TOYS), str(HERE.parent)]
+    os.environ |= {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TMPDIR": str(folder / "tmp"),
+        "MIBENCH_CACHE": str(folder / "cache"),
+        "NUMBA_CACHE_DIR": str(folder / "numba"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    tempfile.tempdir = None
+    sys.modules["__main__"].__file__ = None  # or every worker imports this file again
+    sys.path[:0] = paths
+    seconds = min(case.seconds for case in culprits) if culprits else LONG
+    if command:
+        (folder / "suite.toml").write_text(suite.write(declared(culprits)))
+        flags = ["--out", folder / "run", "--jobs", 2, "--timeout", seconds, "--engine", engine, "--device", "cpu"]
+        words = [sys.executable, "-m", "mibench", "run", folder / "suite.toml", *flags]
+        os.execv(sys.executable, [str(word) for word in words])
+    registry.refresh()
+    options = Options(out=folder / "run", device="cpu", engine=engine, jobs=2, timeout=seconds)
+    try:
+        code = run(declared(culprits), options).code
+    except MibenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.code
+    sys.exit(code)
+
+
+def _at_import(case: Case, folder: Path) -> Path:
+    """An installed package whose module misbehaves when it is imported."""
+    sys.path.insert(0, str(HOSTILE))
+    from hostile.at_import import PLUGIN, SOURCES
+
+    place = folder / "installed"
+    points = place / "rude-1.0.dist-info" / "entry_points.txt"
+    points.parent.mkdir(parents=True)
+    (place / "rude.py").write_text(f"{PLUGIN}\n{SOURCES[case.does]}\n")
+    points.write_text("[mibench.methods]\nrude = rude\n")
+    (points.parent / "METADATA").write_text("Metadata-Version: 2.1\nName: rude\nVersion: 1.0\n")
+    return place
+
+
+def faults(case: Case, end: End, folder: Path, alone: Path) -> dict[str, str]:
+    """Claim -> how it does not hold; empty if the run survived. `alone` is the run without culprits."""
+    found = {"ends": _wrong_end([case], end), "processes": ", ".join(end.left), "files": ", ".join(end.files[:5])}
+    if end.code == 2 and "2" in case.code.split("|"):
+        found["says"] = "" if len(end.said.strip().splitlines()) == 1 else f"not one line: {end.said[-200:]}"
+    else:
+        found |= record_faults([case], folder, alone)
+    return {claim: fault for claim, fault in found.items() if fault}
+
+
+def _wrong_end(culprits: Sequence[Case], end: End) -> str:
+    """Several culprits end in the worst that one of them ends in."""
+    if end.code is None:
+        return f"still there after {end.seconds:.0f} s"
+    codes = {code for case in culprits for code in case.code.split("|")}
+    if len(culprits) > 1 and any(case.code == "3" for case in culprits):
+        codes = {"3"}
+    last = end.said.strip().splitlines()[-1:] or [""]
+    return "" if str(end.code) in codes else f"exit code {end.code}: {last[0][:160]}"
+
+
+def record_faults(culprits: Sequence[Case], folder: Path, alone: Path) -> dict[str, str]:
+    """What is wrong with a run's record beside that of the run without culprits."""
+    try:
+        here, there = read(folder / "run"), read(alone / "run")
+        assert (folder / "run" / "leaderboard.csv").stat().st_size, "the board is empty"
+        assert (folder / "run" / "leaderboard.html").stat().st_size, "the page is empty"
+    except Exception as error:
+        return {"record": f"{type(error).__name__}: {error}"[:200]}
+    owners = {case: [cell for cell in here.values() if case.is_own(cell)] for case in culprits}
+    owned = {cell.key for cells in owners.values() for cell in cells}
+    rows = [fault for case, cells in owners.items() if (fault := _wrong_rows(case, cells))]
+    return {
+        "row": "; ".join(rows),
+        "others": _difference({key: cell for key, cell in here.items() if key not in owned}, there),
+        "folder": _strange(folder / "run", alone / "run", here),
+        "small": _large(folder / "run", alone / "run", here),
+    }
+
+
+def read(folder: Path) -> dict[str, Cell]:
+    """Every planned cell of a record by its key, opened by the package's own words."""
+    with Store(folder) as store:
+        store.about()
+        store.scores()
+        cells = store.cells()
+    database = sqlite3.connect(folder / "results.sqlite")
+    with contextlib.closing(database):
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        scores: dict[str, list[tuple[int, float | None, str]]] = {}
+        for key, *score in database.execute("SELECT key, sample, value, reason FROM scores ORDER BY key, sample"):
+            scores.setdefault(key, []).append(tuple(score))
+    return {
+        cell.key: Cell(
+            cell.key,
+            cell.stage,
+            cell.task,
+            cell.method,
+            cell.metric,
+            cell.status,
+            cell.reason,
+            _sha(folder / "maps" / f"{cell.key}.safetensors"),
+            tuple(scores.get(cell.key, ())),
+        )
+        for cell in cells
+    }
+
+
+def _sha(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
+
+
+def _wrong_rows(case: Case, cells: Sequence[Cell]) -> str:
+    """What the culprit's own cells say that they should not."""
+    if case.plugin == "import":
+        return ""
+    if not cells:
+        return f"{case}: it has no cells"
+    if any(not cell.status for cell in cells):
+        return f"{case}: {sum(not cell.status for cell in cells)} cells have no outcome"
+    allowed = set(case.status.split("|"))
+    bad = [cell for cell in cells if cell.status not in allowed | {"ok", "skipped"}]
+    if bad:
+        return f"{case}: {bad[0].stage} is {bad[0].status} ({bad[0].reason[:120]})"
+    if "ok" not in allowed:
+        telling = [cell for cell in cells if cell.status in allowed]
+        if not any(re.search(case.reason, cell.reason) for cell in telling):
+            return f"{case}: no reason says {case.reason!r} but {[cell.reason[:80] for cell in telling[:1]]}"
+    return ""
+
+
+def _difference(here: Mapping[str, Cell], there: Mapping[str, Cell]) -> str:
+    """How cells that do not use the culprit differ from those of the run without it."""
+    if here.keys() != there.keys():
+        return f"{len(here.keys() - there.keys())} cells more and {len(there.keys() - here.keys())} cells fewer"
+    other = [cell for key, cell in here.items() if cell != there[key]]
+    if not other:
+        return ""
+    was = there[other[0].key]
+    how = f"{was.status} became {other[0].status}" if was.status != other[0].status else "has other numbers"
+    return f"{len(other)} of {len(here)}: {other[0].stage} {other[0].method} {other[0].metric} {how}"
+
+
+def _strange(run: Path, alone: Path, cells: Mapping[str, Cell]) -> str:
+    """Files in a run's folder that belong to no record."""
+    strange = sorted({*os.listdir(run)} ^ {*os.listdir(alone)})
+    known = {*cells, *(file.stem for file in (alone / "maps").iterdir())}
+    pictures = {task["facts"]["pictures"] for task in json.loads((run / "run.json").read_text())["tasks"].values()}
+    strange += [file.name for file in (run / "maps").iterdir() if file.stem not in known | pictures]
+    strange += [file.name for file in (run / "logs").iterdir() if not LOG_NAME.fullmatch(file.name)]
+    return ", ".join(strange[:5])
+
+
+def _large(run: Path, alone: Path, cells: Mapping[str, Cell]) -> str:
+    """What grew beyond its bounds."""
+    page, before = (((place / "leaderboard.html").stat().st_size) for place in (run, alone))
+    if page > before + PAGE:
+        return f"the page has {page} bytes where {before} are usual"
+    long = max((len(cell.reason) for cell in cells.values()), default=0)
+    if long > REASON:
+        return f"a reason has {long} letters"
+    logs = {file.name: file.stat().st_size for file in (run / "logs").iterdir()}
+    too = [f"{name} has {size} bytes" for name, size in logs.items() if size > LOG]
+    return ", ".join(too)
+
+
+def _processes() -> Iterator[tuple[int, int, str, str]]:
+    """Number, parent, state and name of every process."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                name, _, rest = Path(f"/proc/{entry}/stat").read_text(errors="replace").rpartition(")")
+                state, parent = rest.split()[:2]
+                yield int(entry), int(parent), state, name.partition("(")[2]
+
+
+def _descendants() -> dict[int, str]:
+    """The living processes that this one started or adopted, with their command lines."""
+    table = {process: (parent, state, name) for process, parent, state, name in _processes()}
+    found: dict[int, str] = {}
+    newest = {os.getpid()}
+    while newest:
+        newest = {process for process, (parent, _, _) in table.items() if parent in newest}
+        for process in newest:
+            if table[process][1] != "Z":
+                with contextlib.suppress(OSError):
+                    words = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found[process] = words[:80].strip() or table[process][2]
+    return found
+
+
+def _lasting(seconds: float) -> list[str]:
+    """The descendants that are still there after some seconds."""
+    deadline = time.monotonic() + seconds
+    while (left := _descendants()) and time.monotonic() < deadline:
+        _reap()
+        time.sleep(0.1)
+    return list(left.values())
+
+
+def _reap() -> None:
+    """Let go of the dead that this process adopted."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever a run leaves behind, instead of the machine's first process."""
+    if ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0):
+        raise OSError("this system does not let a process adopt orphans")
+
+
+def import_first() -> None:
+    """Import the package's own plug-ins once, so that the runs, which are forked from here, need not."""
+    for room in registry.ROOMS:
+        registry.plugins(room)
+
+
+def run_alone(folder: Path, engine: str) -> Path:
+    """The run without culprits that all others are compared with."""
+    end = start([], folder, engine)
+    if end.code or end.left or end.files:
+        raise SystemExit(f"the run without culprits is not well: {end}")
+    return folder
+
+
+def try_each(chosen: Iterable[Case], engine: str, tell: Callable[[str], None]) -> dict[str, dict[str, str]]:
+    """One run a case; what did not survive, with why."""
+    found: dict[str, dict[str, str]] = {}
+    with tempfile.TemporaryDirectory(prefix="hostile-") as place:
+        alone = run_alone(Path(place) / "alone", engine)
+        for case in chosen:
+            with tempfile.TemporaryDirectory(dir=place) as folder:
+                end = start([case], Path(folder), engine)
+                found[str(case)] = faults(case, end, Path(folder), alone)
+            told = "; ".join(f"{claim}: {fault}" for claim, fault in found[str(case)].items())
+            tell(f"{case!s:28} code {end.code!s:5} {end.seconds:5.1f} s  {told or 'survived'}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Try misbehaving plug-ins, each in a run of its own.")
+    parser.add_argument("--engine", default="local", choices=("local", "ray"))
+    parser.add_argument("--only", default="", help="a regular expression of PLUGIN:DOES, for example 'method:sysexit'")
+    parser.add_argument("--group", default="", help="exits, exceptions, inputs, state, patches, …")
+    parser.add_argument("--json", type=Path, help="where to write what did not survive")
+    given = parser.parse_args()
+    adopt_orphans()
+    import_first()
+    chosen = [case for case in cases() if re.search(given.only, str(case)) and given.group in ("", case.group)]
+    found = try_each(chosen, given.engine, functools.partial(print, flush=True))
+    print(f"tried {len(found)}, survived {sum(not each for each in found.values())}")
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
