@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import csv
 import ctypes
-import functools
 import hashlib
 import json
 import multiprocessing
@@ -22,8 +21,8 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -37,18 +36,17 @@ from mibench.errors import MibenchError  # noqa: E402
 from mibench.run import Options, run  # noqa: E402
 from mibench.store import Store  # noqa: E402
 
-METRICS = ("inside", "drop", "moved", "sparseness", "relevance-mass-accuracy", "random-logit")
+METHODS = ("hostile", "hostile-fit", "bright", "learned")  # the first two behave: they share their code with culprits
+METRICS = ("hostile-metric", "inside", "drop", "moved", "sparseness", "random-logit")
 MEMORY = 3 << 30  # bytes of its own that a process of a run may hold
 PATIENCE = 10.0  # seconds in which what a run started must have ended after it
-LONGEST = 240.0  # seconds after which a run counts as one that never ends
+LONGEST = 10  # times what its cell may take is how long a run may take
 PAGE = 300_000  # bytes that a culprit may add to the page
 LOG_NAME = re.compile(r"[0-9a-f]+\.log")
 LOG = 11 << 20  # bytes of the longest log
 REASON = 600  # letters of the longest reason
-BRIEF = 12.0  # seconds that a cell may take where it is known to hang
-LONG = float(os.environ.get("HOSTILE_SECONDS", 60))
+BRIEF, LONG = 15.0, 60.0  # the least seconds that a cell may take, where one hangs and elsewhere
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
-FAILURES = ("failed", "timeout", "crash", "oom", "nan")
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,29 @@ class Case:
     def culprit(self) -> str:
         """The plug-in's spec."""
         if self.plugin == "import":
-            return "at-import"
-        kind = {"method": "hostile", "fit": "hostile-fit"}.get(self.plugin, f"hostile-{self.plugin}")
-        return "hostile-needs" if self.does == "needs" else f"{kind}[does={self.does}]"
+            return f"at-import-{self.does}"
+        return "hostile-needs" if self.does == "needs" else f"{self.twin}[does={self.does}]"
 
     @property
-    def seconds(self) -> float:
-        """How long a cell may take."""
-        return BRIEF if "timeout" in self.status.split("|") else LONG
+    def twin(self) -> str:
+        """The spec of the same plug-in when it behaves."""
+        return {"method": "hostile", "fit": "hostile-fit"}.get(self.plugin, f"hostile-{self.plugin}")
+
+    @property
+    def equals_twin(self) -> bool:
+        """Whether cells of the culprit that are fine must be its twin's to the bit, for it answered before it acted."""
+        acts = self.plugin in ("method", "fit", "metric") and self.group != "answers"
+        return acts and (self.code == "0" or self.group in ("inputs", "network")) and self.status != "skipped"
+
+    @property
+    def can_share(self) -> bool:
+        """Whether the run goes on to its end with this culprit in it, without taking all of a machine."""
+        return "2" not in self.code and self.does not in ("crecursion", "alloc100", "bigsignal", "huge", "spin")
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a cell must be stopped."""
+        return self.status == "timeout"
 
     def is_own(self, cell: Cell) -> bool:
         """Whether a cell uses the culprit."""
@@ -92,6 +105,9 @@ class Cell:
     task: str
     method: str
     metric: str
+    seed: int
+    variant: str
+    start: int
     status: str
     reason: str
     file: str  # SHA-256 of its tensors
@@ -117,7 +133,7 @@ def cases() -> list[Case]:
 
 def declared(culprits: Iterable[Case]) -> suite.Suite:
     """The toy suite with culprits in it, each before the plug-ins of its kind that behave."""
-    methods, metrics, tasks = ["bright", "learned"], list(METRICS), [{"model": "quadrants"}]
+    methods, metrics, tasks = list(METHODS), list(METRICS), [{"model": "quadrants"}]
     for case in culprits:
         if case.plugin in ("method", "fit"):
             methods.insert(0, case.culprit)
@@ -130,14 +146,21 @@ def declared(culprits: Iterable[Case]) -> suite.Suite:
     return toy(methods=tuple(methods), metrics=tuple(metrics), tasks=tuple(tasks))
 
 
-def start(culprits: Sequence[Case], folder: Path, engine: str, *, command: bool = False) -> End:
+def patience(culprits: Sequence[Case], alone: float) -> float:
+    """The seconds that a cell may take, where all cells together take `alone` seconds on this machine as it is now."""
+    return max(BRIEF, alone) if any(case.hangs for case in culprits) else max(LONG, 3 * alone)
+
+
+def start(culprits: Sequence[Case], folder: Path, engine: str, seconds: float = 300.0, *, command: bool = False) -> End:
     """Carry out one run in a process of its own, and look for what is left of it."""
     for name in ("tmp", "cwd"):
         (folder / name).mkdir(parents=True)
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(culprits, folder, engine, command))
+    child = multiprocessing.get_context("fork").Process(
+        target=_child, args=(culprits, folder, engine, seconds, command)
+    )
     began = time.monotonic()
     child.start()
-    child.join(LONGEST)
+    child.join(LONGEST * seconds)
     ended = time.monotonic()
     code = child.exitcode
     left = [] if code is None else _lasting(PATIENCE)
@@ -151,7 +174,7 @@ def start(culprits: Sequence[Case], folder: Path, engine: str, *, command: bool 
     return End(code, ended - began, said, left, files)
 
 
-def _child(culprits: Sequence[Case], folder: Path, engine: str, command: bool) -> None:
+def _child(culprits: Sequence[Case], folder: Path, engine: str, seconds: float, command: bool) -> None:
     """One run as the command line does it, with little memory and nowhere to write but its own folder."""
     said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT, 0o644)
     for stream in (1, 2):
@@ -171,7 +194,6 @@ def _child(culprits: Sequence[Case], folder: Path, engine: str, command: bool) -
     tempfile.tempdir = None
     sys.modules["__main__"].__file__ = None  # or every worker imports this file again
     sys.path[:0] = paths
-    seconds = min(case.seconds for case in culprits) if culprits else LONG
     if command:
         (folder / "suite.toml").write_text(suite.write(declared(culprits)))
         flags = ["--out", folder / "run", "--jobs", 2, "--timeout", seconds, "--engine", engine, "--device", "cpu"]
@@ -192,22 +214,22 @@ def _at_import(case: Case, folder: Path) -> Path:
     sys.path.insert(0, str(HOSTILE))
     from hostile.at_import import PLUGIN, SOURCES
 
-    place = folder / "installed"
-    points = place / "rude-1.0.dist-info" / "entry_points.txt"
+    place, module = folder / "installed", f"at_import_{case.does}"
+    points = place / f"{module}-1.0.dist-info" / "entry_points.txt"
     points.parent.mkdir(parents=True)
-    (place / "rude.py").write_text(f"{PLUGIN}\n{SOURCES[case.does]}\n")
-    points.write_text("[mibench.methods]\nrude = rude\n")
-    (points.parent / "METADATA").write_text("Metadata-Version: 2.1\nName: rude\nVersion: 1.0\n")
+    (place / f"{module}.py").write_text(PLUGIN.replace("at-import", case.culprit) + f"\n{SOURCES[case.does]}\n")
+    points.write_text(f"[mibench.methods]\n{module} = {module}\n")
+    (points.parent / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
     return place
 
 
-def faults(case: Case, end: End, folder: Path, alone: Path) -> dict[str, str]:
+def faults(culprits: Sequence[Case], end: End, folder: Path, alone: Path) -> dict[str, str]:
     """Claim -> how it does not hold; empty if the run survived. `alone` is the run without culprits."""
-    found = {"ends": _wrong_end([case], end), "processes": ", ".join(end.left), "files": ", ".join(end.files[:5])}
-    if end.code == 2 and "2" in case.code.split("|"):
+    found = {"ends": _wrong_end(culprits, end), "processes": ", ".join(end.left), "files": ", ".join(end.files[:5])}
+    if end.code == 2 and not found["ends"]:
         found["says"] = "" if len(end.said.strip().splitlines()) == 1 else f"not one line: {end.said[-200:]}"
     else:
-        found |= record_faults([case], folder, alone)
+        found |= record_faults(culprits, folder, alone)
     return {claim: fault for claim, fault in found.items() if fault}
 
 
@@ -232,9 +254,12 @@ def record_faults(culprits: Sequence[Case], folder: Path, alone: Path) -> dict[s
         return {"record": f"{type(error).__name__}: {error}"[:200]}
     owners = {case: [cell for cell in here.values() if case.is_own(cell)] for case in culprits}
     owned = {cell.key for cells in owners.values() for cell in cells}
+    twins = {(*_place(cell),): cell for cell in here.values()}
     rows = [fault for case, cells in owners.items() if (fault := _wrong_rows(case, cells))]
+    bent = [fault for case, cells in owners.items() if case.equals_twin and (fault := _bent(case, cells, twins))]
     return {
         "row": "; ".join(rows),
+        "own": "; ".join(bent),
         "others": _difference({key: cell for key, cell in here.items() if key not in owned}, there),
         "folder": _strange(folder / "run", alone / "run", here),
         "small": _large(folder / "run", alone / "run", here),
@@ -260,6 +285,9 @@ def read(folder: Path) -> dict[str, Cell]:
             cell.task,
             cell.method,
             cell.metric,
+            cell.seed,
+            cell.variant,
+            cell.start,
             cell.status,
             cell.reason,
             _sha(folder / "maps" / f"{cell.key}.safetensors"),
@@ -289,6 +317,21 @@ def _wrong_rows(case: Case, cells: Sequence[Cell]) -> str:
         telling = [cell for cell in cells if cell.status in allowed]
         if not any(re.search(case.reason, cell.reason) for cell in telling):
             return f"{case}: no reason says {case.reason!r} but {[cell.reason[:80] for cell in telling[:1]]}"
+    return ""
+
+
+def _place(cell: Cell, *old_new: str) -> tuple[str, ...]:
+    """Which of the plan's cells it is, with one plug-in's spec in the place of another's."""
+    words = (cell.stage, cell.task, cell.method, cell.metric, str(cell.seed), cell.variant, str(cell.start))
+    return tuple(word.replace(*old_new) for word in words) if old_new else words
+
+
+def _bent(case: Case, cells: Sequence[Cell], twins: Mapping[tuple[str, ...], Cell]) -> str:
+    """How the culprit bent cells of its own that count as fine."""
+    for cell in cells:
+        twin = twins.get(_place(cell, case.culprit, case.twin))
+        if cell.status == "ok" and twin and (cell.scores, cell.file) != (twin.scores, twin.file):
+            return f"{case}: {cell.stage} {cell.variant}{cell.metric} is ok and not what its twin has"
     return ""
 
 
@@ -380,42 +423,67 @@ def import_first() -> None:
         registry.plugins(room)
 
 
-def run_alone(folder: Path, engine: str) -> Path:
-    """The run without culprits that all others are compared with."""
+def run_alone(folder: Path, engine: str) -> float:
+    """The run without culprits that all others are compared with; the seconds that it took."""
     end = start([], folder, engine)
     if end.code or end.left or end.files:
         raise SystemExit(f"the run without culprits is not well: {end}")
-    return folder
+    return end.seconds
 
 
-def try_each(chosen: Iterable[Case], engine: str, tell: Callable[[str], None]) -> dict[str, dict[str, str]]:
-    """One run a case; what did not survive, with why."""
+def try_each(chosen: Sequence[Case], engine: str, place: Path) -> dict[str, dict[str, str]]:
+    """One run a case; what became of each."""
+    alone, usual = place / "alone", run_alone(place / "alone", engine)
     found: dict[str, dict[str, str]] = {}
-    with tempfile.TemporaryDirectory(prefix="hostile-") as place:
-        alone = run_alone(Path(place) / "alone", engine)
-        for case in chosen:
-            with tempfile.TemporaryDirectory(dir=place) as folder:
-                end = start([case], Path(folder), engine)
-                found[str(case)] = faults(case, end, Path(folder), alone)
-            told = "; ".join(f"{claim}: {fault}" for claim, fault in found[str(case)].items())
-            tell(f"{case!s:28} code {end.code!s:5} {end.seconds:5.1f} s  {told or 'survived'}")
+    for case in chosen:
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            end = start([case], Path(folder), engine, patience([case], usual))
+            found[str(case)] = faults([case], end, Path(folder), alone)
+        tell(str(case), end, found[str(case)])
     return found
+
+
+def try_together(chosen: Sequence[Case], engine: str, place: Path, *, command: bool) -> dict[str, dict[str, str]]:
+    """One run with all of them."""
+    usual = run_alone(place / "alone", engine)
+    end = start(chosen, place / "together", engine, patience(chosen, usual), command=command)
+    found = faults(chosen, end, place / "together", place / "alone")
+    tell(f"{len(chosen)} together", end, found)
+    return {"together": found}
+
+
+def tell(name: str, end: End, found: Mapping[str, str]) -> None:
+    what = "; ".join(f"{claim}: {fault}" for claim, fault in found.items())
+    print(f"{name:24} code {end.code!s:4} {end.seconds:5.1f} s  {what or 'survived'}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Try misbehaving plug-ins, each in a run of its own.")
+    parser.add_argument("only", nargs="*", help="regular expressions of PLUGIN:DOES, for example 'method:sysexit'")
     parser.add_argument("--engine", default="local", choices=("local", "ray"))
-    parser.add_argument("--only", default="", help="a regular expression of PLUGIN:DOES, for example 'method:sysexit'")
     parser.add_argument("--group", default="", help="exits, exceptions, inputs, state, patches, …")
+    parser.add_argument("--every", type=int, default=1, help="only every so manieth")
+    parser.add_argument("--together", action="store_true", help="in one run, but for those that cannot share it")
+    parser.add_argument("--command", action="store_true", help="by the command line; only with --together")
     parser.add_argument("--json", type=Path, help="where to write what did not survive")
     given = parser.parse_args()
     adopt_orphans()
     import_first()
-    chosen = [case for case in cases() if re.search(given.only, str(case)) and given.group in ("", case.group)]
-    found = try_each(chosen, given.engine, functools.partial(print, flush=True))
-    print(f"tried {len(found)}, survived {sum(not each for each in found.values())}")
+    chosen = [case for case in cases() if given.group in ("", case.group)]
+    chosen = [case for case in chosen if not given.only or any(re.fullmatch(only, str(case)) for only in given.only)]
+    if given.together:
+        chosen = [case for case in chosen if case.can_share]
+    chosen = chosen[:: given.every]
+    with tempfile.TemporaryDirectory(prefix="hostile-") as place:
+        if given.together:
+            found = try_together(chosen, given.engine, Path(place), command=given.command)
+        else:
+            found = try_each(chosen, given.engine, Path(place))
+            print(f"tried {len(found)}, survived {sum(not each for each in found.values())}")
+    lost = {name: each for name, each in found.items() if each}
     if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+        given.json.write_text(json.dumps(lost, indent=1))
+    sys.exit(1 if lost else 0)
 
 
 if __name__ == "__main__":
