@@ -252,12 +252,15 @@ def record_faults(culprits: Sequence[Case], folder: Path, alone: Path) -> dict[s
         assert (folder / "run" / "leaderboard.html").stat().st_size, "the page is empty"
     except Exception as error:
         return {"record": f"{type(error).__name__}: {error}"[:200]}
-    owners = {case: [cell for cell in here.values() if case.is_own(cell)] for case in culprits}
-    owned = {cell.key for cells in owners.values() for cell in cells}
+    users = {cell.key: [case for case in culprits if case.is_own(cell)] for cell in here.values()}
+    owned = {key for key, cases in users.items() if cases}
+    owners = {case: [here[key] for key, cases in users.items() if cases == [case]] for case in culprits}
+    holes = [cell for cell in here.values() if not cell.status]
     twins = {(*_place(cell),): cell for cell in here.values()}
     rows = [fault for case, cells in owners.items() if (fault := _wrong_rows(case, cells))]
     bent = [fault for case, cells in owners.items() if case.equals_twin and (fault := _bent(case, cells, twins))]
     return {
+        "holes": f"{len(holes)} cells have no outcome" if holes else "",
         "row": "; ".join(rows),
         "own": "; ".join(bent),
         "others": _difference({key: cell for key, cell in here.items() if key not in owned}, there),
@@ -302,15 +305,13 @@ def _sha(file: Path) -> str:
 
 
 def _wrong_rows(case: Case, cells: Sequence[Cell]) -> str:
-    """What the culprit's own cells say that they should not."""
+    """What cells that use this culprit alone say that they should not."""
     if case.plugin == "import":
         return ""
     if not cells:
         return f"{case}: it has no cells"
-    if any(not cell.status for cell in cells):
-        return f"{case}: {sum(not cell.status for cell in cells)} cells have no outcome"
     allowed = set(case.status.split("|"))
-    bad = [cell for cell in cells if cell.status not in allowed | {"ok", "skipped"}]
+    bad = [cell for cell in cells if cell.status not in {*allowed, "ok", "skipped", ""}]
     if bad:
         return f"{case}: {bad[0].stage} is {bad[0].status} ({bad[0].reason[:120]})"
     if "ok" not in allowed:
