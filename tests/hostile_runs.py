@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import re
 import resource
+import shutil
 import signal
 import sqlite3
 import sys
@@ -46,6 +47,7 @@ LOG_NAME = re.compile(r"[0-9a-f]+\.log")
 LOG = 11 << 20  # bytes of the longest log
 REASON = 600  # letters of the longest reason
 BRIEF, LONG = 15.0, 60.0  # the least seconds that a cell may take, where one hangs and elsewhere
+TEMPORARY = "t"  # brief, like all names here: the path of a socket has 107 letters at most, and Ray needs 84
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
@@ -153,7 +155,7 @@ def patience(culprits: Sequence[Case], alone: float) -> float:
 
 def start(culprits: Sequence[Case], folder: Path, engine: str, seconds: float = 300.0, *, command: bool = False) -> End:
     """Carry out one run in a process of its own, and look for what is left of it."""
-    for name in ("tmp", "cwd"):
+    for name in (TEMPORARY, "cwd"):
         (folder / name).mkdir(parents=True)
     child = multiprocessing.get_context("fork").Process(
         target=_child, args=(culprits, folder, engine, seconds, command)
@@ -170,7 +172,7 @@ def start(culprits: Sequence[Case], folder: Path, engine: str, seconds: float = 
     child.join()
     _reap()
     said = (folder / "said").read_text(errors="replace")[-4000:]
-    files = [str(file.relative_to(folder)) for name in ("tmp", "cwd") for file in (folder / name).rglob("*")]
+    files = [str(file.relative_to(folder)) for name in (TEMPORARY, "cwd") for file in (folder / name).rglob("*")]
     return End(code, ended - began, said, left, files)
 
 
@@ -186,13 +188,13 @@ def _child(culprits: Sequence[Case], folder: Path, engine: str, seconds: float, 
     paths += [str(HOSTILE), str(TOYS), str(HERE.parent)]
     os.environ |= {
         "PYTHONPATH": os.pathsep.join(paths),
-        "TMPDIR": str(folder / "tmp"),
+        "TMPDIR": str(folder / TEMPORARY),
         "MIBENCH_CACHE": str(folder / "cache"),
         "NUMBA_CACHE_DIR": str(folder / "numba"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     tempfile.tempdir = None
-    sys.modules["__main__"].__file__ = None  # or every worker imports this file again
+    vars(sys.modules["__main__"]).pop("__file__", None)  # or every worker imports this file again
     sys.path[:0] = paths
     if command:
         (folder / "suite.toml").write_text(suite.write(declared(culprits)))
@@ -424,33 +426,37 @@ def import_first() -> None:
         registry.plugins(room)
 
 
-def run_alone(folder: Path, engine: str) -> float:
-    """The run without culprits that all others are compared with; the seconds that it took."""
+def run_alone(folder: Path, engine: str) -> tuple[float, dict[str, dict[str, str]]]:
+    """The run that all others are compared with: the seconds that it took, and what it left behind even so."""
     end = start([], folder, engine)
-    if end.code or end.left or end.files:
-        raise SystemExit(f"the run without culprits is not well: {end}")
-    return end.seconds
+    if end.code:
+        raise SystemExit(f"the run without culprits ended with {end.code}: {end.said}")
+    found = {"processes": ", ".join(end.left), "files": ", ".join(end.files[:5])}
+    found = {claim: fault for claim, fault in found.items() if fault}
+    tell("nobody", end, found)
+    return end.seconds, {"nobody": found}
 
 
 def try_each(chosen: Sequence[Case], engine: str, place: Path) -> dict[str, dict[str, str]]:
     """One run a case; what became of each."""
-    alone, usual = place / "alone", run_alone(place / "alone", engine)
-    found: dict[str, dict[str, str]] = {}
-    for case in chosen:
-        with tempfile.TemporaryDirectory(dir=place) as folder:
-            end = start([case], Path(folder), engine, patience([case], usual))
-            found[str(case)] = faults([case], end, Path(folder), alone)
+    alone = place / "a"
+    usual, found = run_alone(alone, engine)
+    for number, case in enumerate(chosen):
+        folder = place / str(number)
+        end = start([case], folder, engine, patience([case], usual))
+        found[str(case)] = faults([case], end, folder, alone)
+        shutil.rmtree(folder)
         tell(str(case), end, found[str(case)])
     return found
 
 
 def try_together(chosen: Sequence[Case], engine: str, place: Path, *, command: bool) -> dict[str, dict[str, str]]:
     """One run with all of them."""
-    usual = run_alone(place / "alone", engine)
-    end = start(chosen, place / "together", engine, patience(chosen, usual), command=command)
-    found = faults(chosen, end, place / "together", place / "alone")
-    tell(f"{len(chosen)} together", end, found)
-    return {"together": found}
+    usual, found = run_alone(place / "a", engine)
+    end = start(chosen, place / "b", engine, patience(chosen, usual), command=command)
+    found["together"] = faults(chosen, end, place / "b", place / "a")
+    tell(f"{len(chosen)} together", end, found["together"])
+    return found
 
 
 def tell(name: str, end: End, found: Mapping[str, str]) -> None:
@@ -475,12 +481,13 @@ def main() -> None:
     if given.together:
         chosen = [case for case in chosen if case.can_share]
     chosen = chosen[:: given.every]
-    with tempfile.TemporaryDirectory(prefix="hostile-") as place:
+    with tempfile.TemporaryDirectory(prefix="h-", dir="/tmp" if given.engine == "ray" else None) as place:
         if given.together:
             found = try_together(chosen, given.engine, Path(place), command=given.command)
         else:
             found = try_each(chosen, given.engine, Path(place))
-            print(f"tried {len(found)}, survived {sum(not each for each in found.values())}")
+            survived = [name for name, each in found.items() if not each and name != "nobody"]
+            print(f"tried {len(chosen)}, survived {len(survived)}")
     lost = {name: each for name, each in found.items() if each}
     if given.json:
         given.json.write_text(json.dumps(lost, indent=1))
