@@ -101,7 +101,20 @@ def _named(text: str) -> Path:
     return Path(text)
 
 
-MethodsOption = Annotated[str, typer.Option(help="Methods with commas between: iba,gradcam,nif[k=5].")]
+def _listed(option: str, text: str | None) -> list[str]:
+    """The specs of an option; one that a shell's unset variable left empty is refused, for it would mean everything."""
+    from mibench.registry import split
+
+    if text is None:
+        return []
+    try:
+        return split(text)
+    except UsageError as error:
+        raise UsageError(
+            f"{option} is empty: name some, or omit it" if not text.strip() else f"{option}: {error}"
+        ) from None
+
+
 EngineOption = Annotated[str, typer.Option(help="local, ray, or inline: in this process, for a debugger.")]
 AddressOption = Annotated[str, typer.Option(help="Of a Ray cluster: auto or HOST:PORT; default: one for this run.")]
 TimeoutOption = Annotated[
@@ -122,10 +135,10 @@ def start(version: Annotated[bool, typer.Option("--version", help="Say the versi
 @_resumable
 def run(
     suite: Annotated[str, typer.Argument(help="A suite's name, or the path of a TOML file.")] = "default",
-    methods: MethodsOption = "",
-    models: Annotated[str, typer.Option(help="Only these models, or others than the suite's.")] = "",
-    data: Annotated[str, typer.Option(help="Only these data, or others: folder:PATH, csv:PATH.")] = "",
-    metrics: Annotated[str, typer.Option(help="Only these metrics.")] = "",
+    methods: Annotated[str | None, typer.Option(help="Methods with commas between: iba,gradcam,nif[k=5].")] = None,
+    models: Annotated[str | None, typer.Option(help="Only these models, or others than the suite's.")] = None,
+    data: Annotated[str | None, typer.Option(help="Only these data, or others: folder:PATH, csv:PATH.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Only these metrics.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Samples of each task.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few samples of everything.")] = False,
@@ -137,7 +150,10 @@ def run(
     timeout: TimeoutOption = 600.0,
     batch: Annotated[int, typer.Option(min=0, help="Samples explained at once; 0: as fits their size.")] = 0,
     rerun: Annotated[Rerun, typer.Option(help="Which cells to compute.")] = Rerun.missing,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be computed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be computed.")] = False,
+    open_tasks: Annotated[
+        bool, typer.Option("--open", help="With --dry-run: open (or train) the networks, check them, time a forward.")
+    ] = False,
     folder: Annotated[
         Path | None,
         typer.Option("--out", parser=_named, metavar="PATH", help="The run's folder; default: runs/SUITE."),
@@ -148,33 +164,37 @@ def run(
     ] = None,
 ) -> None:
     """Run a suite: explain, score, time, write a leaderboard. What was computed before is used again."""
+    if open_tasks and not dry_run:
+        raise UsageError("--open is for --dry-run: add --dry-run, or omit --open")
     with _importing():
-        if engine == "local" and not dry_run:
+        if engine == "local" and (open_tasks or not dry_run):
             from mibench.engines.forkserver import processes
 
             processes()  # it imports while this process does
         from mibench import console, display, outlook
         from mibench import suite as suites
-        from mibench.registry import split
         from mibench.run import Options
         from mibench.run import run as run_suite
 
         declared = suites.load(suite)
         chosen = suites.narrow(
             declared,
-            methods=split(methods),
-            models=split(models),
-            data=split(data),
-            metrics=split(metrics),
+            methods=_listed("--methods", methods),
+            models=_listed("--models", models),
+            data=_listed("--data", data),
+            metrics=_listed("--metrics", metrics),
             samples=samples,
             seeds=seeds,
             quick=quick,
         )
         options = Options(folder, device, precision, engine, address, jobs, timeout, batch, rerun.value)
-        if dry_run:
+        if dry_run and not open_tasks:
             console.outlook(out, outlook.outlook(chosen, options))
             return
         console.warn_of_broken(out)
+    if open_tasks:
+        console.outlook(out, outlook.outlook(chosen, options, display.Lines(out), open_tasks=True))
+        return
     with display.watching(out) as watch:
         summary = run_suite(chosen, options, watch)
     console.summary(out, summary)
@@ -203,14 +223,13 @@ def score(
     """Score a run's saved maps by more metrics, into its own record and board. Nothing is explained again."""
     with _importing():
         from mibench import console, display
-        from mibench.registry import split
         from mibench.rescoring import rescore
         from mibench.run import Options
 
         console.warn_of_broken(out)
     options = Options(engine=engine, address=address, jobs=jobs, timeout=timeout)
     with display.watching(out) as watch:
-        summary = rescore(folder, split(metrics), options, watch)
+        summary = rescore(folder, _listed("--metrics", metrics), options, watch)
     console.summary(out, summary)
     raise typer.Exit(summary.code)
 
@@ -229,7 +248,7 @@ def list_(shelf: Annotated[Shelf | None, typer.Argument(help="What to list; defa
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     model: Annotated[str, typer.Option(help="The network that is explained.")],
-    methods: MethodsOption,
+    methods: Annotated[str, typer.Option(help="Methods with commas between: iba,gradcam,nif[k=5].")],
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where the maps are written, as PNG.")] = Path("maps"),
     data: Annotated[str, typer.Option(help="What explainers are fitted on; default: the model's own data.")] = "",
     calibration: Annotated[int, typer.Option(min=1, help="How many samples explainers are fitted on.")] = 512,
@@ -237,10 +256,11 @@ def explain(
 ) -> None:
     """Explain images of your own: one PNG for each map, and a sheet of all of them. Exit 3 if some maps failed."""
     from mibench import gallery
-    from mibench.registry import split
     from mibench.run import device_of
 
-    for line in gallery.explain(images, model, split(methods), folder, data, calibration, device_of(device)):
+    for line in gallery.explain(
+        images, model, _listed("--methods", methods), folder, data, calibration, device_of(device)
+    ):
         out.print(line, soft_wrap=True)
 
 

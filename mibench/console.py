@@ -88,15 +88,44 @@ def _parameters(cls: Any) -> str:
 def outlook(console: Console, told: Outlook) -> None:
     """What a run would compute."""
     rows = [
-        (each.stage, each.task, each.subject, str(each.cells), str(each.known), f"{each.seconds:.1f}")
+        (
+            *(each.stage, each.task, each.subject, str(each.cells), str(each.known)),
+            *(f"{each.forwards:.3g}", f"{each.seconds:.1f}"),
+        )
         for each in told.lines
     ]
-    grid(console, ("stage", "task", "method or metric", "cells", "known", "seconds"), rows, numbers=3)
-    cells, known = (sum(getattr(each, name) for each in told.lines) for name in ("cells", "known"))
-    guess = "; a guess, for not all of it was timed here yet" if told.guessed else ""
+    heads = ("stage", "task", "method or metric", "cells", "known", "forwards (guessed)", "seconds")
+    grid(console, heads, rows, numbers=4)
+    for lost in told.lost:
+        line(console, f"cannot be prepared: {lost}", "red")
+    cells, known, forwards = (
+        sum(getattr(each, name) for each in told.lines) for name in ("cells", "known", "forwards")
+    )
     workers = f"{told.workers} worker{'s' * (told.workers != 1)}"
-    line(console, f"{cells} cells, {known} of them computed before; about {told.seconds:.0f} s with {workers}{guess}")
+    line(
+        console,
+        f"{cells} cells, {known} of them computed before; about {_duration(told.seconds)} with {workers}{_basis(told)}",
+    )
+    size = "not known before the networks are opened (--open)" if told.storage is None else _size(told.storage)
+    line(console, f"about {forwards:.3g} forwards of one sample, a guess; maps: {size}")
     line(console, f"the record is {told.folder}")
+
+
+def _basis(told: Outlook) -> str:
+    """What the times come from."""
+    if not told.guessed:
+        return ", as cells took here before"
+    if told.measured:
+        return "; a guess from one measured forward of each network and a guessed number of forwards"
+    return "; a guess, for not all of it was timed here yet (--open measures a forward of each network)"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB, without what some explainers save beside them"
 
 
 def summary(console: Console, told: Summary) -> None:

@@ -253,6 +253,10 @@ def perturbed(x: Tensor, seeds: Sequence[int], variant: str) -> Tensor:
 Split = Literal["training", "calibration", "scoring"]
 
 
+class DataNotice(UserWarning):
+    """What the user should know of samples: `load` may warn of it, and the run shows it before it computes."""
+
+
 class Data(ABC):
     """A source of samples with fixed, disjoint splits, written `name`, `name[key=value]` or `name:argument`.
 
@@ -269,6 +273,11 @@ class Data(ABC):
     def __init__(self, parameters: Any = None, argument: str = "") -> None:
         self.parameters: Any = self.Parameters() if parameters is None else parameters
         self.argument = argument
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files and folders that it reads: those of the user, which must be there."""
+        return ()
 
     @property
     @abstractmethod
@@ -302,6 +311,11 @@ class Model(ABC):
     data: str  # the data it learned from, and is explained on unless told otherwise
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that its weights are read from: those of the user, which must be there."""
+        return ()
 
     @abstractmethod
     def load(self) -> nn.Module:

@@ -45,6 +45,10 @@ class Lines:
     def prepared(self, task: Prepared) -> None:
         """A network is ready."""
         self.say(f"{task.name}: accuracy {task.accuracy:.1%}, {len(task.ids)} samples, layer {task.facts['layer']}")
+        for notice in task.notices:
+            self.console.print(
+                f"warning: {task.name}: {notice}", style="yellow", markup=False, highlight=False, soft_wrap=True
+            )
 
     def planned(self, engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None:
         """All cells are known, and how many of them are there already."""

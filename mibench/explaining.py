@@ -40,6 +40,7 @@ from mibench.contract import (
 )
 from mibench.errors import MibenchError, RecordError
 from mibench.jobs import TRAINED, Cell, Job, Outcome, Setting
+from mibench.notices import notices
 from mibench.probe import OpenProbe
 from mibench.task import Task, TaskSpec, make_task
 
@@ -64,6 +65,8 @@ class Prepared:
     targets: tuple[int, ...]
     classes: tuple[str, ...]
     facts: dict[str, Any]
+    notices: tuple[str, ...] = ()  # what the user should know of it before anything is computed
+    forward: float = 0.0  # seconds of one sample's forward, measured here
 
 
 @functools.lru_cache(maxsize=2)
@@ -100,7 +103,21 @@ def prepare(job: Job) -> Prepared:
         tuple(task.target.tolist()),
         tuple(probe.classes),
         facts,
+        notices(task),
+        _forward_seconds(task),
     )
+
+
+def _forward_seconds(task: Task) -> float:
+    """How long the network takes for one sample, in a batch as explainers get it; the second of two forwards."""
+    x = task.scoring.x[:MOST]
+    seconds = 0.0
+    for _ in range(2):
+        before = time.perf_counter()
+        with torch.no_grad():
+            task.probe.logits(x).cpu()
+        seconds = time.perf_counter() - before
+    return seconds / len(x)
 
 
 def picture_key(task: Task) -> str:

@@ -114,7 +114,7 @@ def parse(text: str) -> Spec:
 
 
 def split(text: str) -> list[str]:
-    """Several specs written with commas between them; the commas inside of brackets are the specs' own."""
+    """One spec or several with commas between them; the commas inside of brackets are the specs' own."""
     parts, depth = [""], 0
     for letter in text:
         depth += (letter == "[") - (letter == "]")
@@ -122,7 +122,10 @@ def split(text: str) -> list[str]:
             parts.append("")
         else:
             parts[-1] += letter
-    return [part.strip() for part in parts if part.strip()]
+    specs = [part.strip() for part in parts]
+    if not all(specs):
+        raise UsageError(f"{text!r} has an empty entry: write names with single commas between them")
+    return specs
 
 
 def method(text: str) -> Method:

@@ -202,7 +202,7 @@ def _task(name: str, about: Mapping[str, Any]) -> TaskCard:
         "weights": about["weights_hash"][:12],
         "data hash": about["data_hash"][:12],
     }
-    return TaskCard(about["data"], about["model"], title=name, facts=facts)
+    return TaskCard(about["data"], about["model"], name, facts, tuple(about.get("notices", ())))
 
 
 def _facts(about: Mapping[str, Any]) -> dict[str, str]:

@@ -255,6 +255,7 @@ def _about(
                 "data_hash": task.data_hash,
                 "drawing": _drawing(spec, task),
                 "facts": task.facts,
+                "notices": list(task.notices),
                 "metrics": [registry.label(metric) for metric in planning.asked(suite, spec)],
             }
             for spec, task in tasks.items()

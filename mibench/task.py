@@ -7,8 +7,9 @@ worked out when it is first asked for, because a worker seldom needs all of it.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import get_args
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from mibench import registry
-from mibench.contract import Data, Model, Samples, Split
+from mibench.contract import Data, DataNotice, Model, Samples, Split
+from mibench.data.images import SMALLEST
 from mibench.errors import DataError, ModelError, UsageError
 from mibench.models.weights import check_finite
 from mibench.probe import OpenProbe, open_probe
@@ -41,6 +43,7 @@ def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> T
     if precision not in PRECISIONS:
         raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
     model = registry.model(spec.model)
+    check_shape(model)
     data = registry.data(spec.data or model.data)
     probe = opened(model, data.classes, device, precision)
     outputs, classes = probe.logits(probe.network.example()).shape[1], len(data.classes)
@@ -89,6 +92,7 @@ class Task:
     model: Model
     data: Data
     probe: OpenProbe
+    data_notices: list[str] = field(default_factory=list)  # what the data say of the samples that were loaded
 
     @property
     def name(self) -> str:
@@ -110,23 +114,39 @@ class Task:
         """The explained class of each scoring sample, (N,): what the network says, or the label."""
         return self.scoring.label if self.data.targets == "label" else self.predictions(self.scoring.x)
 
-    @cached_property
+    @property
     def accuracy(self) -> float:
-        """The share of held-out samples that the network gets right: the scored ones, then others, up to HELD_OUT.
+        """The share of held-out samples that the network gets right."""
+        label, prediction = self.held_out
+        return float((label == prediction).double().mean())
+
+    @cached_property
+    def held_out(self) -> tuple[Tensor, Tensor]:
+        """Label and predicted class of each held-out sample, (H,): the scored ones, then others, up to HELD_OUT.
 
         A network with a floor was trained by us on the training split; for all others no split is known to be learned.
         """
         splits: tuple[Split, ...] = ("scoring", "calibration") if self.model.floor else get_args(Split)[::-1]
-        right, seen, wanted = 0, 0, max(HELD_OUT, self.spec.samples)
+        labels, predictions = [], []
+        seen, wanted = 0, max(HELD_OUT, self.spec.samples)
         for split in splits:
-            raw = self.data.load(split, wanted - seen, self.model.shape)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DataNotice)  # of samples that are neither explained nor learned from
+                raw = self.data.load(split, wanted - seen, self.model.shape)
             if len(raw):
                 check_samples(raw, self)
-                right += int((self.predictions(self.normalise(raw.x.float())) == raw.label).sum())
+                labels.append(raw.label)
+                predictions.append(self.predictions(self.normalise(raw.x.float())))
                 seen += len(raw)
             if seen >= wanted:
                 break
-        return right / seen
+        return torch.cat(labels), torch.cat(predictions)
+
+    @cached_property
+    def first_logits(self) -> Tensor:
+        """The network's answers to the first scoring samples, (B, classes)."""
+        with torch.no_grad():
+            return self.probe.logits(self.scoring.x[:BATCH]).cpu()
 
     @cached_property
     def baselines(self) -> dict[str, Tensor]:
@@ -191,11 +211,28 @@ class Task:
 
     def _load(self, split: Split, count: int) -> Samples:
         """The first samples of a split, normalised and checked."""
-        raw = self.data.load(split, count, self.model.shape)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataNotice)
+            raw = self.data.load(split, count, self.model.shape)
+        for each in caught:
+            if issubclass(each.category, DataNotice):
+                self.data_notices.append(f"{split}: {each.message}")
+            else:
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
         if len(raw) == 0:
             raise DataError(f"{registry.label(self.data)} has no samples in its {split} split; give it more")
         check_samples(raw, self)
         return replace(raw, x=self.normalise(raw.x.float()))
+
+
+def check_shape(model: Model) -> None:
+    """Refuse an input that is no image: a picture file of so few pixels a side is refused as well."""
+    if len(model.shape) == 3 and min(model.shape[1:]) < SMALLEST:
+        shape = "x".join(map(str, model.shape))
+        raise ModelError(
+            f"{registry.label(model)}: an input of {shape} (channels x height x width) is too small for an image, "
+            f"whose patches are explained and removed: give a shape of at least {SMALLEST} pixels a side"
+        )
 
 
 def check_repeatable(network: nn.Module, model: Model, device: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -170,6 +173,93 @@ def test_where_a_token_is_asked_for_it_is_said(start: Callable[..., Engine]) -> 
         with pytest.raises(UsageError, match=f"no Ray cluster answers at {address} .*set RAY_AUTH_MODE=token"):
             start(1, address)
         process.communicate("\n")
+
+
+def listening(root: int) -> list[tuple[str, str]]:
+    """Names of a process and all that came of it, with each address on which they accept TCP connections."""
+    addresses = {}
+    for family, name in ((socket.AF_INET, "tcp"), (socket.AF_INET6, "tcp6")):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            words = re.findall(".{8}", local.partition(":")[0])  # each in the machine's order of bytes
+            if state == "0A":  # TCP_LISTEN
+                packed = b"".join(struct.pack("=I", int(word, 16)) for word in words)
+                addresses[f"socket:[{inode}]"] = socket.inet_ntop(family, packed)
+    return [
+        ((process / "comm").read_text().strip(), addresses[link])
+        for process in descendants(root)
+        for link in links(process / "fd")
+        if link in addresses
+    ]
+
+
+def descendants(root: int) -> list[Path]:
+    """The folders in /proc of a process and of all that came of it."""
+    parents = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[process] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+    found = [Path("/proc", str(root))]
+    for process in found:
+        found += [child for child, parent in parents.items() if parent == int(process.name)]
+    return found
+
+
+def links(folder: Path) -> list[str]:
+    found = []
+    for link in folder.iterdir():
+        try:
+            found.append(os.readlink(link))
+        except OSError:  # closed meanwhile
+            continue
+    return found
+
+
+def is_loopback(address: str) -> bool:
+    found = ipaddress.ip_address(address)
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="sockets are looked up in /proc")
+def test_a_cluster_of_our_own_listens_on_loopback_alone_and_wants_its_token(
+    start: Callable[..., Engine], chore: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mibench.engines.ray import _unwell
+
+    monkeypatch.setenv("HOME", str(tmp_path))  # where Ray would keep a token, and look for one
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    engine = start(1)
+    assert statuses(engine, chore(cell("good"))) == {"good": "ok"}
+    found = listening(os.getpid())
+    assert {"gcs_server", "raylet"} <= {name for name, _ in found}
+    assert len(found) >= 5  # those two, the driver, the agent and the worker
+    assert [each for each in found if not is_loopback(each[1])] == []
+
+    address = ray.get_runtime_context().gcs_address
+    assert _unwell(address) == ""
+    token = os.environ["RAY_AUTH_TOKEN"]
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert "it asks for a token" in _unwell(address)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    assert "it is not well" in _unwell(address) or "it asks for a token" in _unwell(address)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    engine.close(at_once=False)
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    assert not (tmp_path / ".ray").exists()
+
+
+def test_a_cluster_that_others_can_reach_is_refused(
+    start: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"NodeManagerAddress": "192.0.2.7", "Alive": True}])
+    with pytest.raises(MibenchError, match=r"on 192\.0\.2\.7, which other machines can reach: use --engine local"):
+        start(1)
+    assert not ray.is_initialized()
 
 
 def test_the_folders_of_the_killed_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

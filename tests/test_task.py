@@ -222,9 +222,11 @@ def test_a_split_without_samples_is_told(tmp_path: Path) -> None:
 def test_small_pictures_are_enlarged_and_said_so(pictures: Path) -> None:
     for path in pictures.rglob("0.png"):
         Image.new("RGB", (10, 10)).save(path)
-    with pytest.warns(UserWarning, match="smaller than the model's input of 16x16 and were enlarged"):
-        x = on_pictures(pictures, samples=10).scoring.x
-    assert x.shape == (10, 3, 16, 16)
+    task = on_pictures(pictures, samples=10)
+    assert task.scoring.x.shape == (10, 3, 16, 16)
+    (notice,) = task.data_notices
+    assert notice.startswith("scoring: ")
+    assert "smaller than the model's input of 16x16 and were enlarged" in notice
 
 
 def test_an_image_network_on_a_table_is_refused() -> None:

@@ -22,6 +22,11 @@ class Cub(ClassFolders):
     title = "CUB-200-2011"
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """The folder of the class folders."""
+        return (str(self.root),)
+
+    @property
     def root(self) -> Path:
         """The class folders lie in `images`."""
         if not self.argument:

@@ -37,6 +37,11 @@ class Episodes(Data):
         pass
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """Those of the labelled images."""
+        return self.source().paths
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the episode's classes."""
         names = self.source().classes

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mibench import contract
-from mibench.contract import Data, Samples, Split
+from mibench.contract import Data, DataNotice, Samples, Split
 from mibench.data.boxes import box_file, read_boxes
 from mibench.data.images import box_mask, is_smaller, read
 from mibench.data.splits import members
@@ -63,7 +63,7 @@ class ClassFolders(Data):
         smaller = [paths[index] for index in chosen if is_smaller(paths[index], shape)]
         if smaller:
             what = f"{len(smaller)} of {len(chosen)} pictures (first {smaller[0]}) are smaller than the model's input"
-            warnings.warn(f"{what} of {shape[-2]}x{shape[-1]} and were enlarged", stacklevel=2)
+            warnings.warn(f"{what} of {shape[-2]}x{shape[-1]} and were enlarged", DataNotice, stacklevel=2)
         label = torch.tensor([every[index] for index in chosen], dtype=torch.int64)
         ids = tuple(names[index] for index in chosen)
         return Samples(x[: len(chosen)], label, ids, self.masks([paths[index] for index in chosen], shape))
@@ -80,6 +80,11 @@ class Folder(ClassFolders):
         boxes: str = (
             ""  # a folder of Pascal VOC's XML files, ImageNet's say: NAME.xml or CLASS/NAME.xml for each picture
         )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The folder of pictures, the file of classes, and the folder of boxes."""
+        return (str(self.root), *filter(None, [self.parameters.classes, self.parameters.boxes]))
 
     @property
     def root(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from mibench.contract import DataNotice
 from mibench.errors import DataError
 
 Box = tuple[float, float, float, float]  # left, top, width, height
@@ -63,8 +65,12 @@ def conform(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Images (N, C, H, W) at another shape: as many channels, then bilinearly resized."""
     channels, height, width = image_shape(shape)
     x = recoloured(x, channels)
-    if tuple(x.shape[-2:]) == (height, width):
+    given = tuple(x.shape[-2:])
+    if given == (height, width):
         return x
+    if given[0] < height or given[1] < width:
+        what = f"{len(x)} images of {given[0]}x{given[1]} are smaller than the model's input of {height}x{width}"
+        warnings.warn(f"{what} and were enlarged", DataNotice, stacklevel=2)
     return F.interpolate(x, (height, width), mode="bilinear", antialias=True).clamp(0.0, 1.0)
 
 

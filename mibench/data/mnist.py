@@ -23,6 +23,11 @@ class Mnist(Data):
     title = "MNIST digits"
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """The folder of torchvision's files, if one is named."""
+        return (self.argument,) if self.argument else ()
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The ten digits."""
         return tuple("0123456789")

@@ -25,6 +25,11 @@ class Mosaic(Data):
     targets = "label"
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """Those of the images."""
+        return self._source().paths
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The classes of the images."""
         return self._source().classes

@@ -101,6 +101,11 @@ class Csv(Table):
     class Parameters(contract.Parameters):
         target: str = ""  # empty: the last column
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The file."""
+        return (self.argument,) if self.argument else ()
+
     def rows(self) -> Rows:
         """The file's rows, checked."""
         if not self.argument:

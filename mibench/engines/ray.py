@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from mibench import environment, fingerprint, maps, registry
+from mibench.engines import loopback
 from mibench.engines.base import Engine, Perform
 from mibench.engines.forkserver import ONE_THREAD
 from mibench.engines.local import LocalEngine
@@ -62,7 +63,8 @@ class RayEngine(Engine):
         self, perform: Perform, workers: int, address: str = "", *, gpu: bool = False, places: Places | None = None
     ) -> None:
         self._ray = _imported()
-        self._own = _connect(self._ray, workers, address)
+        self._private = contextlib.ExitStack()  # open as long as a cluster of our own
+        self._own = _connect(self._ray, workers, address, self._private)
         self._perform, self._gpu, self._places = perform, gpu, places
         self._waiting: deque[Job] = deque()
         self._lost: dict[str, int] = {}  # jobs that were lost with a worker, and how many nodes each: they go alone
@@ -122,6 +124,7 @@ class RayEngine(Engine):
         if self._own:
             shutil.rmtree(self._own, ignore_errors=True)
             self._own = ""
+        self._private.close()
 
     @property
     def pending(self) -> int:
@@ -487,17 +490,23 @@ def _imported() -> Any:
     return ray
 
 
-def _connect(ray: Any, workers: int, address: str) -> str:
-    """Join the cluster at an address, or start one here; the folder of one that was started."""
+def _connect(ray: Any, workers: int, address: str, private: contextlib.ExitStack) -> str:
+    """Join the cluster at an address, or start a private one here; the folder of one that was started."""
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
     if address in ("", "local"):
         _sweep()
         folder = tempfile.mkdtemp(prefix="mibray-")  # short, for Ray's sockets are in it
         (Path(folder) / OWNER).write_text(_me())
         try:
+            private.enter_context(loopback.private(ray))
             ray.init(address="local", num_cpus=workers, object_store_memory=STORE, _temp_dir=folder, **quiet)
+            loopback.check(ray)
         except Exception as error:  # a bare one where the machine is too busy to start it in time
+            ray.shutdown()
+            private.close()
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, MibenchError):
+                raise
             raise MibenchError(f"Ray could not start a cluster on this machine: {_line(error)}") from error
         return folder
     host, colon, port = address.rpartition(":")

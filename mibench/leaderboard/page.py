@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from mibench.leaderboard.cells import Cell, Column, Table, heads, number, rank_cells, score_cells, table
 from mibench.leaderboard.panels import Panel
 from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
-from mibench.leaderboard.results import COSTS, LOST
+from mibench.leaderboard.results import COSTS, LOST, TaskCard
 from mibench.leaderboard.standings import Agreement, Standings, flips, over_tasks
 from mibench.leaderboard.tables import Board, Task
 
@@ -156,11 +156,12 @@ def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
     """All that the page shows of one task."""
     panels = board.panels[task]
     agreed = board.agreements[task]
-    facts = next((card.facts for card in board.results.tasks if (card.data, card.model) == task), {})
+    card = next((card for card in board.results.tasks if (card.data, card.model) == task), TaskCard(*task))
     return {
         "id": name,
         "title": _title(board, task),
-        "facts": {"data": task[0], "model": task[1], **facts},
+        "facts": {"data": task[0], "model": task[1], **card.facts},
+        "notices": card.notices,
         "unjudged": ", ".join(panel.card.name for panel in panels if panel.ranks and panel.blind is None),
         "families": [*_family_tables(board, task)],
         "gates": _gates(board, task),

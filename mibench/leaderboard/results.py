@@ -72,6 +72,7 @@ class TaskCard:
     model: str
     title: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)  # accuracy, classes, layer …, shown as they are
+    notices: tuple[str, ...] = ()  # what a reader must know of the network or the data, one sentence each
 
 
 @dataclass(frozen=True)

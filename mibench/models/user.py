@@ -55,6 +55,11 @@ class UserNetwork(Model):
         self.mean = self.parameters.mean or (VisionNetwork.mean if colour else (0.0,))
         self.std = self.parameters.std or (VisionNetwork.std if colour else (1.0,))
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The file of weights, if one is named."""
+        return (self.parameters.weights,) if self.parameters.weights else ()
+
     def load(self) -> nn.Module:
         """The factory's network, with the weights of the file."""
         self._check()

@@ -35,6 +35,12 @@ class VisionNetwork(Model):
     data = "folder"
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The file of weights, if one is named."""
+        weights = self.parameters.weights
+        return () if weights in ("imagenet", "random") else (weights,)
+
     def load(self) -> nn.Module:
         """The network with its weights."""
         import torchvision.models
