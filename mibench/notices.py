@@ -26,14 +26,15 @@ SUM_SLACK = 1e-2  # by which probabilities in half precision may miss a sum of o
 
 def notices(task: Task) -> tuple[str, ...]:
     """All that is conspicuous about a task."""
+    scoring, calibration = task.scoring, task.calibration  # loading them may bring notices of the data
     label, prediction = task.held_out
     found = [
         near_chance(label, prediction, len(task.data.classes)),
         other_order(label, prediction, task.data.classes),
         probabilities(task.first_logits),
         *task.data_notices,
-        fewer("scoring", len(task.scoring), task.spec.samples),
-        fewer("calibration", len(task.calibration), task.spec.calibration),
+        fewer("scoring", len(scoring), task.spec.samples),
+        fewer("calibration", len(calibration), task.spec.calibration),
         *same_layer(task),
     ]
     return tuple(dict.fromkeys(filter(None, found)))

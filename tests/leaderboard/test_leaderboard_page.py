@@ -87,9 +87,11 @@ def test_every_name_is_escaped() -> None:
             for sample in results.samples
         ),
         facts={EVIL: EVIL},
+        tasks=tuple(replace(card, model=evil.get(card.model, card.model), notices=(EVIL,)) for card in results.tasks),
     )
     page = to_html(board(spoilt))
     assert EVIL not in page
+    assert page.count("<strong>Mind:</strong> &lt;script&gt;") == len(made_up.TASKS)
     kinds = [attributes.get("type") for tag, attributes in Elements(page).found if tag == "script"]
     assert kinds == ["application/json"] * len(made_up.TASKS) + [None]
 

@@ -40,6 +40,15 @@ def build() -> nn.Module:
     return Plain()
 
 
+def softmaxed() -> nn.Module:
+    plain = Plain()
+    return nn.Sequential(
+        OrderedDict(
+            features=plain.features, avgpool=plain.avgpool, flat=nn.Flatten(), fc=plain.fc, softmax=nn.Softmax(1)
+        )
+    )
+
+
 def dicing() -> nn.Module:
     return Dicing()
 
