@@ -3,7 +3,8 @@
 A rule sits on a module and must see all that the layer does. So the network is traced with torch.fx into a copy in
 which every step has a module of its own (reused ones too), sums and means are modules, and a batch norm is merged into
 the linear layer before it. zennit's canonizers do this for torchvision's classes, module by module; tracing does it for
-any network, and what has no rule is refused instead of passing a plain gradient. The network itself is not touched.
+any network, in whichever idiom its head is written (`_tracing`), and what has no rule is refused instead of passing a
+plain gradient. The network itself is not touched.
 """
 
 from __future__ import annotations
@@ -25,21 +26,24 @@ from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear, Ma
 
 from mibench.contract import Probe, Unsupported
 from mibench.methods._gradients import tracked
+from mibench.methods._tracing import Shape, Times, traced
 
 Rule = Callable[[], Hook]
 
 SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-MEANS = {torch.mean, F.avg_pool2d, F.adaptive_avg_pool2d, "mean"}
+MEANS = {torch.mean, "mean"}
 RECTIFIERS: dict[Any, Callable[[], nn.Module]] = {
     **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"), nn.ReLU),
     F.relu6: nn.ReLU6,
 }
 # What only moves numbers, or picks some: there the gradient carries relevance as it should.
 MOVES = {
-    *(torch.flatten, torch.reshape, torch.cat, F.dropout, F.max_pool2d, operator.getitem, getattr),
+    *(torch.flatten, torch.reshape, torch.cat, F.dropout, F.max_pool2d, F.pad, operator.getitem, getattr),
     *("flatten", "reshape", "view", "size", "squeeze", "unsqueeze", "permute", "transpose", "contiguous"),
 }
 MOVERS = nn.Flatten | nn.Dropout | nn.Dropout2d | nn.Identity
+
+MEND = "write it with torch.nn's layers for images or vectors, or choose a method that needs no rules, such as gradcam"
 
 
 class Mean(nn.Module):
@@ -64,8 +68,8 @@ class _Layers(fx.Tracer):
 
 def relevance(probe: Probe, x: Tensor, target: Tensor, linear: Rule, sums: Rule, *, share: bool) -> Tensor:
     """The input's relevance for the target logits, which start with their own value, or with 1 for shares of it."""
-    network = canonical(probe.model)
-    rules = [(Activation, Pass()), ((AvgPool, Mean, Sum), sums()), (Linear, linear())]
+    network = canonical(probe.model, probe.shape)
+    rules = [((Activation, Times), Pass()), ((AvgPool, Mean, Sum), sums()), (Linear, linear())]
     with LayerMapComposite(rules).context(network) as ruled, torch.enable_grad():
         x = tracked(x)
         logits: Tensor = ruled(x)  # (B, classes)
@@ -74,20 +78,17 @@ def relevance(probe: Probe, x: Tensor, target: Tensor, linear: Rule, sums: Rule,
         return torch.autograd.grad(logits, x, start)[0]
 
 
-def canonical(model: nn.Module) -> fx.GraphModule:
-    """A copy of the network in which every step that needs a rule is a module of its own."""
-    try:
-        graph = _Layers().trace(model)
-    except Exception as error:  # tracing runs the network's own Python on proxies: it may fail in any way
-        raise Unsupported(f"the network cannot be traced, so its layers cannot get rules: {error}") from error
+def canonical(model: nn.Module, shape: Shape) -> fx.GraphModule:
+    """A copy of the network, for inputs of this shape, in which every step that needs a rule is a module of its own."""
+    network = traced(model, shape, _Layers())
     layers: dict[str, nn.Module] = {}
-    for node in list(graph.nodes):
-        layer = _as_module(node, model, layers)
+    for node in list(network.graph.nodes):
+        layer = _as_module(node, network, layers)
         if layer is not None:
             name = f"layer{len(layers)}"
             layers[name] = layer
-            _replace(graph, node, name, stack=isinstance(layer, Sum))
-    return fx.GraphModule(layers, graph)
+            _replace(network.graph, node, name, stack=isinstance(layer, Sum))
+    return fx.GraphModule(layers, network.graph)
 
 
 def _as_module(node: fx.Node, model: nn.Module, layers: dict[str, nn.Module]) -> nn.Module | None:
@@ -106,15 +107,15 @@ def _as_module(node: fx.Node, model: nn.Module, layers: dict[str, nn.Module]) ->
     if node.target in MOVES:
         return None
     what = "a parameter by itself" if node.op == "get_attr" else getattr(node.target, "__name__", node.target)
-    raise Unsupported(f"there is no relevance rule for {what} ({node.name})")
+    raise Unsupported(f"there is no relevance rule for {what} ({node.name}): {MEND}")
 
 
 def _own_module(node: fx.Node, layer: nn.Module, layers: dict[str, nn.Module]) -> nn.Module:
     """This step's copy of a layer."""
     if isinstance(layer, BatchNorm):
         return _merge(node, layer, layers)
-    if not isinstance(layer, (Linear, Activation, AvgPool, MaxPool, MOVERS)):
-        raise Unsupported(f"there is no relevance rule for {type(layer).__name__} ({node.target})")
+    if not isinstance(layer, (Linear, Activation, AvgPool, MaxPool, Times, MOVERS)):
+        raise Unsupported(f"there is no relevance rule for {type(layer).__name__} ({node.target}): {MEND}")
     if hasattr(layer, "inplace"):
         layer.inplace = False
     return layer
@@ -125,7 +126,9 @@ def _merge(node: fx.Node, norm: Any, layers: dict[str, nn.Module]) -> nn.Module:
     (before,) = node.all_input_nodes
     linear: Any = layers.get(str(before.target))
     if not isinstance(linear, Linear) or len(before.users) != 1:
-        raise Unsupported(f"there is no relevance rule for a batch norm that follows no linear layer ({node.target})")
+        raise Unsupported(
+            f"there is no relevance rule for a batch norm that follows no linear layer ({node.target}): {MEND}"
+        )
     fuse: Any = fuse_conv_bn_eval if isinstance(linear, Convolution) else fuse_linear_bn_eval
     layers[str(before.target)] = fuse(linear, norm)
     return nn.Identity()

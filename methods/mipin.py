@@ -86,7 +86,7 @@ class MIPIN(FittedExplainer):
         return State(tensors | {"classes": torch.tensor(list(members))}, facts)
 
     def restore(self, probe: Probe, state: State) -> None:
-        self._chain = walk(probe.model, state.facts["depth"])
+        self._chain = walk(probe.model, probe.shape, state.facts["depth"])
         self._state = State({name: tensor.to(probe.device) for name, tensor in state.tensors.items()}, state.facts)
         self._last: tuple[int, dict[int, Inverse]] | None = None
 
@@ -109,14 +109,14 @@ class MIPIN(FittedExplainer):
     def _reach(self, probe: Probe, x: Tensor) -> tuple[Depth, Chain]:
         """How far down the network is inverted, and its layers down to there."""
         if self.parameters.depth != "auto":
-            return self.parameters.depth, walk(probe.model, self.parameters.depth)
+            return self.parameters.depth, walk(probe.model, probe.shape, self.parameters.depth)
         try:
-            chain = walk(probe.model, "input")
+            chain = walk(probe.model, probe.shape, "input")
             if size(chain, x) * len(probe.classes) <= KEEP:
                 return "input", chain
         except Unsupported:
             pass
-        return "classifier", walk(probe.model, "classifier")
+        return "classifier", walk(probe.model, probe.shape, "classifier")
 
     def _inverses(self, probe: Probe, c: int) -> dict[int, Inverse]:
         """What was learned for one class, or is learned now."""

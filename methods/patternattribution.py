@@ -30,13 +30,13 @@ class PatternAttribution(FittedExplainer):
 
     @torch.no_grad()
     def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
-        chain = walk(probe.model, "input")
+        chain = walk(probe.model, probe.shape, "input")
         patterns = learn_patterns(chain, calibration.x.to(probe.device))
         shares = {place: layer.run.weight * patterns[place] for place, layer in linear_layers(chain).items()}
         return State({str(place): share.contiguous() for place, share in shares.items()})
 
     def restore(self, probe: Probe, state: State) -> None:
-        self._chain = walk(probe.model, "input")
+        self._chain = walk(probe.model, probe.shape, "input")
         self._shares = {int(place): share.to(probe.device) for place, share in state.tensors.items()}
 
     @torch.no_grad()

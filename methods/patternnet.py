@@ -30,11 +30,11 @@ class PatternNet(FittedExplainer):
 
     @torch.no_grad()
     def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
-        patterns = learn_patterns(walk(probe.model, "input"), calibration.x.to(probe.device))
+        patterns = learn_patterns(walk(probe.model, probe.shape, "input"), calibration.x.to(probe.device))
         return State({str(place): pattern.contiguous() for place, pattern in patterns.items()})
 
     def restore(self, probe: Probe, state: State) -> None:
-        self._chain = walk(probe.model, "input")
+        self._chain = walk(probe.model, probe.shape, "input")
         self._patterns = {int(place): pattern.to(probe.device) for place, pattern in state.tensors.items()}
 
     @torch.no_grad()

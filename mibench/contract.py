@@ -96,6 +96,8 @@ class Probe(Protocol):
     @property
     def depths(self) -> tuple[str, ...]: ...  # clean cut points from shallow to deep, `local` among them
     @property
+    def shape(self) -> tuple[int, ...]: ...  # of one input: (C, H, W) or (F,)
+    @property
     def grid(self) -> tuple[int, int]: ...  # (h, w) of the local features; tables are (1, F)
     @property
     def pixels(self) -> tuple[int, int]: ...  # (H, W) of the input; tables are (1, F)

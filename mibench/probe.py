@@ -75,7 +75,7 @@ class OpenProbe:
     def __init__(self, network: Network, local: str, depths: tuple[str, ...]) -> None:
         self.network, self.local, self.depths = network, local, depths
         self.model, self.kind, self.classes, self.device = network.model, network.kind, network.classes, network.device
-        shape = network.shape
+        self.shape = shape = network.shape
         self.pixels: tuple[int, int] = (1, shape[0]) if len(shape) == 1 else (shape[-2], shape[-1])
         with torch.no_grad():
             opened = self.features(network.example())

@@ -75,7 +75,7 @@ def test_all_classes_of_a_wide_classifier_in_one_pass_cost_a_hundredth_of_the_lo
     classes, count = 1000, 10_000
     generator = torch.Generator().manual_seed(0)
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, classes)).eval()
-    chain = walk(network.requires_grad_(False), "input")
+    chain = walk(network.requires_grad_(False), (1280, 7, 7), "input")
     x = torch.randn((count // 10, 1280, 7, 7), generator=generator).relu_().repeat(10, 1, 1, 1)
     benchmark.pedantic(lambda: invert_classifier(chain, x.split(128), penalty=0.1, forward_relu=True))
     some = dict.fromkeys(range(2), torch.ones(count, dtype=torch.bool))

@@ -237,7 +237,7 @@ def test_only_a_rectifier_that_gives_zeros_makes_the_map_the_sample_s_own(rectif
 
 def test_batch_norm_after_a_convolution_is_folded_and_elsewhere_inverted() -> None:
     folded = opened(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3))
-    plain = walk(folded.model, "input")
+    plain = walk(folded.model, folded.shape, "input")
     assert [type(layer).__name__ for layer in plain.layers] == ["Convolution", "Rectifier", "Reshape", "Dense"]
     x, _, _ = some(folded, 3)
     assert torch.allclose(plain.activations(x)[-1], folded.logits(x), atol=1e-4)
@@ -361,12 +361,12 @@ def test_an_unknown_layer_is_named() -> None:
     mirrored = nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")
     with pytest.raises(Unsupported, match="'0' pads with 'reflect'"):
         fitted(opened(mirrored, nn.Flatten(), nn.Linear(256, 3)), depth="input")
-    with pytest.raises(Unsupported, match="does not end in a dense layer"):
+    with pytest.raises(Unsupported, match="ends in layer .2., not in a dense layer"):
         fitted(opened(nn.Flatten(), nn.Linear(128, 3), nn.ReLU()))
 
 
 def test_a_network_that_cannot_be_traced_is_refused() -> None:
-    with pytest.raises(Unsupported, match=r"torch\.fx cannot trace it"):
+    with pytest.raises(Unsupported, match=r"cannot be traced by torch\.fx"):
         fitted(transformer())
 
 

@@ -54,7 +54,7 @@ def off(found: Tensor, expected: Tensor) -> float:
 def test_one_pass_for_all_classes_gives_what_learning_class_by_class_gives(
     probe: OpenProbe, forward_relu: bool, penalty: Penalty
 ) -> None:
-    chain, samples = walk(probe.model, "classifier"), calibration(probe, 50)
+    chain, samples = walk(probe.model, probe.shape, "classifier"), calibration(probe, 50)
     assert is_classifier(chain, chain.activations(samples.x[:1]))
     settings = MIPIN.Parameters(penalty=penalty, forward_relu=forward_relu)
     members = members_of(samples.label, 3, everyone=True)
@@ -95,7 +95,7 @@ def test_tokens_are_refused_with_the_name_of_their_layer() -> None:
     with torch.device("meta"):
         transformer = torchvision.models.vit_b_16(weights=None).eval()
     with pytest.raises(Unsupported, match=r"layer 'encoder\.ln' gives tokens"):
-        walk(transformer, "classifier")
+        walk(transformer, (3, 224, 224), "classifier")
 
 
 @pytest.mark.parametrize("fit_on", ["class", "all"])
@@ -105,7 +105,7 @@ def test_several_dense_layers_are_learned_when_a_class_is_explained(
     layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 16)
     model = frozen(nn.Sequential(*layers, nn.ReLU(), nn.Dropout(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)))
     probe = open_probe(model, kind="grid", local="2", representation="9", shape=(3, 8, 8), classes=CLASSES)
-    chain = walk(model, "classifier")
+    chain = walk(model, (3, 8, 8), "classifier")
     assert chain.base == "2"
     samples = calibration(probe, 60)
     now = fitted(probe, samples, depth="classifier", fit_on=fit_on).explain(probe, *some(probe, 6))
@@ -133,7 +133,7 @@ LARGE = {
 def test_the_top_features_of_a_well_known_network_are_found(name: str) -> None:
     with torch.device("meta"):  # shapes without numbers
         model = getattr(torchvision.models, name)(weights=None).eval().requires_grad_(False)
-        chain, x = walk(model, "classifier"), torch.empty(1, 3, 224, 224)
+        chain, x = walk(model, (3, 224, 224), "classifier"), torch.empty(1, 3, 224, 224)
     kinds, shape = LARGE[name]
     assert [type(layer).__name__ for layer in chain.layers] == kinds
     values = chain.activations(x)
@@ -176,7 +176,7 @@ def test_a_transformer_of_imagenet_s_size_is_refused_with_the_name_of_its_layer(
 def classifier(*layers: nn.Module, shape: tuple[int, ...], count: int) -> tuple[Chain, Tensor]:
     """Layers on made-up top features, sparse as after a rectifier."""
     x = torch.randn((count, *shape), generator=torch.Generator().manual_seed(2)).relu()
-    return walk(frozen(nn.Sequential(*layers)), "input"), x
+    return walk(frozen(nn.Sequential(*layers)), shape, "input"), x
 
 
 def test_a_thousand_classes_of_a_wide_classifier_are_learned_in_one_pass() -> None:

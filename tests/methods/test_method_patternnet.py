@@ -53,7 +53,7 @@ def test_patterns_are_those_of_each_neuron_over_the_samples_for_which_it_is_open
     probe = small()
     x = calibration(probe, 150).x
     with torch.no_grad():
-        found = learn_patterns(walk(probe.model, "input"), x)
+        found = learn_patterns(walk(probe.model, probe.shape, "input"), x)
     for place, expected in naive_patterns(probe, x).items():
         assert torch.allclose(found[place], expected, rtol=1e-3, atol=1e-4)
 
@@ -87,7 +87,7 @@ def test_a_linear_neuron_s_pattern_is_its_regression_and_finds_the_signal_behind
     probe = table(nn.Linear(2, 2), nn.Linear(2, 3), features=2)
     probe.model[0].weight.copy_(torch.tensor([[1.0, -1.0], [0.0, 1.0]]))
     with torch.no_grad():
-        pattern = learn_patterns(walk(probe.model, "input"), x)[0][0]
+        pattern = learn_patterns(walk(probe.model, probe.shape, "input"), x)[0][0]
     assert torch.allclose(pattern, torch.tensor([1.0, 0.0]), atol=0.03)
 
 
@@ -102,7 +102,7 @@ def test_a_neuron_that_is_never_open_has_no_pattern() -> None:
     probe = small()
     probe.model[4].bias[2] = -1e4
     with torch.no_grad():
-        patterns = learn_patterns(walk(probe.model, "input"), calibration(probe, 60).x)
+        patterns = learn_patterns(walk(probe.model, probe.shape, "input"), calibration(probe, 60).x)
     assert float(patterns[4][2].abs().max()) == 0
     assert all(bool(pattern.isfinite().all()) for pattern in patterns.values())
 
