@@ -214,7 +214,7 @@ def _check(name: str, module: nn.Module) -> None:
 
 
 def _end_dense(network: fx.GraphModule) -> None:
-    """Write a head of 1x1 convolution, mean and flattening, or of the last two and a convolution, with a dense layer."""
+    """Write a head of mean, flattening and a 1x1 convolution, before or after the mean, with a dense layer."""
     top = _answer(network)
     below = _below(network, top, Reshape)
     over = _below(network, below, Mean) if _is_single(below) else None  # the mean of all places comes last

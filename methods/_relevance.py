@@ -26,7 +26,7 @@ from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear, Ma
 
 from mibench.contract import Probe, Unsupported
 from mibench.methods._gradients import tracked
-from mibench.methods._tracing import Shape, Times, traced
+from mibench.methods._tracing import Shape, Times, replace, traced
 
 Rule = Callable[[], Hook]
 
@@ -81,6 +81,7 @@ def relevance(probe: Probe, x: Tensor, target: Tensor, linear: Rule, sums: Rule,
 def canonical(model: nn.Module, shape: Shape) -> fx.GraphModule:
     """A copy of the network, for inputs of this shape, in which every step that needs a rule is a module of its own."""
     network = traced(model, shape, _Layers())
+    _merge_upwards(network)
     layers: dict[str, nn.Module] = {}
     for node in list(network.graph.nodes):
         layer = _as_module(node, network, layers)
@@ -89,6 +90,26 @@ def canonical(model: nn.Module, shape: Shape) -> fx.GraphModule:
             layers[name] = layer
             _replace(network.graph, node, name, stack=isinstance(layer, Sum))
     return fx.GraphModule(layers, network.graph)
+
+
+def _merge_upwards(network: fx.GraphModule) -> None:
+    """Merge every batch norm that follows no linear layer into the dense layer after it, if there is one."""
+    modules = dict(network.named_modules())
+    for node in list(network.graph.nodes):
+        norm = modules.get(str(node.target)) if node.op == "call_module" else None
+        (above,) = node.users if len(node.users) == 1 else (None,)
+        dense = modules.get(str(above.target)) if above is not None and above.op == "call_module" else None
+        if not isinstance(norm, nn.BatchNorm1d) or type(dense) is not nn.Linear or norm.running_var is None:
+            continue
+        if isinstance(modules.get(str(node.args[0].target)), Linear):
+            continue
+        zero = torch.zeros((1, norm.num_features)).to(dense.weight)
+        shift = norm(zero)  # (1, F)
+        merged = copy.deepcopy(dense)
+        merged.weight = nn.Parameter(dense.weight * (norm(zero + 1) - shift), requires_grad=False)
+        merged.bias = nn.Parameter(dense(shift)[0], requires_grad=False)
+        replace(network, above, (node.args[0], [merged]))
+        network.graph.erase_node(node)
 
 
 def _as_module(node: fx.Node, model: nn.Module, layers: dict[str, nn.Module]) -> nn.Module | None:

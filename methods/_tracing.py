@@ -104,7 +104,7 @@ def _propagate(network: fx.GraphModule, shape: Shape) -> None:
                 _Shapes(network).run(torch.empty((batch, *shape), device=first.device))
         except Exception as error:  # the network's own code, on tensors without numbers
             raise Unsupported(
-                f"the shapes in the network cannot be worked out ({_line(error)}): rewrite its forward without branches "
+                f"the network's shapes cannot be worked out ({_line(error)}): rewrite its forward without branches "
                 "that depend on values, or choose a method that needs no layers, such as gradcam"
             ) from error
 
@@ -139,8 +139,11 @@ def shape_of(node: Any) -> Shape | None:
 
 def _layers(node: fx.Node, network: fx.GraphModule) -> tuple[fx.Node, list[nn.Module]] | None:
     """The layers that do what a node does, and the node whose value they take; None where the node stays as it is."""
-    source = node.args[0] if node.args else None
-    if not isinstance(source, fx.Node):
+    source, *rest = node.args or (node.kwargs.get("input"),)
+    named = {key: value for key, value in node.kwargs.items() if key not in ("input", "return_indices")}
+    if isinstance(source, int | float) and node.target in PRODUCTS and len(rest) == 1:
+        source, rest = rest[0], [source]
+    if not isinstance(source, fx.Node) or node.kwargs.get("return_indices"):
         return None
     before, after = shape_of(source), shape_of(node)
     if before is None or after is None or node.op not in ("call_function", "call_method", "call_module"):
@@ -152,19 +155,14 @@ def _layers(node: fx.Node, network: fx.GraphModule) -> tuple[fx.Node, list[nn.Mo
         return _reshaped(node, source, before, after, network)
     if target in MEANS | MAXIMA:
         return _reduced(node, source, before, after)
-    if target in PRODUCTS | QUOTIENTS and len(node.args) == 2 and isinstance(node.args[1], int | float):
-        factor = float(node.args[1])
+    if target in PRODUCTS | QUOTIENTS and len(rest) == 1 and isinstance(rest[0], int | float) and not named:
+        factor = float(rest[0])
         return (source, [Times(factor if target in PRODUCTS else 1 / factor)]) if factor else None
     if target in POOLS and len(before) == 3:
-        return source, [_pool(POOLS[target](*node.args[1:], **_pooling(node.kwargs)), before, after)]
+        return source, [_pool(POOLS[target](*rest, **named), before, after)]
     if target is nn.AdaptiveMaxPool2d:
         return source, [_pool(network.get_submodule(str(node.target)), before, after)]
     return None
-
-
-def _pooling(named: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a pooling function as its layer takes them."""
-    return {key: value for key, value in named.items() if not (key == "return_indices" and not value)}
 
 
 def _pool(layer: nn.Module, before: Shape, after: Shape) -> nn.Module:

@@ -23,6 +23,7 @@ from mibench.contract import Features, Kind
 from mibench.errors import ModelError
 
 INPUT = "input"  # the name of the cut before the first layer
+INTO = f".{INPUT}"  # after a layer's name: what goes into it, which is the representation where a function made it
 
 
 def open_probe(
@@ -39,6 +40,8 @@ def open_probe(
 ) -> OpenProbe:
     """Open a network at two of its layers; `shape` is one input's, (C, H, W) or (F,)."""
     _refuse_unknown(model, local, representation, *depths)
+    if inputs := [each for each in (local, *depths) if each != INPUT and each not in dict(model.named_modules())]:
+        raise ModelError(f"the network cannot be cut at {inputs[0]!r}: name the layer before it, whose output that is")
     if model.training or any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelError("the explained network must be in eval mode with frozen parameters before it is opened")
     network = Network(model.to(device), representation, kind, shape, classes, torch.device(device), autocast)
@@ -134,7 +137,7 @@ def _refuse_unknown(model: nn.Module, *layers: str) -> None:
     """Refuse layers that the network does not have."""
     named = dict(model.named_modules())
     for layer in {*layers} - {INPUT}:
-        if layer not in named:
+        if layer not in named and layer.removesuffix(INTO) not in named:
             near = difflib.get_close_matches(layer, [name for name in named if name], n=3, cutoff=0.3)
             raise ModelError(f"the network has no layer {layer!r}; the nearest names are {', '.join(near) or 'none'}")
 
@@ -164,14 +167,18 @@ def _watch(model: nn.Module, layers: tuple[str, ...]) -> Iterator[dict[str, Tens
     handles: list[Any] = []
 
     def keep(layer: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            first = output[0] if isinstance(output, tuple) else output
+        def hook(_module: nn.Module, *passed: Any) -> None:  # its inputs, and behind a layer its output
+            first = passed[-1][0] if isinstance(passed[-1], tuple) else passed[-1]
             seen[layer] = first.clone()  # the next layer may work in place
 
         return hook
 
     try:
-        handles.extend(modules[layer].register_forward_hook(keep(layer)) for layer in set(layers) - {INPUT})
+        for layer in set(layers) - {INPUT}:
+            if layer in modules:
+                handles.append(modules[layer].register_forward_hook(keep(layer)))
+            else:
+                handles.append(modules[layer.removesuffix(INTO)].register_forward_pre_hook(keep(layer)))
         yield seen
     finally:
         for handle in handles:
@@ -231,12 +238,16 @@ class _Calls(fx.Tracer):
 
 def _traced(network: Network, local: str) -> Any:
     """The rest of the traced graph after the cut, or None where the network cannot be traced or cut there."""
+    representation = network.representation
+    into = representation not in dict(network.model.named_modules())
     try:
-        graph = _Calls({local, network.representation}).trace(network.model)
+        graph = _Calls({local, representation.removesuffix(INTO) if into else representation}).trace(network.model)
     except Exception:  # tracing runs the network's own Python on proxies: it may fail in any way
         return None
     node: dict[Any, fx.Node] = {n.target: n for n in graph.nodes if n.op == "call_module"}
-    if local not in node or network.representation not in node:
+    if into and (above := node.get(representation.removesuffix(INTO))) is not None:
+        node[representation] = above.all_input_nodes[0]
+    if local not in node or representation not in node:
         return None
     cut, tail = node[local], fx.Graph()
     copied: dict[fx.Node, Any] = {cut: tail.placeholder("local")}
@@ -256,7 +267,7 @@ def _traced(network: Network, local: str) -> Any:
     try:
         output = next(n for n in graph.nodes if n.op == "output")
         logits = copy(output.args[0])
-        tail.output((copy(node[network.representation]), logits))
+        tail.output((copy(node[representation]), logits))
     except (LookupError, AttributeError, RecursionError):
         return None
     return fx.GraphModule(network.model, tail)
