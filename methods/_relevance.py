@@ -98,8 +98,10 @@ def _merge_upwards(network: fx.GraphModule) -> None:
     for node in list(network.graph.nodes):
         norm = modules.get(str(node.target)) if node.op == "call_module" else None
         (above,) = node.users if len(node.users) == 1 else (None,)
-        dense = modules.get(str(above.target)) if above is not None and above.op == "call_module" else None
-        if not isinstance(norm, nn.BatchNorm1d) or type(dense) is not nn.Linear or norm.running_var is None:
+        if above is None or above.op != "call_module" or not isinstance(norm, nn.BatchNorm1d):
+            continue
+        dense = modules.get(str(above.target))
+        if type(dense) is not nn.Linear or norm.running_var is None:
             continue
         if isinstance(modules.get(str(node.args[0].target)), Linear):
             continue

@@ -2,6 +2,7 @@
 
 A plug-in is a concrete subclass of one of the contract's classes, defined in a module of its room or named by an
 installed package's entry point, and is asked for by a spec: `name`, `name[key=value,key=value]`, `name:argument`.
+Specs nest: `cnn-c[data=folder[classes=FILE]:PATH]`, `mosaic:folder[classes=FILE]:PATH`.
 A plug-in that cannot be imported is set aside with its reason and does not take the others down.
 """
 
@@ -94,23 +95,33 @@ class Method:
 
 
 def parse(text: str) -> Spec:
-    """Read `name[key=value,…]`, `name:argument` or both, in this order."""
-    head, bracket, tail = text.partition("[")
-    if ":" in head:  # everything after the first colon is the argument's, brackets too
-        name, _, argument = text.partition(":")
-        return Spec(name.strip(), {}, argument)
-    if not bracket:
-        return Spec(text.strip())
-    inside, closing, rest = tail.partition("]")
-    if not closing or (rest and not rest.startswith(":")):
-        raise UsageError(f"{text!r} is not understood: write name, name[key=value,key=value] or name:argument")
+    """Read `name[key=value,…]`, `name:argument` or both, in this order; values and the argument may be specs again."""
+    head, colon, argument = text.partition(":")
+    if "[" not in head:  # everything after the first colon is the argument's, brackets too
+        return Spec(head.strip(), {}, argument)
+    name, _, tail = text.partition("[")
+    end = _closing(tail)
+    inside, rest = tail[:end], tail[end + 1 :]
+    if end < 0 or (rest and not rest.startswith(":")):
+        fault = "a bracket is not closed" if end < 0 else f"{rest!r} follows the closing bracket"
+        raise UsageError(f"{text!r} is not a spec, for {fault}: write name, name[key=value,key=value] or name:argument")
     parameters: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in inside.split(","))):
+    for part in split(inside):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not key or key in parameters:
             raise UsageError(f"{text!r}: {part!r} is not one key=value")
         parameters[key] = value
-    return Spec(head.strip(), parameters, rest[1:])
+    return Spec(name.strip(), parameters, rest[1:])
+
+
+def _closing(text: str) -> int:
+    """Where the bracket is closed that was opened before this text; -1 if nowhere."""
+    depth = 1
+    for index, letter in enumerate(text):
+        depth += (letter == "[") - (letter == "]")
+        if not depth:
+            return index
+    return -1
 
 
 def split(text: str) -> list[str]:

@@ -31,6 +31,7 @@ class Tuned(Explainer):
         deep: bool = False
         layers: tuple[str, ...] = ("a",)
         limit: float | None = 1.0
+        source: str = "folder"
 
     def explain(self, probe, x, target, seeds):
         return Explanation({"map": x})
@@ -46,16 +47,49 @@ class Tuned(Explainer):
         ("folder[size=3]:C:/x", Spec("folder", {"size": "3"}, "C:/x")),
         ("inverted:iba[beta=10]", Spec("inverted", {}, "iba[beta=10]")),
         ("own[factory=pkg.net:make]", Spec("own", {"factory": "pkg.net:make"})),
+        ("csv[target=species]:wide.csv", Spec("csv", {"target": "species"}, "wide.csv")),
+        ("cnn-c[data=folder[classes=F,a=b]:P]", Spec("cnn-c", {"data": "folder[classes=F,a=b]:P"})),
+        ("cnn-c[data=m[d=f[c=F]:P]:Q,seed=1]:x[1]", Spec("cnn-c", {"data": "m[d=f[c=F]:P]:Q", "seed": "1"}, "x[1]")),
+        ("mosaic:folder[classes=F]:P", Spec("mosaic", {}, "folder[classes=F]:P")),
     ],
 )
 def test_a_spec_is_read(text: str, spec: Spec) -> None:
     assert registry.parse(text) == spec
 
 
-@pytest.mark.parametrize("text", ["iba[beta=10", "iba[beta]", "iba[=3]", "iba[a=1,a=2]", "iba[a=1]x"])
-def test_a_garbled_spec_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="not"):
+GARBLED = ("iba[beta=10", "iba[beta]", "iba[=3]", "iba[a=1,a=2]", "iba[a=1]x", "a[b=c[d=e]", "a[b=c]d=e]", "a[b=[]", "a[")
+
+
+@pytest.mark.parametrize("text", GARBLED)
+def test_a_garbled_spec_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match="not") as refused:
         registry.parse(text)
+    assert repr(text) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+WORDS = st.text("ab7_./-", min_size=1, max_size=4)
+
+
+def nested(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Specs whose values and arguments are of a strategy."""
+    parameters = st.dictionaries(WORDS, inner, max_size=2)
+    return st.builds(spelt, WORDS, parameters, st.just("") | inner)
+
+
+def spelt(name: str, parameters: dict[str, str], argument: str) -> str:
+    inside = ",".join(f"{key}={value}" for key, value in parameters.items())
+    return name + (f"[{inside}]" if inside else "") + (f":{argument}" if argument else "")
+
+
+SPECS = st.recursive(WORDS, nested, max_leaves=4)
+
+
+@given(WORDS, st.dictionaries(WORDS, SPECS, max_size=2), st.just("") | SPECS)
+def test_specs_nest_to_any_depth(name: str, parameters: dict[str, str], argument: str) -> None:
+    text = spelt(name, parameters, argument)
+    assert registry.parse(text) == Spec(name, parameters, argument)
+    assert registry.split(f"{text}, {text}") == [text, text]
 
 
 def test_commas_inside_brackets_do_not_split_a_list() -> None:
@@ -82,6 +116,7 @@ def test_parameters_are_typed_and_a_label_shows_those_that_differ(toy: None) -> 
     deep=st.booleans(),
     layers=st.lists(st.from_regex(r"[a-z0-9.]+", fullmatch=True), min_size=1).map(tuple),
     limit=st.none() | st.floats(0, 1e9),
+    source=SPECS,
 )
 def test_a_label_means_the_same_parameters(**values: object) -> None:
     tuned = Tuned(Tuned.Parameters(**values))
