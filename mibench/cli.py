@@ -154,6 +154,7 @@ def run(
     open_tasks: Annotated[
         bool, typer.Option("--open", help="With --dry-run: open (or train) the networks, check them, time a forward.")
     ] = False,
+    title: Annotated[str, typer.Option(help="Title of the board's page; default: the suite's name.")] = "",
     folder: Annotated[
         Path | None,
         typer.Option("--out", parser=_named, metavar="PATH", help="The run's folder; default: runs/SUITE."),
@@ -187,7 +188,7 @@ def run(
             seeds=seeds,
             quick=quick,
         )
-        options = Options(folder, device, precision, engine, address, jobs, timeout, batch, rerun.value)
+        options = Options(folder, device, precision, engine, address, jobs, timeout, batch, rerun.value, title)
         if dry_run and not open_tasks:
             console.outlook(out, outlook.outlook(chosen, options))
             return

@@ -104,7 +104,7 @@ class Job:
     def name(self) -> str:
         """A word for a job in progress."""
         if not self.cells:
-            return f"{self.stage} · {self.task.data}/{self.task.model}"
+            return f"{self.stage} · {self.task.name}"
         if len(self.cells) == 1:
             return str(self.cells[0])
         metrics = ", ".join(dict.fromkeys(cell.metric for cell in self.cells))

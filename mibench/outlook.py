@@ -107,7 +107,7 @@ class _Tally:
         unseen = prepared is None
         samples = spec.samples if prepared is None else len(prepared.ids)
         planned = suite.model_copy(update={"shard": 1}) if unseen else suite
-        task = prepared or Prepared(f"{spec.data}/{spec.model}", "", "", 0.0, ("",), (), (), (), {})
+        task = prepared or Prepared(spec.name, "", "", 0.0, ("",), (), (), (), {})
         maps = {registry.label(each.explainer): len(each.explainer.maps) for each in suite.chosen_methods()}
         self.unsized |= unseen
         for cell in planning.plan(planned, {spec: task}, setting, 1).cells:
@@ -185,7 +185,7 @@ def _recorded(folder: Path, options: Options) -> tuple[dict[str, Any], set[str],
 def _prepared(spec: TaskSpec, about: dict[str, Any]) -> Prepared | None:
     """A task as it was when it was last prepared."""
     for name, task in about.get("tasks", {}).items():
-        if (task["data"], task["model"]) == (spec.data, spec.model) and task["facts"]["samples"] <= spec.samples:
+        if (task["data"], task["model"]) == (spec.data, spec.shown_model) and task["facts"]["samples"] <= spec.samples:
             ids = tuple(map(str, range(task["facts"]["samples"])))
             return Prepared(name, task["weights_hash"], task["data_hash"], 0.0, ids, (), (), (), task["facts"])
     return None

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from mibench import environment, fingerprint, registry
 from mibench.contract import PERTURBED, VARIANTS, Explainer, FittedExplainer, MapSpec, Metric
+from mibench.errors import UsageError
 from mibench.explaining import Prepared
 from mibench.jobs import TRAINED, Cell, Job, RowSource, Setting, Tenant
 from mibench.suite import Suite
@@ -40,7 +41,13 @@ class Plan:
 
 def specs(suite: Suite) -> list[TaskSpec]:
     """The suite's tasks as data alone."""
-    return list(dict.fromkeys(_spec(suite, task) for task in suite.tasks))
+    found = list(dict.fromkeys(_spec(suite, task) for task in suite.tasks))
+    named: dict[str, TaskSpec] = {}
+    for spec in found:
+        if named.setdefault(spec.name, spec).model != spec.model:
+            other = named[spec.name].model
+            raise UsageError(f"{spec.model} and {other} have the same name: give each a name=… of its own")
+    return found
 
 
 def asked(suite: Suite, spec: TaskSpec) -> list[Metric]:

@@ -96,7 +96,7 @@ class Method:
 
 def parse(text: str) -> Spec:
     """Read `name[key=value,…]`, `name:argument` or both, in this order; values and the argument may be specs again."""
-    head, colon, argument = text.partition(":")
+    head, _, argument = text.partition(":")
     if "[" not in head:  # everything after the first colon is the argument's, brackets too
         return Spec(head.strip(), {}, argument)
     name, _, tail = text.partition("[")
@@ -246,6 +246,11 @@ def label(plugin: Explainer | Metric | Model | Data) -> str:
     ]
     argument = getattr(plugin, "argument", "")
     return plugin.name + (f"[{','.join(shown)}]" if shown else "") + (f":{argument}" if argument else "")
+
+
+def shown(label: str) -> str:
+    """What a plug-in is called in progress, headings and files: its parameter `name` if it has one, else its label."""
+    return parse(label).parameters.get("name", label)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

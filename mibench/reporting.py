@@ -69,6 +69,7 @@ def results_of(store: Store) -> Results:
     cells = pd.concat([_cells(store, places), _unasked(about, places)], ignore_index=True)
     return Results(
         suite=about["suite"]["name"],
+        title=about.get("title", ""),
         scores=scores,
         cells=cells,
         metrics=metrics,
@@ -199,6 +200,7 @@ def _task(name: str, about: Mapping[str, Any]) -> TaskCard:
         "classes": str(len(about["classes"])),
         "samples": str(about["facts"].get("samples", 0)),
         "layer": str(about["facts"].get("layer", "")),
+        **({"network": about["network"]} if about.get("network", about["model"]) != about["model"] else {}),
         "weights": about["weights_hash"][:12],
         "data hash": about["data_hash"][:12],
     }

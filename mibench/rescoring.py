@@ -42,10 +42,10 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
         options.timeout,
     )
     with Store(folder, write=True) as store, engine_of(options, workers, setting.device) as engine:
-        specs = [spec for spec in planning.specs(suite) if f"{spec.data}/{spec.model}" in about["tasks"]]
+        specs = [spec for spec in planning.specs(suite) if spec.name in about["tasks"]]
         tasks, lost = prepare(engine, specs, setting, watch)
         if lost:
-            raise UsageError("; ".join(f"{spec.data}/{spec.model}: {loss.reason}" for spec, loss in lost.items()))
+            raise UsageError("; ".join(f"{spec.name}: {loss.reason}" for spec, loss in lost.items()))
         _refuse_other_tasks(folder, about, {prepared.name: prepared for prepared in tasks.values()})
         plan = planning.plan(suite, tasks, setting, workers)
         known = store.known()

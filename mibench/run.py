@@ -78,6 +78,7 @@ class Options:
     timeout: float = 600.0  # seconds that one cell may take
     batch: int = 0  # samples explained at once; 0: fewer where they are larger
     rerun: Rerun = "missing"
+    title: str = ""  # of the board's page; empty: the suite's name
 
 
 def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) -> Summary:
@@ -175,7 +176,7 @@ def prepare(
         if watch:
             watch.prepared(answer)
     if not found:
-        raise MibenchError("; ".join(f"{_name(spec)}: {loss.reason}" for spec, loss in lost.items()))
+        raise MibenchError("; ".join(f"{spec.name}: {loss.reason}" for spec, loss in lost.items()))
     return {spec: found[spec] for spec in specs if spec in found}, lost
 
 
@@ -196,7 +197,7 @@ def _unprepared(suite: Suite, lost: Mapping[TaskSpec, Loss]) -> dict[Cell, Loss]
     """One cell for each row of a task that could not be prepared: a failure is a row, never a hole."""
     rows = [row for method in suite.chosen_methods() for row in method.rows]
     return {
-        Cell(fingerprint.digest("unprepared", _name(spec), row), "explain", _name(spec), row, variant=UNPREPARED): loss
+        Cell(fingerprint.digest("unprepared", spec.name, row), "explain", spec.name, row, variant=UNPREPARED): loss
         for spec, loss in lost.items()
         for row in rows
     }
@@ -205,10 +206,6 @@ def _unprepared(suite: Suite, lost: Mapping[TaskSpec, Loss]) -> dict[Cell, Loss]
 def failures_of(cells: Iterable[Cell], known: Mapping[str, Outcome]) -> tuple[tuple[Cell, Outcome], ...]:
     """The cells that failed, with what became of them."""
     return tuple((cell, known[cell.key]) for cell in cells if cell.key in known and known[cell.key].status in FAILURES)
-
-
-def _name(spec: TaskSpec) -> str:
-    return f"{spec.data}/{spec.model}"
 
 
 def _samples(task: Prepared) -> list[tuple[str, str, str]]:
@@ -237,6 +234,7 @@ def _about(
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "suite": suite.model_dump(mode="json"),
         "setting": {"device": setting.device, "precision": setting.precision, "batch": setting.batch},
+        "title": options.title,
         "engine": options.engine,
         "nodes": engine.nodes,
         "workers": engine.workers,
@@ -247,7 +245,8 @@ def _about(
         "tasks": {
             task.name: {
                 "data": spec.data,
-                "model": spec.model,
+                "model": spec.shown_model,
+                "network": spec.model,
                 "accuracy": task.accuracy,
                 "classes": list(task.classes),
                 "weights_hash": task.weights_hash,
@@ -261,7 +260,8 @@ def _about(
             for spec, task in tasks.items()
         },
         "lost": {
-            _name(spec): {"data": spec.data, "model": spec.model, "reason": loss.reason} for spec, loss in lost.items()
+            spec.name: {"data": spec.data, "model": spec.shown_model, "reason": loss.reason}
+            for spec, loss in lost.items()
         },
         "rows": rows,
         "cards": reporting.cards(suite),

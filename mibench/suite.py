@@ -183,9 +183,26 @@ def narrow(
         changes["gate_samples"] = min(changes.get("gate_samples", suite.gate_samples), changes["samples"])
     changes["tasks"] = tuple(tasks)
     try:
-        return check(Suite(**(suite.model_dump() | changes)))
+        narrowed = Suite(**(suite.model_dump() | changes))
+        return check(suite if narrowed == suite else narrowed.model_copy(update={"description": _run(narrowed, suite)}))
     except ValidationError as error:
         raise UsageError(_explained(error)) from error
+
+
+def _run(suite: Suite, declared: Suite) -> str:
+    """What is run of a suite of which something was changed, in words; only what was changed is named."""
+    said = [
+        f"{key} {', '.join(getattr(suite, key))}" for key in ("methods", "metrics") if _differ(suite, declared, key)
+    ]
+    places = [(task.data, registry.shown(task.model)) for task in suite.tasks]
+    if places != [(task.data, registry.shown(task.model)) for task in declared.tasks]:
+        said.insert(0, ", ".join(f"{model} on {data or 'its own data'}" for data, model in dict.fromkeys(places)))
+    said += [f"{getattr(suite, key)} {key}" for key in ("samples", "seeds") if _differ(suite, declared, key)]
+    return f"The suite {suite.name!r} changed to: {'; '.join(said) or 'other tasks'}"
+
+
+def _differ(suite: Suite, declared: Suite, key: str) -> bool:
+    return bool(getattr(suite, key) != getattr(declared, key))
 
 
 def _tasks(tasks: Sequence[Task], models: Sequence[str], data: Sequence[str]) -> list[Task]:

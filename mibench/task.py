@@ -37,6 +37,16 @@ class TaskSpec:
     samples: int
     calibration: int
 
+    @property
+    def shown_model(self) -> str:
+        """What the network is called on boards."""
+        return registry.shown(self.model)
+
+    @property
+    def name(self) -> str:
+        """What the task is called on boards."""
+        return f"{self.data}/{self.shown_model}"
+
 
 def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> Task:
     """Load the network and open it; samples follow when they are asked for."""
@@ -97,7 +107,7 @@ class Task:
     @property
     def name(self) -> str:
         """The task's name on boards."""
-        return f"{registry.label(self.data)}/{registry.label(self.model)}"
+        return f"{registry.label(self.data)}/{registry.shown(registry.label(self.model))}"
 
     @cached_property
     def calibration(self) -> Samples:

@@ -57,7 +57,17 @@ def test_a_spec_is_read(text: str, spec: Spec) -> None:
     assert registry.parse(text) == spec
 
 
-GARBLED = ("iba[beta=10", "iba[beta]", "iba[=3]", "iba[a=1,a=2]", "iba[a=1]x", "a[b=c[d=e]", "a[b=c]d=e]", "a[b=[]", "a[")
+GARBLED = (
+    "iba[beta=10",
+    "iba[beta]",
+    "iba[=3]",
+    "iba[a=1,a=2]",
+    "iba[a=1]x",
+    "a[b=c[d=e]",
+    "a[b=c]d=e]",
+    "a[b=[]",
+    "a[",
+)
 
 
 @pytest.mark.parametrize("text", GARBLED)

@@ -25,7 +25,7 @@ def to_html(board: Board) -> str:
     results, overall = board.results, board.standings()
     tasks = [_task(board, task, f"task-{k + 1}") for k, task in enumerate(board.panels)]
     return template("page.html").render(
-        suite=results.suite,
+        title=results.title or results.suite,
         summary=_summary(board),
         brief=[*_brief(board)],
         marks={card.name: card.marks for card in results.methods},

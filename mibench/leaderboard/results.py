@@ -118,6 +118,7 @@ class Results:
     chance: str = ""  # the control row whose maps are random
     published: tuple[tuple[str, str, str, float], ...] = ()  # model, method, metric and what a paper says
     published_in: str = ""  # which paper, on what
+    title: str = ""  # of the page; empty: the suite's name
     known_good: tuple[str, ...] = ()  # control rows known to be good, best first; the first that a task has counts
     seeds: Mapping[tuple[str, str, str, str], int] = field(default_factory=dict)  # asked of (data, model, row, metric)
 

@@ -43,6 +43,7 @@ class UserNetwork(Model):
         mean: tuple[float, ...] = ()  # a+b+c, one a channel
         std: tuple[float, ...] = ()
         data: str = "folder"
+        name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")  # in progress, headings and files; empty: the spec
 
     def __init__(self, parameters: Any = None, argument: str = "") -> None:
         super().__init__(parameters, argument)

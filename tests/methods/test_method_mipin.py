@@ -361,7 +361,7 @@ def test_an_unknown_layer_is_named() -> None:
     mirrored = nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect")
     with pytest.raises(Unsupported, match="'0' pads with 'reflect'"):
         fitted(opened(mirrored, nn.Flatten(), nn.Linear(256, 3)), depth="input")
-    with pytest.raises(Unsupported, match="ends in layer .2., not in a dense layer"):
+    with pytest.raises(Unsupported, match="ends in layer '2', not in a dense layer"):
         fitted(opened(nn.Flatten(), nn.Linear(128, 3), nn.ReLU()))
 
 

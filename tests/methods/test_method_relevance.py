@@ -132,7 +132,7 @@ def test_what_has_no_rule_is_refused_with_its_name(method: type[Explainer], odd:
 
 @both
 def test_transformers_are_refused(method: type[Explainer]) -> None:
-    with pytest.raises(Unsupported, match="rule|traced"):
+    with pytest.raises(Unsupported, match=r"rule|traced"):
         explained(method(), transformer())
 
 

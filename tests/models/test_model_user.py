@@ -8,10 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mibench import registry
+from mibench import planning, registry, suite
 from mibench.contract import Model
 from mibench.errors import ModelError, UsageError
 from mibench.probe import OpenProbe, open_probe
+from mibench.run import Options, run
+from mibench.suite import Suite, Task
 
 GOOD = "local=features,representation=avgpool"
 
@@ -95,3 +97,58 @@ def test_a_user_s_network_that_cannot_be_had_says_why(spec: str, message: str) -
 def test_a_shape_is_written_with_x(shape: str) -> None:
     with pytest.raises(UsageError, match="shape"):
         registry.model(f"user[{GOOD},shape={shape}]:m:f")
+
+
+TABLE = "user[local=input,representation=1,kind=columns,shape=4,data=iris,name={}]:made_networks:perceptron"
+
+
+def one_task(*models: str) -> Suite:
+    tasks = tuple(Task(model=model, data="iris") for model in models)
+    return Suite(name="mine", tasks=tasks, methods=("saliency",), metrics=("sparseness",), samples=4, gate_samples=0)
+
+
+def test_a_short_name_and_a_title_replace_the_spec_and_the_suite_on_the_page(tmp_path: Path) -> None:
+    network = registry.label(registry.model(TABLE.format("mlp-1")))
+    said: list[str] = []
+
+    class Watch:
+        def preparing(self, tasks: int) -> None: ...
+        def prepared(self, task: object) -> None:
+            said.append(task.name)  # type: ignore[attr-defined]
+
+        def planned(self, engine: object, jobs: list[object], known: object) -> None:
+            said.extend(job.name for job in jobs)  # type: ignore[attr-defined]
+
+        def answered(self, job: object, outcomes: object) -> None: ...
+
+    options = Options(tmp_path, "cpu", engine="inline", title="Mine <b>& yours</b>")
+    summary = run(one_task(network), options, Watch())  # type: ignore[arg-type]
+    assert said
+    assert not any("made_networks" in line for line in said)
+    assert "iris/mlp-1" in said
+    assert set(summary.board.panels) == {("iris", "mlp-1")}
+    page = (tmp_path / "leaderboard.html").read_text("utf-8")
+    assert "<h1>Mine &lt;b&gt;&amp; yours&lt;/b&gt;</h1>" in page
+    assert page.count(network) == 1  # once, among the task's facts: what the name stands for
+
+
+def test_two_networks_of_the_same_name_are_refused() -> None:
+    other = TABLE.replace("representation=1", "representation=0").format("mlp")
+    with pytest.raises(UsageError, match="have the same name: give each a name=… of its own"):
+        planning.specs(one_task(TABLE.format("mlp"), other))
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "<b>", "é"])
+def test_a_short_name_is_letters_digits_and_a_few_signs(name: str) -> None:
+    with pytest.raises(UsageError, match="name"):
+        registry.model(f"user[{GOOD},name={name}]:m:f")
+
+
+def test_a_changed_suite_describes_what_is_run() -> None:
+    declared = suite.load("default")
+    user = TABLE.format("mlp-1")
+    narrowed = suite.narrow(declared, methods=["saliency"], models=[user], data=["iris"], samples=4)
+    for word in ("mlp-1 on iris", "methods saliency", "4 samples", "'default' changed"):
+        assert word in narrowed.description
+    assert "made_networks" not in narrowed.description
+    assert suite.narrow(declared) == declared
