@@ -102,7 +102,8 @@ class OpenProbe:
     def resume(self, local: Tensor) -> Features:
         """Representation and logits from (changed) local features; the layers before the cut do not run."""
         with self.network.precision():
-            representation, logits = self._suffix(local.clone())  # its first layer may work in place
+            own = local.clone(memory_format=torch.contiguous_format)  # its first layer may work in place, or call view
+            representation, logits = self._suffix(own)
         return Features(local, _vector(representation), logits.float())
 
     def cells(self, local: Tensor) -> Tensor:

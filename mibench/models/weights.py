@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from mibench.errors import ModelError
 
-WRAPPINGS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts keep the weights
+WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "network", "model_state", "weights")  # keys of scripts
 PREFIXES = ("module.", "_orig_mod.")  # what data parallelism and torch.compile put before every name
+PARTS = ("model.", "net.", "network.")  # what a Lightning module, which holds more than the network, calls it
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -30,7 +31,10 @@ def read(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} does not exist: name the file that holds the weights") from error
     except Exception as error:  # a file that is something else makes the readers fail in any way
         raise ModelError(f"{path} cannot be read as weights ({_line(error)}): load an intact file") from error
-    while isinstance(found, Mapping) and (inner := next((key for key in WRAPPINGS if key in found), None)):
+    while isinstance(found, Mapping):
+        inner = next((key for key in WRAPPINGS if isinstance(found.get(key), Mapping)), None)
+        if inner is None:
+            break
         found = found[inner]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ModelError(f"{path} holds no state_dict: a mapping from names to tensors is wanted")
@@ -39,11 +43,11 @@ def read(path: Path) -> dict[str, Tensor]:
 
 def fill(network: nn.Module, path: Path) -> None:
     """Put a file's weights into a network, all of them in their places."""
-    weights = read(path)
+    wanted = network.state_dict()
+    weights = _part(read(path), wanted)
     for name, tensor in weights.items():
         check_finite(tensor, name, str(path))
-    wanted = network.state_dict()
-    missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
+    missing = _missing(weights, wanted)
     extra = [name for name in weights if name not in wanted]
     if missing or extra:
         faults = [f"no {missing[0]!r}" if missing else "", f"{extra[0]!r} besides" if extra else ""]
@@ -58,6 +62,21 @@ def fill(network: nn.Module, path: Path) -> None:
     network.load_state_dict(weights, strict=False)  # only counters of batches may be missing
 
 
+def _part(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights of the network's part of a file, if the file as a whole does not have them."""
+    if _missing(weights, wanted):
+        for part in PARTS:
+            own = {_plain(name.removeprefix(part)): each for name, each in weights.items() if name.startswith(part)}
+            if own and not _missing(own, wanted):
+                return own
+    return weights
+
+
+def _missing(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """The wanted weights that are not there; counters of batches may be missing."""
+    return [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
+
+
 def check_finite(tensor: Tensor, name: str, origin: str) -> None:
     """Refuse a weight that is NaN or infinite."""
     if tensor.is_floating_point() and not tensor.isfinite().all():
@@ -66,7 +85,7 @@ def check_finite(tensor: Tensor, name: str, origin: str) -> None:
 
 
 def _plain(name: str) -> str:
-    for prefix in PREFIXES:
+    while prefix := next((each for each in PREFIXES if name.startswith(each)), None):
         name = name.removeprefix(prefix)
     return name
 

@@ -30,10 +30,10 @@ def holds(target: nn.Module, weights: dict[str, Tensor]) -> bool:
     return all(torch.equal(tensor, weights[name]) for name, tensor in target.state_dict().items())
 
 
-@pytest.mark.parametrize("wrapping", [None, "state_dict", "model"])
+@pytest.mark.parametrize("wrapping", [None, "state_dict", "model", "net", "model_state_dict"])
 def test_checkpoints_fill_a_network(wrapping: str | None, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
-    torch.save({wrapping: state(), "epoch": 3} if wrapping else state(), path)
+    torch.save({wrapping: state(), "epoch": 3, "acc": 91.2, "optimizer": {"state": {}}} if wrapping else state(), path)
     target = network()
     fill(target, path)
     assert holds(target, state())
@@ -46,12 +46,29 @@ def test_safetensors_fill_a_network(tmp_path: Path) -> None:
     assert holds(target, state())
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
 def test_prefixes_of_parallel_and_compiled_networks_are_dropped(prefix: str, tmp_path: Path) -> None:
     torch.save({prefix + name: tensor for name, tensor in state().items()}, tmp_path / "weights.pt")
     target = network()
     fill(target, tmp_path / "weights.pt")
     assert holds(target, state())
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "model._orig_mod.", "module.model."])
+def test_a_lightning_checkpoint_may_hold_more_than_the_network(prefix: str, tmp_path: Path) -> None:
+    more = {"criterion.weight": torch.ones(2), "accuracy.total": torch.zeros(1)}
+    weights = {prefix + name: tensor for name, tensor in state().items()} | more
+    torch.save({"state_dict": weights, "epoch": 3, "pytorch-lightning_version": "2.1"}, tmp_path / "last.ckpt")
+    target = network()
+    fill(target, tmp_path / "last.ckpt")
+    assert holds(target, state())
+
+
+def test_more_weights_than_the_network_has_are_refused_within_its_part(tmp_path: Path) -> None:
+    weights = {f"model.{name}": tensor for name, tensor in state().items()} | {"model.9.weight": torch.ones(2)}
+    torch.save({"state_dict": weights}, tmp_path / "last.ckpt")
+    with pytest.raises(ModelError, match=r"'9\.weight' besides \(0 weights missing, 1 too many\)"):
+        fill(network(), tmp_path / "last.ckpt")
 
 
 class Trap:
