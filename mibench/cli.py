@@ -246,6 +246,19 @@ def list_(shelf: Annotated[Shelf | None, typer.Argument(help="What to list; defa
 
 
 @app.command()
+def layers(
+    network: Annotated[str, typer.Argument(metavar="MODULE:FACTORY", help="What builds the network.")],
+    shape: Annotated[str, typer.Option(help="Of one input, such as 3x32x32; default: a usual one that fits.")] = "",
+) -> None:
+    """Where a network of your own can be opened: its layers, and the spec for --models."""
+    from mibench import console
+    from mibench import layers as cuts
+    from mibench.models.user import shape_of
+
+    console.layers(out, cuts.propose(network, shape_of(shape) if shape else ()))
+
+
+@app.command()
 def explain(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     model: Annotated[str, typer.Option(help="The network that is explained.")],

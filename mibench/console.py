@@ -17,6 +17,7 @@ from mibench.errors import UsageError
 if TYPE_CHECKING:
     from mibench.conformance import Finding
     from mibench.doctor import Symptom
+    from mibench.layers import Proposal
     from mibench.outlook import Outlook
     from mibench.run import Summary
     from mibench.store import Recorded, Store
@@ -162,6 +163,21 @@ def failures(console: Console, told: Summary) -> None:
         line(console, f"{status}: {task} {method}: {reason} ({count} cell{'s' * (count != 1)})", "red")
     if len(alike) > MANY:
         line(console, f"and {len(alike) - MANY} more; see: show --run {told.folder}")
+
+
+def layers(console: Console, found: Proposal) -> None:
+    """A network's layers with the shapes of their outputs, and the spec that opens it."""
+    marks = {found.local: "local", found.representation: "representation"}
+    if found.local == found.representation:
+        marks = {found.local: "local, representation"}
+    listed = {layer.name: (layer.name, layer.kind, "x".join(map(str, layer.shape))) for layer in found.candidates}
+    rows = [listed.get(name, (name, "", "")) for name in dict.fromkeys([*listed, *marks])]
+    grid(console, ("layer", "", "output", "cut"), [(*row, marks.get(row[0], "")) for row in rows])
+    line(console, "")
+    if found.is_guess:
+        shape = "x".join(map(str, found.shape))
+        line(console, f"an input of {shape} is assumed, which the network takes: give --shape if yours is another")
+    line(console, f'--models "{found.spec}"')
 
 
 def findings(console: Console, name: str, found: Iterable[Finding]) -> None:

@@ -250,7 +250,13 @@ def check_repeatable(network: nn.Module, model: Model, device: str) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((2, *model.shape), generator=generator).to(device)
     with torch.no_grad():
-        first, second = network(x).float(), network(x).float()
+        first, second = network(x), network(x)
+    if not isinstance(first, Tensor):
+        raise ModelError(
+            f"{registry.label(model)} gives a {type(first).__name__}, not one tensor of logits (samples, classes): let "
+            "its forward return the logits alone"
+        )
+    first, second = first.float(), second.float()
     if first.dim() != 2:
         raise ModelError(
             f"{registry.label(model)} answers two inputs with numbers of shape {tuple(first.shape)}, not with logits "

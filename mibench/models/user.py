@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,19 @@ from torch import nn
 
 from mibench import contract
 from mibench.contract import Kind, Model
-from mibench.errors import ModelError
+from mibench.errors import ModelError, UsageError
 from mibench.models.training import frozen
 from mibench.models.vision import VisionNetwork
 from mibench.models.weights import fill
+
+SHAPE = r"^[1-9]\d*(x[1-9]\d*x[1-9]\d*)?$"  # CxHxW, or F for a table
+
+
+def shape_of(text: str) -> tuple[int, ...]:
+    """An input's shape as a spec writes it."""
+    if not re.match(SHAPE, text):
+        raise UsageError(f"{text!r} is not the shape of an input: write CxHxW, such as 3x32x32, or a table's F")
+    return tuple(int(size) for size in text.split("x"))
 
 
 class UserNetwork(Model):
@@ -38,7 +48,7 @@ class UserNetwork(Model):
         representation: str = ""  # the layer whose output is z
         depths: tuple[str, ...] = ()  # further clean cut points, shallow to deep, `local` among them
         kind: Kind = "grid"
-        shape: str = Field(default="3x224x224", pattern=r"^[1-9]\d*(x[1-9]\d*x[1-9]\d*)?$")
+        shape: str = Field(default="3x224x224", pattern=SHAPE)
         weights: str = ""  # empty: those that the factory gives
         mean: tuple[float, ...] = ()  # a+b+c, one a channel
         std: tuple[float, ...] = ()
@@ -48,7 +58,7 @@ class UserNetwork(Model):
     def __init__(self, parameters: Any = None, argument: str = "") -> None:
         super().__init__(parameters, argument)
         self.kind = self.parameters.kind  # type: ignore[misc]  # here it is the user's to say
-        self.shape = tuple(int(size) for size in self.parameters.shape.split("x"))
+        self.shape = shape_of(self.parameters.shape)
         self.local, self.representation = self.parameters.local, self.parameters.representation
         self.depths = self.parameters.depths or (self.local,)
         self.data = self.parameters.data
@@ -66,7 +76,7 @@ class UserNetwork(Model):
         self._check()
         with torch.random.fork_rng(devices=[]):  # what the factory draws must be the same in every process
             torch.manual_seed(0)
-            network = _built(self.argument)
+            network = built(self.argument)
         if self.parameters.weights:
             fill(network, Path(self.parameters.weights))
         return frozen(network)
@@ -88,7 +98,7 @@ class UserNetwork(Model):
             raise ModelError(f"user: the local layer {self.local!r} must be one of depths={'+'.join(self.depths)}")
 
 
-def _built(argument: str) -> nn.Module:
+def built(argument: str) -> nn.Module:
     """Import the module, call the factory."""
     module_name, _, name = argument.rpartition(":")
     if str(Path.cwd()) not in sys.path:
