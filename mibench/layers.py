@@ -86,7 +86,7 @@ def propose(argument: str, shape: Shape = ()) -> Proposal:
         local = next(_cuts(network, kind, [call.name for call in before_pool], representation, size), INPUT)
     vectors = [call for call in calls if call.name and logits and _same(call.output, logits.vector)]
     last = {tuple(call.output.shape): call.name for call in before_pool}  # of each shape
-    shown = [*last.values(), *(call.name for call in vectors)][-MAX_SHOWN:] + [local, representation]
+    shown = {*[*last.values(), *(call.name for call in vectors)][-MAX_SHOWN:], local, representation}
     named = {
         call.name: Layer(call.name, type(call.module).__name__, tuple(call.output.shape[1:]))
         for call in calls

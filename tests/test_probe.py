@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mibench.contract import Features
 from mibench.errors import ModelError
-from mibench.probe import OpenProbe, _Replay, open_probe
+from mibench.probe import OpenProbe, _agrees, _Replay, open_probe
 
 CLASSES = tuple("abc")
 
@@ -176,9 +177,109 @@ def test_tokens_keep_their_class_token() -> None:
 
     model = Tiny().eval().requires_grad_(False)
     probe = open_probe(model, kind="tokens", local="embedding", representation="norm", shape=(3, 6, 6), classes=CLASSES)
-    features = probe.features(torch.randn(2, 3, 6, 6))
+    x = torch.randn(2, 3, 6, 6)
+    features = probe.features(x)
     assert probe.grid == (3, 3)
-    assert features.representation.shape == (2, 8)
+    assert torch.equal(features.representation, model.norm(model.encoder(features.local))[:, 0])
     cells = probe.cells(features.local)
     assert torch.equal(probe.replace(features.local, cells), features.local)
     assert torch.allclose(probe.resume(features.local).logits, features.logits, atol=1e-5)
+
+
+class Sequence(nn.Module):
+    """A vector for every token, the class token first among the extra ones."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.tokens, self.head = nn.Unflatten(1, (count, 2)), nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.tokens(x)[:, 0])  # type: ignore[no-any-return]
+
+
+def sequence(count: int) -> OpenProbe:
+    model = frozen(Sequence(count))
+    cuts = {"local": "tokens", "representation": "tokens"}
+    return open_probe(model, kind="tokens", **cuts, shape=(2 * count,), classes=CLASSES)
+
+
+def test_up_to_five_tokens_beside_a_square_are_extra_ones() -> None:
+    for extra in (0, 1, 5):
+        probe = sequence(9 + extra)
+        assert (probe.grid, probe.extra_tokens) == ((3, 3), extra)
+    with pytest.raises(ModelError, match="the 15 tokens of layer 'tokens'"):
+        sequence(15)
+
+
+def agrees(suffix: object, precision: torch.dtype | None = None) -> bool:
+    """Whether a way on from the cut, made from the right one, passes as the network's."""
+    probe = open_probe(
+        frozen(Traceable()),
+        kind="grid",
+        local="stem",
+        representation="pool",
+        shape=(3, 6, 6),
+        classes=CLASSES,
+        autocast=precision,
+    )
+    with torch.no_grad():
+        opened = probe.features(probe.network.example())
+        return _agrees(probe.network, lambda local: suffix(*probe._suffix(local)), opened)  # type: ignore[operator]
+
+
+def test_a_way_on_from_the_cut_must_give_the_networks_numbers() -> None:
+    assert agrees(lambda z, logits: (z, logits))
+    assert agrees(lambda z, logits: (z * 1.00001, logits * 1.00001))
+    assert not agrees(lambda z, logits: (z, logits * 1.001))
+    assert not agrees(lambda z, logits: (z * 1.001, logits))
+    assert not agrees(lambda z, logits: (z, logits + torch.tensor([0.0, 0.0, 0.01])))
+
+
+def test_a_way_on_may_differ_more_in_half_precision_but_not_by_a_tenth() -> None:
+    assert agrees(lambda z, logits: (z, logits * 1.02), torch.bfloat16)
+    assert not agrees(lambda z, logits: (z, logits * 1.1), torch.bfloat16)
+
+
+def test_a_way_on_that_holds_for_two_samples_only_is_refused() -> None:
+    assert not agrees(lambda z, logits: (z, logits if len(logits) == 2 else logits * 2))
+    assert not agrees(lambda z, logits: (z, logits if len(logits) == 1 else logits * 2))
+
+
+def test_opening_leaves_the_features_alone_where_the_way_on_works_in_place() -> None:
+    probe = opened(frozen(Traceable()), "stem.1")
+    with torch.no_grad():
+        features = probe.features(probe.network.example())
+    before = Features(features.local.clone(), features.representation, features.logits)
+
+    def in_place(local: Tensor) -> tuple[Tensor, Tensor]:
+        answer = probe._suffix(local.clone())
+        local.zero_()
+        return answer  # type: ignore[no-any-return]
+
+    assert _agrees(probe.network, in_place, features)
+    assert torch.equal(features.local, before.local)
+
+
+def test_features_that_are_not_in_order_in_memory_can_be_resumed_by_a_view() -> None:
+    class Viewed(Traceable):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4 * 36, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.stem(x)
+            return self.head(h.view(h.size(0), -1))  # type: ignore[no-any-return]
+
+    probe = open_probe(
+        frozen(Viewed()), kind="grid", local="stem", representation="head.input", shape=(3, 6, 6), classes=CLASSES
+    )
+    features = probe.features(torch.randn(2, 3, 6, 6))
+    moved = features.local.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert not moved.is_contiguous()
+    assert torch.allclose(probe.resume(moved).logits, features.logits, atol=1e-6)
+    assert torch.equal(features.representation, features.local.flatten(1))
+
+
+def test_a_network_cannot_be_cut_at_what_goes_into_a_layer() -> None:
+    with pytest.raises(ModelError, match=r"cannot be cut at 'block\.input': name the layer before it"):
+        opened(frozen(Traceable()), "block.input")

@@ -413,3 +413,36 @@ def test_holm_is_that_of_statsmodels() -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     p = np.random.default_rng(21).random(9) ** 3
     np.testing.assert_allclose(ours.holm(p), multitest.multipletests(p, method="holm")[1])
+
+
+def test_four_tasks_like_one_are_four_times_as_sure_and_less_skewed() -> None:
+    rng = np.random.default_rng(14)
+    scores = rng.exponential(size=(3, 2, 20)) + rng.normal(size=(3, 2, 1))
+    boot = bootstrap(scores, draws=200)
+    pooled = ours.pool([boot] * 4)
+    assert all(np.any(each > 0) for each in (boot.error, boot.between, boot.rest, boot.seeded))
+    for name, times in (("error", 4), ("between", 4), ("rest", 4), ("seeded", 4), ("third", 16), ("mean", 1)):
+        assert getattr(pooled, name) == pytest.approx(getattr(boot, name) / times)
+
+
+@pytest.mark.parametrize("seeded", [0.0, 0.001, 0.004])
+def test_with_the_samples_needed_a_difference_just_reaches_the_power(seeded: float) -> None:
+    difference, spread, strict = 0.2, 1.7, 2.1
+    needed = float(ours.samples_needed(np.array(difference), np.array(spread), np.array(seeded), strict, power=0.8))
+
+    def power(count: float) -> float:
+        return float(stats.norm.cdf(difference / np.sqrt(spread / count + seeded) - strict))
+
+    assert power(needed) >= 0.8 > power(needed - 1)
+
+
+def test_no_samples_are_enough_where_the_seeds_alone_differ_as_much() -> None:
+    assert ours.samples_needed(np.array(0.2), np.array(1.7), np.array(0.01), 2.1) == np.inf
+
+
+@pytest.mark.parametrize("draws", [np.linspace(0, 1, 1001) ** 3, 1 - np.linspace(0, 1, 1001) ** 3])
+def test_an_interval_around_a_bent_statistic_reaches_as_far_on_both_sides(draws: np.ndarray) -> None:
+    observed = float(np.median(draws))
+    low, high = ours.around(observed, draws)
+    further = np.abs(np.quantile(draws, [0.025, 0.975]) - observed).max()
+    assert (observed - low, high - observed) == pytest.approx((further, further))

@@ -23,6 +23,7 @@ from mibench.metrics.localisation import (
     RelevanceMassAccuracy,
     RelevanceRankAccuracy,
     TopKIntersection,
+    hits,
 )
 
 ALL = [
@@ -195,3 +196,19 @@ def test_planted_cells_and_tiles_of_mosaics_are_boxes(spec: str, shape: tuple[in
     world = with_mask(image_world(count=2), mask)
     assert score(BoundingBoxAccuracy, world, evidence(mask.float())).tolist() == [1.0, 1.0]
     assert score(BoundingBoxAccuracy, world, evidence((~mask).float())).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("width", "is_scored"), [(13, False), (12, False), (11, True)])
+def test_boxes_of_a_third_of_the_image_have_no_score(width: int, is_scored: bool) -> None:
+    world = image_world(count=1, side=20)
+    mask = torch.zeros(1, 20, 20, dtype=torch.bool)
+    mask[:, :11, :width] = True  # 11 x 12 is 33 % of 20 x 20
+    found = score(BoundingBoxAccuracy, with_mask(world, mask), evidence(torch.rand(1, 20, 20)))
+    assert np.isfinite(found).all() == is_scored
+
+
+def test_pixels_of_no_relevance_share_the_last_place_with_those_that_speak_against() -> None:
+    maps = torch.tensor([[[-2.0, 0.25, 0.0, 0.5, -0.0, -0.1]]])
+    mask = torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0, 0.0]])
+    expected = [0, 1, 1, 1.5, 2, 2.5, 3]  # the highest is in the mask, the second is not, four share two
+    assert hits(maps, mask)[0].tolist() == pytest.approx(expected)
