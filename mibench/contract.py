@@ -308,7 +308,7 @@ class Model(ABC):
 
     shape: tuple[int, ...]  # (C, H, W) or (F,)
     local: str  # the layer whose output is cut into local features ("input" for tables)
-    representation: str  # the layer whose (flattened) output is z
+    representation: str  # the layer whose (flattened) output is z; LAYER.input: what goes into it
     depths: tuple[str, ...]  # clean cut points, shallow to deep
     data: str  # the data it learned from, and is explained on unless told otherwise
     mean: tuple[float, ...] = (0.0,)

@@ -1,7 +1,8 @@
 """The user's own network: `user[local=LAYER,representation=LAYER,…]:MODULE:FACTORY`.
 
 `FACTORY()` in the importable MODULE returns the network; `weights=FILE` fills it from safetensors or from a
-checkpoint that holds tensors alone. Layers go by their names in the network: for a ResNet of one's own,
+checkpoint that holds tensors alone. Layers go by their names in the network, and `LAYER.input` is what goes into one;
+`python -m mibench layers MODULE:FACTORY` proposes them. For a ResNet of one's own,
 
     user[local=layer4,representation=avgpool,weights=mine.safetensors,shape=3x128x128]:mypackage.nets:build
 """
@@ -45,7 +46,7 @@ class UserNetwork(Model):
 
     class Parameters(contract.Parameters):
         local: str = ""  # "input", or the layer whose output is cut into local features
-        representation: str = ""  # the layer whose output is z
+        representation: str = ""  # the layer whose output is z, or LAYER.input
         depths: tuple[str, ...] = ()  # further clean cut points, shallow to deep, `local` among them
         kind: Kind = "grid"
         shape: str = Field(default="3x224x224", pattern=SHAPE)
