@@ -7,12 +7,38 @@ import signal
 import threading
 from collections.abc import Iterator
 from types import FrameType
+import unicodedata
+
+MAX_LETTERS = 500  # of a message or a reason
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, halves of characters (bytes that are not UTF-8), separators of lines
+
+
+def is_unprintable(letter: str) -> bool:
+    """Whether a character would break a line, a terminal or an encoder."""
+    return unicodedata.category(letter) in UNPRINTABLE
+
+
+def one_line(text: str, most: int = MAX_LETTERS) -> str:
+    """Text from anywhere as one line that can be printed and stored: escaped, and cut in its middle where too long."""
+    if len(text) > 4 * most:  # nothing is worked out for what is cut
+        text = text[: 2 * most] + text[-2 * most :]
+    line = "".join(each.encode("unicode_escape").decode() if is_unprintable(each) else each for each in _joined(text))
+    tail = most // 3
+    return line if len(line) <= most else f"{line[: most - tail - 3]} … {line[-tail:]}"
+
+
+def _joined(text: str) -> str:
+    """Lines and tabs as single spaces."""
+    return " ".join(part for part in text.replace("\r", "\n").replace("\t", "\n").split("\n") if part) or text
 
 
 class MibenchError(Exception):
-    """The mother of our errors; the command line prints its message and exits with `code`."""
+    """The base of our errors; the command line prints its message, one line, and exits with `code`."""
 
     code = 2
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class UsageError(MibenchError):

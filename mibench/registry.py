@@ -24,8 +24,11 @@ from pydantic import ValidationError
 
 from mibench import reasons
 from mibench.contract import PERTURBED, VARIANTS, Data, Explainer, MapSpec, Metric, Model, Parameters, Wrapper
-from mibench.errors import UsageError
+from mibench.errors import UsageError, is_unprintable
 
+MAX_LETTERS = 4096  # of a spec: the longest path that Linux takes
+MAX_SPECS = 2**16  # letters of several specs with commas between
+MAX_DEPTH = 4  # data made of data made of data …
 Room = Literal["methods", "metrics", "models", "data"]
 ROOMS: Mapping[Room, tuple[type, ...]] = {
     "methods": (Explainer, Wrapper),
@@ -96,6 +99,14 @@ class Method:
 
 def parse(text: str) -> Spec:
     """Read `name[key=value,…]`, `name:argument` or both, in this order; values and the argument may be specs again."""
+    if len(text) > MAX_LETTERS:
+        raise UsageError(
+            f"{text[:40]!r} … has {len(text):,} letters: a name with its parameters has {MAX_LETTERS:,} at most"
+        )
+    if any(map(is_unprintable, text)):
+        raise UsageError(
+            f"{text!r} is not UTF-8 or has control characters: write it without, and rename a file of that name"
+        )
     head, _, argument = text.partition(":")
     if "[" not in head:  # everything after the first colon is the argument's, brackets too
         return Spec(head.strip(), {}, argument)
@@ -126,14 +137,15 @@ def _closing(text: str) -> int:
 
 def split(text: str) -> list[str]:
     """One spec or several with commas between them; the commas inside of brackets are the specs' own."""
-    parts, depth = [""], 0
-    for letter in text:
+    if len(text) > MAX_SPECS:
+        raise UsageError(f"{text[:40]!r} … has {len(text):,} letters, more than {MAX_SPECS:,}: write a suite's file")
+    parts, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
         depth += (letter == "[") - (letter == "]")
         if letter == "," and depth <= 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    specs = [part.strip() for part in parts]
+            parts.append(text[start:place])
+            start = place + 1
+    specs = [part.strip() for part in (*parts, text[start:])]
     if not all(specs):
         raise UsageError(f"{text!r} has an empty entry: write names with single commas between them")
     return specs
@@ -185,6 +197,11 @@ def data(text: str) -> Data:
     """The source of samples of a spec such as `folder:PATH`."""
     spec = parse(text)
     cls: type[Data] = _find("data", spec.name)
+    inner, depth = spec.argument, 1
+    while inner.partition(":")[0].partition("[")[0] in plugins("data"):
+        inner, depth = inner.partition(":")[2], depth + 1
+        if depth > MAX_DEPTH:
+            raise UsageError(f"{text!r} makes data of data more than {MAX_DEPTH - 1} times: name the innermost ones")
     return cls(_parameters(cls, spec), spec.argument)
 
 

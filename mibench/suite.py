@@ -11,13 +11,29 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from mibench import registry
 from mibench.contract import Explainer
 from mibench.errors import UsageError
+from mibench.reading import MIB, read_text
+
+MAX_BYTES = MIB  # of a suite's file
+MAX_SAMPLES = 100_000  # ImageNet's validation set has 50,000; a page's bootstrap holds 2,000 bytes a sample
+MAX_GATE_SAMPLES = 10_000  # explained in one piece for each variant
+MAX_TIMED_SAMPLES = 10_000  # explained one at a time
+MAX_SEEDS = 1_000
+MAX_PERTURBATIONS = 100
+MAX_LIST = 1_000  # tasks, methods, metrics
+MAX_CELLS = 1_000_000  # of a plan, which is held in memory whole; the largest embedded suite has a few thousand
+
+SuiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
+SpecText = Annotated[str, StringConstraints(max_length=registry.MAX_LETTERS)]
+Specs = Annotated[tuple[SpecText, ...], Field(max_length=MAX_LIST)]
+Words = Annotated[str, StringConstraints(max_length=2_000)]
+Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
 
 
 class Task(BaseModel):
@@ -25,20 +41,20 @@ class Task(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str
-    data: str = ""  # empty: the data that the network learned from
-    samples: int | None = Field(default=None, ge=1)
-    calibration: int | None = Field(default=None, ge=1)
-    metrics: tuple[str, ...] = ()  # of the suite's metrics only these; empty: all
+    model: SpecText
+    data: SpecText = ""  # empty: the data that the network learned from
+    samples: Samples | None = None
+    calibration: Samples | None = None
+    metrics: Specs = ()  # of the suite's metrics only these; empty: all
 
 
 class Published(NamedTuple):
     """A figure that a paper gives for one of a suite's rows, to be shown beside ours."""
 
-    model: str
-    method: str
-    metric: str
-    value: float
+    model: SpecText
+    method: SpecText
+    metric: SpecText
+    value: Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Suite(BaseModel):
@@ -46,23 +62,23 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    description: str = ""
-    tasks: tuple[Task, ...] = Field(min_length=1)
-    methods: tuple[str, ...] | str = "all"
-    controls: tuple[str, ...] = ()
-    chance: str = ""  # the control whose maps are random …
-    known_good: tuple[str, ...] = ()  # … and methods known to be good: a metric that cannot tell them apart is blind
-    metrics: tuple[str, ...] | str = "default"
-    seeds: int = Field(default=1, ge=1)
-    samples: int = Field(default=64, ge=1)
-    calibration: int = Field(default=512, ge=1)
-    shard: int = Field(default=64, ge=1)  # samples explained in one piece
-    gate_samples: int = Field(default=16, ge=0)  # the samples of which the sanity gates' variants are made
-    perturbations: int = Field(default=3, ge=1)  # perturbed inputs a sample, explained if a robustness metric is chosen
-    timed_samples: int = Field(default=8, ge=1)  # the samples on which costs are measured, one at a time
-    published: tuple[Published, ...] = ()  # a paper's figures for these rows …
-    published_in: str = ""  # … and where and on what it has them
+    name: SuiteName
+    description: Words = ""
+    tasks: tuple[Task, ...] = Field(min_length=1, max_length=MAX_LIST)
+    methods: Specs | SpecText = "all"
+    controls: Specs = ()
+    chance: SpecText = ""  # the control whose maps are random …
+    known_good: Specs = ()  # … and methods known to be good: a metric that cannot tell them apart is blind
+    metrics: Specs | SpecText = "default"
+    seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
+    samples: Samples = 64
+    calibration: Samples = 512
+    shard: Samples = 64  # samples explained in one piece
+    gate_samples: int = Field(default=16, ge=0, le=MAX_GATE_SAMPLES)  # of which the sanity gates' variants are made
+    perturbations: int = Field(default=3, ge=1, le=MAX_PERTURBATIONS)  # a sample, if a robustness metric is chosen
+    timed_samples: int = Field(default=8, ge=1, le=MAX_TIMED_SAMPLES)  # on which costs are measured, one at a time
+    published: tuple[Published, ...] = Field(default=(), max_length=MAX_LIST)  # a paper's figures for these rows …
+    published_in: Words = ""  # … and where and on what it has them
 
     def chosen_methods(self) -> tuple[registry.Method, ...]:
         """Methods, then controls, each once, in the order of the suite."""
@@ -105,22 +121,19 @@ def load(name: str) -> Suite:
 
 def read_file(path: Path) -> Suite:
     """A suite from a TOML file, not yet checked beyond its keys and types."""
-    try:
-        return read(path.read_text("utf-8"), str(path))
-    except OSError as error:
-        raise UsageError(f"{path}: the suite cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not TOML: {error}") from error
+    return read(read_text(path, MAX_BYTES), str(path))
 
 
 def read(text: str, origin: str) -> Suite:
     """A suite from TOML, not yet checked beyond its keys and types; `origin` is named in errors."""
     try:
-        return Suite(**tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{origin} is not TOML: {error}") from error
-    except ValidationError as error:
+        return Suite.model_validate(tomllib.loads(text))
+    except ValidationError as error:  # which is a ValueError, too
         raise UsageError(f"{origin}: {_explained(error)}") from error
+    except RecursionError as error:
+        raise UsageError(f"{origin} is not TOML that can be read: its lists are nested too deep") from error
+    except ValueError as error:  # of tomllib, or of Python where a number has too many digits
+        raise UsageError(f"{origin} is not TOML: {error}") from error
 
 
 def write(suite: Suite) -> str:
@@ -141,9 +154,9 @@ def check(suite: Suite) -> Suite:
         written = getattr(suite, key)
         if isinstance(written, str) and written not in words:
             raise UsageError(f"suite {suite.name!r}: {key} must be a list or {' or '.join(words)}, not {written!r}")
-    suite.chosen_methods()
     for metric in suite.chosen_metrics():
         registry.refuse_unknown_needs(metric)
+    _refuse_too_many_cells(suite)
     for spec in (*suite.known_good, *filter(None, [suite.chance])):
         registry.method(spec)
     for task in suite.tasks:
@@ -152,6 +165,20 @@ def check(suite: Suite) -> Suite:
         for name in task.metrics:
             registry.refuse_unknown_needs(registry.metric(name))
     return suite
+
+
+def _refuse_too_many_cells(suite: Suite) -> None:
+    """Refuse a suite whose plan would be absurdly large: no list is made by numbers that multiply to that."""
+    methods, metrics = suite.chosen_methods(), suite.chosen_metrics()
+    rows = sum(len(method.rows) for method in methods)
+    samples = max(task.samples or suite.samples for task in suite.tasks)
+    pieces = -(-samples // suite.shard) * suite.seeds + 3 + suite.perturbations
+    cells = len(suite.tasks) * (len(methods) * pieces + rows * len(metrics) * suite.seeds)
+    if cells > MAX_CELLS:
+        raise UsageError(
+            f"suite {suite.name!r} comes to about {cells:,} cells, more than {MAX_CELLS:,}: explain more samples in a "
+            "piece (shard), or choose fewer seeds, tasks, methods or metrics"
+        )
 
 
 def narrow(
@@ -245,8 +272,16 @@ def _with(tasks: Sequence[Task], key: str, spec: str) -> list[Task]:
 def _explained(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, with the nearest right key."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in first["loc"]) or "the suite"
     if first["type"] == "extra_forbidden":
         parent = Task if first["loc"][0] == "tasks" else Suite
         return str(registry.unknown("key", str(first["loc"][-1]), parent.model_fields))
-    return f"{where}: {first['msg']}, not {first['input']!r}" if first["type"] != "missing" else f"{where} is missing"
+    return f"{where}: {first['msg']}, not {_shown(first['input'])}" if first["type"] != "missing" else f"{where} is missing"
+
+
+def _shown(value: Any) -> str:
+    """A value that was refused; a number may have more digits than Python writes."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "this number"

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mibench.contract import Family
 from mibench.errors import UsageError
+from mibench.reading import MIB, read_text
+
+MAX_BYTES = MIB
 
 
 class Effects(BaseModel):
@@ -63,9 +66,10 @@ def read_thresholds(path: Path | None = None) -> Thresholds:
     tables: dict[str, Any] = {}
     for source in (ours, path) if path else (ours,):
         try:
-            tables = _over(tables, tomllib.loads(source.read_text("utf-8")))
+            text = read_text(source, MAX_BYTES) if isinstance(source, Path) else source.read_text("utf-8")
+            tables = _over(tables, tomllib.loads(text))
             found = Thresholds(**tables)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+        except (ValueError, RecursionError) as error:  # of TOML, of pydantic, and of Python for endless numbers
             raise UsageError(f"{source}: the thresholds cannot be read: {' '.join(str(error).split())}") from error
     return found
 

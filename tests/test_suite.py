@@ -51,7 +51,7 @@ def test_a_wrong_suite_is_answered_with_the_mend(text: str, answer: str) -> None
 
 def test_a_file_that_is_no_text_is_no_suite(tmp_path: Path) -> None:
     (tmp_path / "bin.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match=r"bin\.toml is not TOML: .*utf-8"):
+    with pytest.raises(UsageError, match=r"bin\.toml is not UTF-8 text: .*save it as UTF-8"):
         suite.load(str(tmp_path / "bin.toml"))
 
 

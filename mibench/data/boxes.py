@@ -7,25 +7,27 @@ in the pixels of the `size` that the file states; a picture that was scaled sinc
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import NoReturn
 from xml.etree import ElementTree
 
-from PIL import Image
-
-from mibench.data.images import Box
+from mibench.data.images import Box, opened
 from mibench.errors import DataError
+from mibench.reading import check_file
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 LARGEST = 1 << 20  # bytes; ImageNet's have under a thousand
+MAX_BOXES = 1000  # of one picture's class
+FARTHEST = 1e9  # pixels
 
 
 def box_file(folder: Path, picture: Path) -> Path:
     """The XML file of a picture: CLASS/NAME.xml, or NAME.xml."""
     name = f"{picture.stem}.xml"
     within = folder / picture.parent.name / name
-    found = within if within.is_file() else folder / name
-    if not found.is_file():
+    found = within if os.path.isfile(within) else folder / name
+    if not os.path.isfile(found):
         raise DataError(f"{picture} has no boxes: there is neither {within} nor {found}; add one or leave it out")
     return found
 
@@ -38,6 +40,8 @@ def read_boxes(path: Path, picture: Path) -> list[Box]:
     if not own:
         names = ", ".join(sorted({name for name, _ in objects})) or "nothing"
         raise DataError(f"{path} has no box of {picture.parent.name!r}, the folder of its picture, but of {names}")
+    if len(own) > MAX_BOXES:
+        raise DataError(f"{path} has {len(own)} boxes of {picture.parent.name!r}, more than {MAX_BOXES}: merge some")
     across, down = _scale(path, root, picture)
     return [(left * across, top * down, width * across, height * down) for left, top, width, height in own]
 
@@ -50,9 +54,8 @@ class _Plain(ElementTree.TreeBuilder):
 
 
 def _parsed(path: Path) -> ElementTree.Element:
+    check_file(path, LARGEST, DataError)
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it has more than {LARGEST} bytes")
         return ElementTree.parse(path, ElementTree.XMLParser(target=_Plain())).getroot()
     except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
         raise DataError(
@@ -66,7 +69,7 @@ def _number(path: Path, parent: ElementTree.Element, tag: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= FARTHEST:
         raise DataError(f"{path} must have a number as <{tag}> of <{parent.tag}>, not {text!r}")
     return value
 
@@ -85,7 +88,7 @@ def _scale(path: Path, root: ElementTree.Element, picture: Path) -> tuple[float,
     if size is None:
         return 1.0, 1.0
     width, height = _number(path, size, "width"), _number(path, size, "height")
-    with Image.open(picture) as file:
+    with opened(picture) as file:
         now = file.size
     if min(width, height) < 1 or abs(now[0] * height - now[1] * width) > max(*now, width, height):  # a pixel's rounding
         was = f"{width:g}x{height:g}"

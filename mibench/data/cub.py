@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,10 @@ from torch import Tensor
 from mibench.data.folder import ClassFolders
 from mibench.data.images import Box, box_mask
 from mibench.errors import DataError
+from mibench.reading import MIB, read_text
+
+MAX_LIST = 16 * MIB  # bytes of one of the archive's lists, which have 11,788 lines
+FARTHEST = 1e9  # pixels
 
 
 class Cub(ClassFolders):
@@ -32,7 +36,7 @@ class Cub(ClassFolders):
         if not self.argument:
             raise DataError("cub needs a path: write cub:PATH, the folder CUB_200_2011 that the archive unpacks to")
         root = Path(self.argument) / "images"
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise DataError(f"{self.argument} is no CUB-200-2011: it has no folder 'images'")
         return root
 
@@ -55,17 +59,17 @@ class Cub(ClassFolders):
 def _boxes(folder: Path) -> dict[str, Box]:
     """Left, top, width and height by the picture's name; nothing where the archive's two lists are not there."""
     lists = [folder / name for name in ("images.txt", "bounding_boxes.txt")]
-    if not all(path.is_file() for path in lists):
+    if not all(map(os.path.isfile, lists)):
         return {}
     try:
         names, numbers = (dict(line.split(maxsplit=1) for line in _lines(path)) for path in lists)
         boxes = {key: tuple(map(float, numbers[key].split())) for key in names}
-        if not all(math.isfinite(number) for box in boxes.values() for number in box):
-            raise ValueError("a figure is not finite")
+        if not all(abs(number) <= FARTHEST for box in boxes.values() for number in box):
+            raise ValueError("a figure is not finite or too large")
         return {names[key].strip(): (left, top, width, height) for key, (left, top, width, height) in boxes.items()}
     except (ValueError, KeyError) as error:
         raise DataError(f"{lists[1]} does not list a number and four figures a picture of {lists[0]}") from error
 
 
 def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    return [line for line in read_text(path, MAX_LIST, DataError).splitlines() if line.strip()]

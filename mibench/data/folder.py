@@ -21,7 +21,11 @@ from mibench.data.boxes import box_file, read_boxes
 from mibench.data.images import box_mask, is_smaller, read
 from mibench.data.splits import members
 from mibench.errors import DataError
+from mibench.reading import MIB, check_name, read_text
 
+MAX_PICTURES = 2_000_000  # ImageNet's training set has 1.3 million
+MAX_CLASSES = 50_000
+MAX_LIST = 16 * MIB  # bytes of a file of classes
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jfif"}
 )
@@ -110,31 +114,46 @@ class Folder(ClassFolders):
 @cache
 def listed(root: Path, classes: str = "") -> tuple[tuple[str, ...], list[Path], list[int]]:
     """Classes, picture files and their labels."""
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = [path for path in _inside(root) if path.is_dir()]
     if not folders:
         raise DataError(f"{root} has no subfolders: put the pictures of each class into a folder of its own")
     names = _named(Path(classes)) if classes else tuple(folder.name for folder in folders)
+    if len(names) > MAX_CLASSES:
+        raise DataError(f"{root} has {len(names):,} classes, more than {MAX_CLASSES:,}: is it a folder of class folders?")
+    place = {name: label for label, name in enumerate(names)}
     paths: list[Path] = []
     labels: list[int] = []
     for folder in folders:
-        if folder.name not in names:
+        if folder.name not in place:
             raise DataError(f"{folder} is not among the {len(names)} classes that {classes} names")
-        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+        found = [path for path in _inside(folder) if path.suffix.lower() in SUFFIXES]
         paths += found
-        labels += [names.index(folder.name)] * len(found)
+        labels += [place[folder.name]] * len(found)
+        if len(paths) > MAX_PICTURES:
+            raise DataError(f"{root} has more than {MAX_PICTURES:,} pictures: leave some out")
     if not paths:
         raise DataError(f"{root} has subfolders but no pictures in them ({', '.join(sorted(SUFFIXES))})")
     return names, paths, labels
 
 
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder and not hidden, in order, or the error that it cannot be listed or a name not be used."""
+    check_name(folder, DataError)
+    try:
+        found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except NotADirectoryError as error:
+        raise DataError(f"{folder} is not a folder: give the path of one") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(f"{folder} is not a folder that can be read: {why}; give the path of one") from error
+    for path in found:
+        check_name(path, DataError)
+    return found
+
+
 def _named(path: Path) -> tuple[str, ...]:
     """The classes that a file lists."""
-    try:
-        names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list of classes, one a line: {error}") from error
+    names = tuple(line.strip() for line in read_text(path, MAX_LIST, DataError).splitlines() if line.strip())
     if len(set(names)) < len(names) or not names:
         raise DataError(f"{path} must name every class once, one a line")
     return names

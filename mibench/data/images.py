@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,12 @@ from torch import Tensor
 
 from mibench.contract import DataNotice
 from mibench.errors import DataError
+from mibench.reading import MIB, check_file
 
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # pixels alone: Pillow starts a program for EPS
+MAX_BYTES = 256 * MIB  # of a picture's file
+MAX_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs; cameras have 50 million
+ELONGATED = 8  # of longer pictures, so many lengths of the crop are kept along the long side before any is scaled
 Box = tuple[float, float, float, float]  # left, top, width, height
 SMALLEST = 8  # pixels along the shorter side under which nothing is to be seen
 MARGIN = 8 / 7  # a larger picture's shorter side is brought to this multiple of the input's, then cropped (256 / 224)
@@ -25,13 +31,8 @@ BRIGHTEST = {"I;16": 65_535, "I;16L": 65_535, "I;16B": 65_535, "I;16N": 65_535, 
 def read(path: Path, shape: tuple[int, ...]) -> Tensor:
     """A picture file as (C, H, W): upright, its centre cropped, enlarged if it is smaller than the input."""
     channels, height, width = image_shape(shape)
-    try:
-        with Image.open(path) as file:
-            picture = _upright(file)
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path} is too large to open safely: shrink it") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}): mend it or leave it out") from error
+    with opened(path) as file:
+        picture = _upright(file)
     if min(picture.size) < SMALLEST:
         size = "x".join(map(str, picture.size))
         raise DataError(f"{path} has only {size} pixels: enlarge it or leave it out (at least {SMALLEST} a side)")
@@ -39,15 +40,39 @@ def read(path: Path, shape: tuple[int, ...]) -> Tensor:
     return recoloured(torch.from_numpy(cropped).permute(2, 0, 1), channels)  # (H, W, 3) -> (C, H, W)
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture's file, not yet decoded, after its kind and its sizes were checked; faults while it is open name it."""
+    check_file(path, MAX_BYTES, DataError)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what it warns of is refused below
+            file = Image.open(path, formats=FORMATS)
+        with file:
+            if file.width * file.height > MAX_PIXELS:
+                size = f"{file.width}x{file.height}"
+                raise DataError(f"{path} is too large to open safely ({size} pixels, at most {MAX_PIXELS:,}): shrink it")
+            yield file
+    except (DataError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} is too large to open safely: shrink it") from error
+    except Exception as error:  # Pillow's readers fail in any way on what is damaged
+        said = str(error) or type(error).__name__
+        raise DataError(
+            f"{path} cannot be read as an image ({said}): mend it or leave it out; {', '.join(FORMATS)} are read"
+        ) from error
+
+
 def is_smaller(path: Path, shape: tuple[int, ...]) -> bool:
     """Whether a picture must be enlarged for this input."""
-    with Image.open(path) as file:
+    with opened(path) as file:
         return min(file.size) < min(shape[-2:])
 
 
 def box_mask(path: Path, boxes: Sequence[Box], shape: tuple[int, ...], origin: Path) -> Tensor:
     """Boxes in a picture's own pixels, which `origin` tells, as one mask (H, W) of what `read` gives of the picture."""
-    with Image.open(path) as file:
+    with opened(path) as file:
         mask, turn = Image.new("L", file.size), file.getexif().get(ExifTags.Base.Orientation, 1)
     for left, top, width, height in boxes:
         right, bottom = min(mask.width, round(left + width)), min(mask.height, round(top + height))
@@ -107,6 +132,7 @@ def _upright(file: Image.Image) -> Image.Image:
 
 def _cropped(picture: Image.Image, height: int, width: int) -> Image.Image:
     """The centre of the picture, scaled so that the crop leaves a margin where there is one to leave."""
+    picture = _without_far_ends(picture, height, width)
     fit = max(height / picture.height, width / picture.width)  # fills the input exactly
     scale = min(1.0, fit * MARGIN) if fit < 1.0 else fit
     if scale != 1.0:
@@ -114,3 +140,15 @@ def _cropped(picture: Image.Image, height: int, width: int) -> Image.Image:
         picture = picture.resize(size, Image.Resampling.BILINEAR)
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     return picture.crop((left, top, left + width, top + height))
+
+
+def _without_far_ends(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """The picture itself, or its middle where it is so elongated that scaling the whole would need far more memory."""
+    unit = min(picture.width / width, picture.height / height)  # its own pixels to one of the input's
+    cut = [
+        max(0, int(side - ELONGATED * unit * wanted) // 2)
+        for side, wanted in ((picture.width, width), (picture.height, height))
+    ]
+    if not any(cut):
+        return picture
+    return picture.crop((cut[0], cut[1], picture.width - cut[0], picture.height - cut[1]))

@@ -5,20 +5,29 @@ from __future__ import annotations
 import csv
 import math
 from abc import abstractmethod
+from array import array
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mibench import contract
 from mibench.contract import Data, Samples, Split
 from mibench.data.splits import members
-from mibench.errors import DataError
+from mibench.errors import DataError, is_unprintable
+from mibench.reading import MIB, check_file
 
 FEWEST = 5  # rows of a class, so that each of them is in every split
+MAX_BYTES = 256 * MIB  # of a CSV file, which is read whole
+MAX_COLUMNS = 10_000
+MAX_CLASSES = 50_000
+LARGEST = float(np.finfo(np.float32).max)  # what a network can be given
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,7 @@ class Csv(Table):
         if not self.argument:
             raise DataError("csv needs a file: write csv:PATH")
         path = Path(self.argument)
+        check_file(path, MAX_BYTES, DataError)
         try:
             return _read(path, self.parameters.target, path.stat().st_mtime_ns)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -130,26 +140,62 @@ def _shipped(name: str) -> Rows:
 def _read(path: Path, target: str, _changed: int) -> Rows:
     """A CSV file as checked rows; read again when it has changed."""
     with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in csv.reader(file) if line]
-    if len(lines) < 2 or len(lines[0]) < 2:
+        lines = _lines(path, csv.reader(file))
+        header = next(lines, (0, []))[1]
+        column = _target(path, header, target)
+        values, label, names = array("d"), array("q"), dict[str, int]()
+        for number, line in lines:
+            values.extend(_number(text, path, number, header[i]) for i, text in enumerate(line) if i != column)
+            label.append(names.setdefault(line[column].strip(), len(names)))
+            if len(names) > MAX_CLASSES:
+                many = f"more than {MAX_CLASSES:,} classes"
+                raise DataError(f"{path}, column {header[column]!r}: {many}; is it the column of classes?")
+    if not label:
         raise DataError(f"{path} has no rows: a header, numbers and a column of classes are wanted")
-    header = [name.strip() for name in lines[0]]
+    _check_classes(path, header[column], names, Counter(label))
+    classes = sorted(names, key=_in_order)
+    place = {name: index for index, name in enumerate(classes)}
+    order = torch.tensor([place[name] for name in names])
+    x = torch.from_numpy(np.asarray(values).reshape(len(label), len(header) - 1)).float()
+    features = tuple(header[:column] + header[column + 1 :])
+    return Rows(x, order[torch.from_numpy(np.asarray(label))], features, tuple(classes))
+
+
+def _lines(path: Path, reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """The header, then each row under its number in the file, empty ones left out; all are as wide as the header."""
+    width = 0
+    for number, line in enumerate(filter(None, reader), start=1):
+        if number == 1:
+            line = [name.strip() for name in line]
+            width = len(line)
+        if len(line) != width:
+            raise DataError(f"{path}, row {number}: {len(line)} values under a header of {width} columns")
+        yield number, line
+
+
+def _target(path: Path, header: list[str], target: str) -> int:
+    """The place of the column of classes under a header that can be used."""
+    if len(header) < 2:
+        raise DataError(f"{path} has no rows: a header, numbers and a column of classes are wanted")
+    if len(header) > MAX_COLUMNS:
+        raise DataError(f"{path} has {len(header):,} columns, more than {MAX_COLUMNS:,}: keep the ones that matter")
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise DataError(f"{path} has more than one column {twice[0]!r}: rename or remove one")
     if target and target not in header:
         raise DataError(f"{path} has no column {target!r}: there are {', '.join(header)}")
-    column = header.index(target) if target else len(header) - 1
-    values, named = [], []
-    for number, line in enumerate(lines[1:], start=2):
-        if len(line) != len(header):
-            raise DataError(f"{path}, row {number}: {len(line)} values under a header of {len(header)} columns")
-        values.append([_number(text, path, number, header[i]) for i, text in enumerate(line) if i != column])
-        named.append(line[column].strip())
-    classes = sorted(set(named), key=_in_order)
-    rare = [name for name in classes if named.count(name) < FEWEST]
-    if len(classes) < 2 or rare:
+    return header.index(target) if target else len(header) - 1
+
+
+def _check_classes(path: Path, column: str, names: dict[str, int], counts: Counter[int]) -> None:
+    """Refuse classes that cannot be printed, and too few of them or of their rows."""
+    odd = [name for name in names if any(map(is_unprintable, name))]
+    rare = [name for name in sorted(names, key=_in_order) if counts[names[name]] < FEWEST]
+    if odd:
+        raise DataError(f"{path}, column {column!r}: the class {odd[0]!r} has control characters; rename it")
+    if len(names) < 2 or rare:
         fault = f"class {rare[0]!r} has fewer than {FEWEST} rows" if rare else "all rows have the same class"
-        raise DataError(f"{path}, column {header[column]!r}: {fault}; is it the column of classes?")
-    label = torch.tensor([classes.index(name) for name in named])
-    return Rows(torch.tensor(values), label, tuple(header[:column] + header[column + 1 :]), tuple(classes))
+        raise DataError(f"{path}, column {column!r}: {fault}; is it the column of classes?")
 
 
 def _number(text: str, path: Path, row: int, column: str) -> float:
@@ -159,6 +205,8 @@ def _number(text: str, path: Path, row: int, column: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise DataError(f"{path}, row {row}, column {column!r}: {text!r} is no finite number; mend or remove the row")
+    if abs(value) > LARGEST:
+        raise DataError(f"{path}, row {row}, column {column!r}: {text!r} is too large for a network; rescale the column")
     return value
 
 

@@ -12,6 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mibench.errors import ModelError
+from mibench.reading import MIB, check_file
+
+MAX_BYTES = 64 * 1024 * MIB  # of a file of weights
+MAX_WRAPPINGS = 4  # of one in another: a checkpoint may hold itself
 
 WRAPPINGS = ("state_dict", "model_state_dict", "model", "net", "network", "model_state", "weights")  # keys of scripts
 PREFIXES = ("module.", "_orig_mod.")  # what data parallelism and torch.compile put before every name
@@ -20,6 +24,7 @@ PARTS = ("model.", "net.", "network.")  # what a Lightning module, which holds m
 
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a checkpoint that torch can open without running any code."""
+    check_file(path, MAX_BYTES, ModelError)
     try:
         found: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -27,12 +32,10 @@ def read(path: Path) -> dict[str, Tensor]:
             f"{path} holds code or objects besides tensors and was not opened, because opening it would run them: "
             "save the state_dict alone, best with safetensors"
         ) from error
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} does not exist: name the file that holds the weights") from error
     except Exception as error:  # a file that is something else makes the readers fail in any way
         raise ModelError(f"{path} cannot be read as weights ({_line(error)}): load an intact file") from error
-    while isinstance(found, Mapping):
-        inner = next((key for key in WRAPPINGS if isinstance(found.get(key), Mapping)), None)
+    for _ in range(MAX_WRAPPINGS):
+        inner = next((key for key in WRAPPINGS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)), None)
         if inner is None:
             break
         found = found[inner]

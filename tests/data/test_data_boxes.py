@@ -157,7 +157,7 @@ def test_no_entity_of_a_foreign_file_is_expanded(folder: Path, tmp_path: Path) -
 
 def test_an_enormous_annotation_is_not_read(folder: Path) -> None:
     path = first(folder)
-    refused(folder, path, path.read_text() + " " * (1 << 20), "more than 1048576 bytes")
+    refused(folder, path, path.read_text() + " " * (1 << 20), "more than the 1,048,576")
 
 
 @pytest.mark.parametrize(

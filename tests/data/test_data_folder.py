@@ -163,7 +163,7 @@ def test_a_truncated_picture_is_named(tmp_path: Path) -> None:
 
 def test_a_picture_of_enormous_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(Image.new("L", (300, 300)), tmp_path / "huge.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    monkeypatch.setattr("mibench.data.images.MAX_PIXELS", 1_000)
     with pytest.raises(DataError, match=r"huge\.png is too large"):
         read(path, SHAPE)
 

@@ -88,7 +88,7 @@ def test_a_bad_csv_file_is_refused_with_the_place(text: str, message: str, tmp_p
 
 def test_what_is_no_csv_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
-    for argument, message in (("nowhere.csv", "cannot be read"), ("binary.csv", "cannot be read")):
+    for argument, message in (("nowhere.csv", "does not exist"), ("binary.csv", "cannot be read")):
         with pytest.raises(DataError, match=message):
             table(f"csv:{tmp_path / argument}").rows()
     with pytest.raises(DataError, match="csv:PATH"):
