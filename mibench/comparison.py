@@ -26,7 +26,7 @@ coarsely, and between processors of one kind alone. Seconds and memory are not j
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -36,6 +36,7 @@ from scipy.stats import chi2, norm, ttest_1samp, wilcoxon
 from scipy.stats import t as student
 
 from mibench.errors import MibenchError
+from mibench.identity import Identity, TaskIdentity
 from mibench.leaderboard.results import COSTS, LOST
 from mibench.statistics import holm
 from mibench.thresholds import Effects, Scatter, Thresholds
@@ -70,25 +71,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Side:
-    """One run, or one committed leaderboard, as far as a comparison needs it.
-
-    `identity` says by name what it was made from: "data of TASK", "weights of TASK" and "metric NAME" must be equal on
-    both sides; "drawing of TASK" excuses samples whose last digits differ, "recipe of TASK" and "accuracy of TASK"
-    other weights; "fit of TASK METHOD" is the digest of what a method learned, "seeds of METRIC" how often it did;
-    "machine" is where it was made; "asks" names what was asked for in full ("methods", "metrics"), so that what is not
-    there has vanished.
-    """
+    """One run, or one committed leaderboard, as far as a comparison needs it."""
 
     name: str
-    identity: Mapping[str, str]
+    identity: Identity
     table: pd.DataFrame  # the long-form leaderboard
     scores: pd.DataFrame | None = None  # per sample: Row's columns, seed, sample, value; None where not at hand
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # of the metrics
-
-    def says(self, kind: str) -> dict[str, str]:
-        """The identity's entries of one kind ("data of", "metric" …), by the name of what they speak of."""
-        start = f"{kind} "
-        return {key.removeprefix(start): value for key, value in self.identity.items() if key.startswith(start)}
 
     @cached_property
     def rows(self) -> dict[Row, dict[str, Any]]:
@@ -106,19 +94,20 @@ class Side:
         keyed: Iterable[tuple[Any, pd.DataFrame]] = seeds.groupby(level=list(range(4)), sort=False)
         return {Row(*map(str, key)): one.droplevel([0, 1, 2, 3]).dropna(axis=1, how="all") for key, one in keyed}
 
-    @cached_property
-    def fits(self) -> dict[str, str]:
-        """The digest of what was learned, by task and method."""
-        return self.says("fit of")
+    def fit(self, row: Row) -> str:
+        """The digest of what a row's method learned; empty where none is known."""
+        task = self.identity.tasks.get(row.task)
+        return task.fits.get(row.method, "") if task else ""
 
     def learns(self, row: Row) -> bool:
         """Whether a row's method was fitted."""
-        return f"{row.task} {row.method}" in self.fits or row._replace(metric="fit_seconds") in self.rows
+        return bool(self.fit(row)) or row._replace(metric="fit_seconds") in self.rows
 
     def seeds(self, row: Row) -> int:
         """How many seeds a row's score is the mean of, as far as is known."""
         known = self.samples.get(row)
-        return len(known.columns) if known is not None else int(self.identity.get(f"seeds of {row.metric}", 1))
+        metric = self.identity.metrics.get(row.metric)
+        return len(known.columns) if known is not None else max(1, metric.seeds if metric else 1)
 
     @cached_property
     def has(self) -> dict[str, set[str]]:
@@ -169,7 +158,7 @@ def compare(before: Side, after: Side, thresholds: Thresholds) -> Comparison:
     """What became of everything that either side has a number for."""
     _refuse_other_questions(before, after, thresholds)
     retrained = _retrained(before, after)
-    same_machine = before.identity.get("machine") == after.identity.get("machine")
+    same_machine = before.identity.machine == after.identity.machine
     changes = [*_newly_gated(before, after, retrained)]
     quality: list[_Judged] = []
     for row in sorted(set(before.rows) | set(after.rows)):
@@ -201,17 +190,17 @@ def compare(before: Side, after: Side, thresholds: Thresholds) -> Comparison:
 def _refuse_other_questions(before: Side, after: Side, thresholds: Thresholds) -> None:
     """Refuse other samples, another metric, and weights that the same recipe does not excuse, naming them all."""
     names = f"{before.name} and {after.name}"
-    if not set(before.says("data of")) & set(after.says("data of")):
+    was, now = before.identity, after.identity
+    shared = [task for task in was.tasks if task in now.tasks]
+    if not shared:
         raise NotComparable(f"{names} have no task in common: compare runs of the same suite")
-    differing = [f"the version of metric {name}" for name in _differing("metric", before, after)]
-    drawn, taught = _shared("drawing of", before, after), _shared("recipe of", before, after)
-    differing += [f"the samples of {task}" for task in _differing("data of", before, after) if task not in drawn]
-    for task in _differing("weights of", before, after):
-        if task not in taught:
-            known = task in before.says("recipe of") and task in after.says("recipe of")
-            differing.append(f"the {'recipe of the network' if known else 'weights'} of {task}")
-        elif abs(gap := _accuracy(after, task) - _accuracy(before, task)) > thresholds.retrained.accuracy:
-            differing.append(f"the accuracy of the network of {task}, trained anew by the same recipe ({gap:+.1%})")
+    differing = [
+        f"the version of metric {name}"
+        for name, metric in was.metrics.items()
+        if name in now.metrics and now.metrics[name].version != metric.version
+    ]
+    for task in shared:
+        differing += _other_question(task, was.tasks[task], now.tasks[task], thresholds.retrained.accuracy)
     if differing:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise NotComparable(
@@ -222,27 +211,30 @@ def _refuse_other_questions(before: Side, after: Side, thresholds: Thresholds) -
         raise NotComparable(f"{names} have no score in common: compare runs that share a method and a metric")
 
 
-def _shared(kind: str, before: Side, after: Side) -> list[str]:
-    was, now = before.says(kind), after.says(kind)
-    return [name for name in was if was[name] == now.get(name)]
-
-
-def _differing(kind: str, before: Side, after: Side) -> list[str]:
-    was, now = before.says(kind), after.says(kind)
-    return [name for name in was if name in now and was[name] != now[name]]
-
-
-def _accuracy(side: Side, task: str) -> float:
-    return float(side.says("accuracy of").get(task, "nan"))
+def _other_question(name: str, was: TaskIdentity, now: TaskIdentity, tolerance: float) -> Iterator[str]:
+    """In what a task differs that its drawing and its recipe do not excuse, in words."""
+    if was.data_hash != now.data_hash and not (was.drawing and was.drawing == now.drawing):
+        yield f"the samples of {name}"
+    if was.weights_hash == now.weights_hash:
+        return
+    if not was.recipe or was.recipe != now.recipe:
+        yield f"the {'recipe of the network' if was.recipe and now.recipe else 'weights'} of {name}"
+    elif was.accuracy is not None and now.accuracy is not None and abs(now.accuracy - was.accuracy) > tolerance:
+        gap = now.accuracy - was.accuracy
+        yield f"the accuracy of the network of {name}, trained anew by the same recipe ({gap:+.1%})"
 
 
 def _retrained(before: Side, after: Side) -> set[str]:
     """The tasks on which the last digits differ: of samples, of weights, or of what a file's weights answer."""
-    tasks = {*_differing("weights of", before, after), *_differing("data of", before, after)}
-    if before.identity.get("machine") != after.identity.get("machine"):
-        ours = before.says("recipe of")
-        tasks |= {task for task in before.says("weights of") if task in after.says("weights of") and task not in ours}
-    return tasks
+    elsewhere = before.identity.machine != after.identity.machine
+    retrained = set()
+    for name, was in before.identity.tasks.items():
+        now = after.identity.tasks.get(name)
+        if now is not None:
+            other = (was.weights_hash, was.data_hash) != (now.weights_hash, now.data_hash)
+            if other or (elsewhere and not was.recipe):
+                retrained.add(name)
+    return retrained
 
 
 def _newly_gated(before: Side, after: Side, retrained: set[str]) -> Iterator[Change]:
@@ -281,9 +273,9 @@ def _one_sided(row: Row, was: Mapping[str, Any], now: Mapping[str, Any], after: 
 
 def _was_asked(row: Row, side: Side) -> bool:
     """Whether a side that lacks a row should have it."""
-    asks = side.identity.get("asks", "").split()
+    complete = side.identity.complete
     there = {"methods": row.method in side.has["methods"], "metrics": row.metric in side.has["metrics"]}
-    return row.task in side.has["tasks"] and all(there[what] or what in asks for what in there)
+    return row.task in side.has["tasks"] and all(there[what] or what in complete for what in there)
 
 
 def _count(row: Row, before: float, after: float, allowed: float) -> Change:
@@ -316,9 +308,9 @@ class _Judged:
     @property
     def redrawn(self) -> bool:
         """Whether the method has learned, and not known to be the same; networks trained again cover that."""
-        was, now = (side.fits.get(f"{self.row.task} {self.row.method}") for side in (self.before, self.after))
+        was, now = self.before.fit(self.row), self.after.fit(self.row)
         learns = self.before.learns(self.row) or self.after.learns(self.row)
-        return learns and not self.retrained and (was is None or was != now)
+        return learns and not self.retrained and (not was or was != now)
 
     @cached_property
     def common(self) -> tuple[pd.DataFrame, pd.DataFrame] | None:
@@ -382,7 +374,8 @@ class _Judged:
 
     def amount(self, effects: Effects) -> float:
         """A family's share of the metric's range, or of its spread over samples where it has no range."""
-        low, high = {**self.before.ranges, **self.after.ranges}.get(self.row.metric, (-np.inf, np.inf))
+        metric = (self.before.identity.metrics | self.after.identity.metrics).get(self.row.metric)
+        low, high = metric.range if metric else (-np.inf, np.inf)
         was = self.before.rows[self.row]
         share = effects.effect(was["family"])
         if np.isfinite(high - low):

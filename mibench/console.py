@@ -203,7 +203,7 @@ def show(console: Console, what: str, folder: Path) -> None:
     with Store(folder) as store:
         cells = store.cells()
         keyed = [cell for cell in cells if what and cell.key.startswith(what)]
-        tasks = [task for task in store.about()["tasks"] if what in {name for name, _, _ in store.samples(task)}]
+        tasks = [task for task in store.about().tasks if what in {name for name, _, _ in store.samples(task)}]
         if len(keyed) == 1:
             _cell(console, store, keyed[0])
         elif tasks:
@@ -213,7 +213,7 @@ def show(console: Console, what: str, folder: Path) -> None:
             keys = ", ".join(cell.key for cell in keyed[:FEW])
             raise UsageError(f"{what!r} begins the keys of {len(keyed)} cells, such as {keys}: give more of one")
         elif what:
-            names = [name for task in store.about()["tasks"] for name, _, _ in store.samples(task)]
+            names = [name for task in store.about().tasks for name, _, _ in store.samples(task)]
             raise registry.unknown("sample or cell", what, names)
         else:
             bad = [cell for cell in cells if cell.status != "ok"]

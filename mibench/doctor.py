@@ -31,13 +31,13 @@ class Symptom:
 def examine() -> Iterator[Symptom]:
     """Look at libraries, devices, extras, the cache and the plug-ins, one after the other."""
     machine = environment.facts("cpu")
-    commit = f", commit {machine['commit']}" if machine["commit"] else ""
-    yield Symptom("mibench", "fine", f"{machine['mibench'] or 'not installed, run from its folder'}{commit}")
-    memory = machine["memory_bytes"] / 2**30
+    commit = f", commit {machine.commit}" if machine.commit else ""
+    yield Symptom("mibench", "fine", f"{machine.mibench or 'not installed, run from its folder'}{commit}")
+    memory = machine.memory_bytes / 2**30
     yield Symptom(
         "machine",
         "fine",
-        f"{machine['processor']}, {machine['cores']} cores, {memory:.0f} GiB, python {machine['python']}",
+        f"{machine.processor}, {machine.cores} cores, {memory:.0f} GiB, python {machine.python}",
     )
     for module in IMPORTED:
         yield _import(module)

@@ -11,7 +11,8 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+
+from mibench.stored import Count, Line, Part
 
 LIBRARIES = ("torch", "torchvision", "numpy", "quantus", "captum", "zennit", "scikit-learn", "pebble")
 MENDS = {
@@ -45,20 +46,35 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MIBENCH_CACHE") or Path.home() / ".cache" / "mibench")
 
 
-def facts(device: str) -> dict[str, Any]:
+class Machine(Part):
     """Everything about the machine that run.json should remember."""
-    return {
-        "mibench": version("mibench"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": processor(),
-        "cores": cores(),
-        "memory_bytes": memory_bytes(),
-        "device": device_class(device),
-        "libraries": {name: version(name) for name in LIBRARIES},
-        "commit": commit(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-    }
+
+    mibench: Line
+    python: Line
+    platform: Line
+    processor: Line
+    cores: Count
+    memory_bytes: Count
+    device: Line
+    libraries: dict[Line, Line]
+    commit: Line
+    command: tuple[Line, ...]
+
+
+def facts(device: str) -> Machine:
+    """This machine."""
+    return Machine(
+        mibench=version("mibench"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        processor=processor(),
+        cores=cores(),
+        memory_bytes=memory_bytes(),
+        device=device_class(device),
+        libraries={name: version(name) for name in LIBRARIES},
+        commit=commit(),
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+    )
 
 
 def cores() -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import unicodedata
 from collections.abc import Iterator
 from types import FrameType
-import unicodedata
 
 MAX_LETTERS = 500  # of a message or a reason
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, halves of characters (bytes that are not UTF-8), separators of lines

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from mibench import environment, planning, registry
+from mibench.about import About
 from mibench.contract import Data, Model
 from mibench.errors import UsageError
 from mibench.explaining import Prepared
@@ -174,18 +174,18 @@ def _opened(
     return found, tuple(f"{spec.data}/{spec.model}: {loss.reason}" for spec, loss in lost.items())
 
 
-def _recorded(folder: Path, options: Options) -> tuple[dict[str, Any], set[str], dict[tuple[str, str, str], float]]:
+def _recorded(folder: Path, options: Options) -> tuple[About | None, set[str], dict[tuple[str, str, str], float]]:
     """What the folder holds of its last run, the cells that it knows, and how long cells took there."""
     if not all((folder / name).exists() for name in ("results.sqlite", "run.json")):
-        return {}, set(), {}
+        return None, set(), {}
     with Store(folder) as store:
         return store.about(), set(still_known(store.known(), options.rerun)), store.seconds()
 
 
-def _prepared(spec: TaskSpec, about: dict[str, Any]) -> Prepared | None:
+def _prepared(spec: TaskSpec, about: About | None) -> Prepared | None:
     """A task as it was when it was last prepared."""
-    for name, task in about.get("tasks", {}).items():
-        if (task["data"], task["model"]) == (spec.data, spec.shown_model) and task["facts"]["samples"] <= spec.samples:
-            ids = tuple(map(str, range(task["facts"]["samples"])))
-            return Prepared(name, task["weights_hash"], task["data_hash"], 0.0, ids, (), (), (), task["facts"])
+    for name, task in about.tasks.items() if about else ():
+        if (task.data, task.model) == (spec.data, spec.shown_model) and task.facts.samples <= spec.samples:
+            ids = tuple(map(str, range(task.facts.samples)))
+            return Prepared(name, task.weights_hash, task.data_hash, 0.0, ids, (), (), (), task.facts.model_dump())
     return None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import filecmp
 import io
-import json
+import os
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mibench import reporting
 from mibench.comparison import Comparison, Side, compare
 from mibench.errors import UsageError
+from mibench.identity import Identity
 from mibench.leaderboard.tables import COLUMNS, board, to_csv
+from mibench.reading import read_text
 from mibench.store import Store
 from mibench.thresholds import Thresholds
 
 WORDS = ("suite", "data", "model", "method", "metric", "family", "direction", "unit", "tie", "status", "reason")
+MEND = "make both by `mibench report RUN`"
 
 
 def side(path: Path) -> Side:
@@ -24,21 +27,19 @@ def side(path: Path) -> Side:
     if _is_run(path):
         with Store(path) as store:
             results, identity = reporting.results_of(store), reporting.identity_of(store)
-        ranges = {card.name: card.range for card in results.metrics}
-        return Side(str(path), identity, _read(to_csv(board(results)), path), results.scores, ranges)
+        return Side(str(path), identity, _read(to_csv(board(results)), path), results.scores)
     if path.is_dir():
         raise UsageError(
             f"{path} is not the folder of a run: it has no results.sqlite; name a run or a leaderboard's CSV"
         )
     if not path.exists():
         raise UsageError(f"there is no folder or file {path}: name a run or a leaderboard's CSV")
-    identity = _identity(path.with_suffix(".json"), path)
-    try:
-        table = _read(path.read_text("utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the leaderboard cannot be read: {error}") from error
-    found = Side(str(path), identity, table)
-    return Side(str(path), identity, table, ranges=_ranges(found.says("range of"), path))
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        raise UsageError(
+            f"{path} cannot be compared without {beside.name} beside it, which says what it was made from: {MEND}"
+        )
+    return Side(str(path), Identity.read_file(beside, MEND), _read(read_text(path), path))
 
 
 def gate(run: Path, baseline: Path, thresholds: Thresholds) -> Comparison:
@@ -58,7 +59,7 @@ def refuse_itself(run: Path, baseline: Path) -> None:
     """Refuse a board that the run itself has written: measured seconds make no two runs' boards equal to the byte."""
     own = run / "leaderboard.csv"
     for committed in sorted(baseline.glob("*.csv")) if baseline.is_dir() else [baseline]:
-        if own.exists() and committed.exists() and own.read_bytes() == committed.read_bytes():
+        if os.path.isfile(own) and os.path.isfile(committed) and filecmp.cmp(own, committed, shallow=False):
             raise UsageError(
                 f"{committed} was written by {run} itself, which is never worse than itself: "
                 "restore the committed one, and run with --no-publish"
@@ -67,20 +68,6 @@ def refuse_itself(run: Path, baseline: Path) -> None:
 
 def _is_run(folder: Path) -> bool:
     return (folder / "results.sqlite").exists()
-
-
-def _identity(file: Path, board: Path) -> dict[str, str]:
-    """What a committed leaderboard was made from."""
-    try:
-        found: Any = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{board} is no leaderboard that can be compared: {file} beside it, which says what it was made from, "
-            f"cannot be read ({error}); make both by `mibench report RUN`"
-        ) from error
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-        raise UsageError(f"{file} does not say what {board} was made from; make both by `mibench report RUN`")
-    return found
 
 
 def _read(text: str, origin: Path) -> pd.DataFrame:
@@ -94,15 +81,3 @@ def _read(text: str, origin: Path) -> pd.DataFrame:
         return table.assign(**{column: pd.to_numeric(table[column].replace("", None)) for column in figures})
     except ValueError as error:  # pandas' own errors are of this kind
         raise UsageError(f"{origin} is no leaderboard: {error}") from error
-
-
-def _ranges(written: dict[str, str], origin: Path) -> dict[str, tuple[float, float]]:
-    """The metrics' ranges as `identity_of` writes them: two numbers."""
-    found = {}
-    for metric, text in written.items():
-        low, _, high = text.partition(" to ")
-        try:
-            found[metric] = float(low), float(high)
-        except ValueError as error:
-            raise UsageError(f"{origin.with_suffix('.json')}: the range {text!r} of {metric} is no range") from error
-    return found

@@ -7,35 +7,35 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from mibench import maps, registry
+from mibench.about import About, Cards, RowAbout, TaskAbout
 from mibench.contract import MapSpec, Metric
 from mibench.errors import UsageError
 from mibench.gates import gates
+from mibench.identity import Identity, MetricIdentity, TaskIdentity
 from mibench.jobs import TRAINED, UNPREPARED
 from mibench.leaderboard.results import CELLS, COSTS, SCORES, MethodCard, MetricCard, Results, Sample, TaskCard
+from mibench.reading import read_text
 from mibench.store import Recorded, Store
 from mibench.suite import Suite
 
 WORST = ("ok", "skipped", "nan", "failed", "timeout", "oom", "crash", "missing")  # from best to worst
 
 
-def cards(suite: Suite) -> dict[str, Any]:
-    """What run.json says of a suite's rows and metrics, so that a report needs no plug-in."""
+def cards(suite: Suite) -> Cards:
+    """What run.json holds of a suite's rows and metrics, so that a report needs no plug-in."""
     methods = [
         _method_card(row, method, spec) for method in suite.chosen_methods() for row, spec in method.rows.items()
     ]
-    metrics = [metric_card(metric) for metric in suite.chosen_metrics()]
-    return {"methods": [asdict(card) for card in methods], "metrics": [asdict(card) for card in metrics]}
+    return Cards(methods=tuple(methods), metrics=tuple(metric_card(metric) for metric in suite.chosen_metrics()))
 
 
 def _method_card(row: str, method: registry.Method, spec: MapSpec) -> MethodCard:
@@ -61,36 +61,35 @@ def _title(method: registry.Method, map_name: str) -> str:
 def results_of(store: Store) -> Results:
     """All that the leaderboard of a run shows."""
     about = store.about()
-    tasks = about["tasks"]
-    places = {name: (task["data"], task["model"]) for name, task in {**tasks, **about["lost"]}.items()}
-    metrics = tuple(MetricCard(**card | {"range": tuple(card["range"])}) for card in about["cards"]["metrics"])
-    methods = tuple(MethodCard(**card) for card in about["cards"]["methods"])
+    suite, metrics = about.suite, about.cards.metrics
+    places = {name: (place.data, place.model) for name, place in about.places.items()}
+    _refuse_other_tasks(store, places)
     scores = _placed(store.scores(), places)[list(SCORES)]
     cells = pd.concat([_cells(store, places), _unasked(about, places)], ignore_index=True)
     return Results(
-        suite=about["suite"]["name"],
-        title=about.get("title", ""),
+        suite=suite.name,
+        title=about.title,
         scores=scores,
         cells=cells,
         metrics=metrics,
-        methods=methods,
-        tasks=tuple(_task(name, task) for name, task in tasks.items()),
-        costs=_costs(store.cells(), places, about["rows"]),
-        gates=gates(scores, cells, metrics, about["suite"]["chance"]),
-        samples=tuple(each for name in tasks for each in samples_of(store, name, range(about["pictures"]))),
+        methods=about.cards.methods,
+        tasks=tuple(_task(name, task) for name, task in about.tasks.items()),
+        costs=_costs(store.cells(), places, about.rows),
+        gates=gates(scores, cells, metrics, suite.chance),
+        samples=tuple(each for name in about.tasks for each in samples_of(store, name, range(about.pictures))),
         facts=_facts(about),
-        chance=about["suite"]["chance"],
-        known_good=tuple(about["suite"]["known_good"]),
-        published=tuple(tuple(each) for each in about["suite"].get("published", ())),
-        published_in=about["suite"].get("published_in", ""),
+        chance=suite.chance,
+        known_good=suite.known_good,
+        published=suite.published,
+        published_in=suite.published_in,
         seeds=Counter((*places[cell.task], cell.method, cell.metric) for cell in store.cells("score")),
     )
 
 
 def samples_of(store: Store, task: str, numbers: Iterable[int]) -> list[Sample]:
     """Some samples of a task, each with its picture and every row's map."""
-    about = store.about()["tasks"][task]
-    file = maps.path(store.folder, about["facts"].get("pictures", ""))
+    about = store.about().tasks[task]
+    file = maps.path(store.folder, about.facts.pictures)
     if not file.exists():
         return []
     seen = maps.read([file]).explanation.signals
@@ -100,8 +99,8 @@ def samples_of(store: Store, task: str, numbers: Iterable[int]) -> list[Sample]:
     rows = {row: found for row, found in row_maps(store, task).items() if found is not None}
     return [
         Sample(
-            about["data"],
-            about["model"],
+            about.data,
+            about.model,
             named[number][0],
             image,
             {row: each[number].astype(np.float32) for row, each in rows.items() if number < len(each)},
@@ -119,16 +118,16 @@ def row_maps(store: Store, task: str, seed: int = 0) -> dict[str, np.ndarray]:
         if (cell.task, cell.seed, cell.variant) == (task, seed, TRAINED):
             explained.setdefault(cell.method, []).append(cell)
     found: dict[str, np.ndarray] = {}
-    for row, source in store.about()["rows"].items():
-        files = [maps.path(store.folder, cell.key) for cell in explained.get(source["explainer"], [])]
+    for row, source in store.about().rows.items():
+        files = [maps.path(store.folder, cell.key) for cell in explained.get(source.explainer, [])]
         if not files or not all(file.exists() for file in files):
             continue
         saved = maps.read(files).explanation
-        if source["method"] != source["explainer"]:
-            method = registry.method(source["method"])
+        if source.method != source.explainer:
+            method = registry.method(source.method)
             assert method.wrapper is not None
             saved = method.wrapper.wrap(saved, method.explainer.maps[0])
-        found[row] = saved.maps[source["map"]].numpy()
+        found[row] = saved.maps[source.map].numpy()
     return found
 
 
@@ -162,20 +161,20 @@ def _cells(store: Store, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
     return pd.DataFrame([(*key, *value) for key, value in worst.items()], columns=list(CELLS))
 
 
-def _unasked(about: Mapping[str, Any], places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
+def _unasked(about: About, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
     """The metrics that a suite does not ask of a task: a row each, never a hole."""
     cells = [
-        (*places[name], row, card["name"], "skipped", "the suite does not ask it of these data")
-        for name, task in about["tasks"].items()
-        for row in about["rows"]
-        for card in about["cards"]["metrics"]
-        if card["name"] not in task.get("metrics", (card["name"],))  # a record of before has asked all
+        (*places[name], row, card.name, "skipped", "the suite does not ask it of these data")
+        for name, task in about.tasks.items()
+        for row in about.rows
+        for card in about.cards.metrics
+        if card.name not in task.metrics
     ]
     return pd.DataFrame(cells, columns=list(CELLS))
 
 
 def _costs(
-    cells: Iterable[Recorded], places: Mapping[str, tuple[str, str]], rows: Mapping[str, Mapping[str, str]]
+    cells: Iterable[Recorded], places: Mapping[str, tuple[str, str]], rows: Mapping[str, RowAbout]
 ) -> dict[tuple[str, str, str], Any]:
     """Costs by row, under the names that the leaderboard knows; an explainer's rows cost what it costs."""
     names = [cost.name for cost in COSTS]
@@ -190,65 +189,76 @@ def _costs(
         (*places[task], row): found
         for (task, explainer), found in costs.items()
         for row, source in rows.items()
-        if source["explainer"] == explainer
+        if source.explainer == explainer
     }
 
 
-def _task(name: str, about: Mapping[str, Any]) -> TaskCard:
+def _task(name: str, about: TaskAbout) -> TaskCard:
     facts = {
-        "accuracy": f"{about['accuracy']:.1%}",
-        "classes": str(len(about["classes"])),
-        "samples": str(about["facts"].get("samples", 0)),
-        "layer": str(about["facts"].get("layer", "")),
-        **({"network": about["network"]} if about.get("network", about["model"]) != about["model"] else {}),
-        "weights": about["weights_hash"][:12],
-        "data hash": about["data_hash"][:12],
+        "accuracy": f"{about.accuracy:.1%}",
+        "classes": str(len(about.classes)),
+        "samples": str(about.facts.samples),
+        "layer": about.facts.layer,
+        **({"network": about.network} if about.network != about.model else {}),
+        "weights": about.weights_hash[:12],
+        "data hash": about.data_hash[:12],
     }
-    return TaskCard(about["data"], about["model"], name, facts, tuple(about.get("notices", ())))
+    return TaskCard(about.data, about.model, name, facts, about.notices)
 
 
-def _facts(about: Mapping[str, Any]) -> dict[str, str]:
+def _facts(about: About) -> dict[str, str]:
     """What the page says of the run: machine, versions, seeds."""
-    machine = about["environment"]
-    libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items() if version)
+    machine = about.environment
+    libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items() if version)
     return {
-        "suite": about["suite"]["description"],
-        "date": about["started"][:10],
-        "seeds": str(about["suite"]["seeds"]),
-        "device": f"{machine['device']}, {about['setting']['precision']}",
-        "processor": f"{machine['processor']}, {machine['cores']} cores",
-        "python": machine["python"],
+        "suite": about.suite.description,
+        "date": about.started[:10],
+        "seeds": str(about.suite.seeds),
+        "device": f"{machine.device}, {about.setting.precision}",
+        "processor": f"{machine.processor}, {machine.cores} cores",
+        "python": machine.python,
         "libraries": libraries,
-        "commit": machine["commit"],
+        "commit": machine.commit,
     }
 
 
-def identity_of(store: Store) -> dict[str, str]:
-    """What a later run must share with this one to be compared, and what excuses a difference, by name.
+def identity_of(store: Store) -> Identity:
+    """What a later run must share with this one to be compared, and what excuses a difference.
 
-    Samples, weights and metric versions must be equal; the same drawing and the same recipe excuse other last digits,
-    as is told by `mibench.comparison`. What was asked for in full cannot be left out later without a word.
+    What was asked for in full cannot be left out later without a word.
     """
     about = store.about()
-    suite, machine = about["suite"], about["environment"]
-    asks = [what for what, words in (("methods", ("all",)), ("metrics", ("all", "default"))) if suite[what] in words]
-    torch = machine["libraries"].get("torch", "")
-    identity = {"machine": f"{machine['processor']}, torch {torch}", "asks": " ".join(asks)}
-    for card in about["cards"]["metrics"]:
-        low, high = card["range"]
-        identity |= {
-            f"metric {card['name']}": str(card.get("version", 1)),
-            f"range of {card['name']}": f"{low} to {high}",
-        }
-    identity |= {f"seeds of {metric}": str(count) for metric, count in _seeds(store).items()}
-    identity |= {f"fit of {place}": digest for place, digest in _fits(store).items()}
-    for name, task in about["tasks"].items():
-        identity |= {f"data of {name}": task["data_hash"], f"weights of {name}": task["weights_hash"]}
-        if task.get("drawing"):
-            identity[f"drawing of {name}"] = task["drawing"]
-        if task.get("recipe"):
-            identity |= {f"recipe of {name}": task["recipe"], f"accuracy of {name}": f"{task['accuracy']:.6g}"}
-    return identity
+    seeds, fits = _seeds(store), _fits(store)
+    words: dict[Literal["methods", "metrics"], tuple[str, ...]] = {"methods": ("all",), "metrics": ("all", "default")}
+    return Identity(
+        processor=about.environment.processor,
+        torch=about.environment.libraries.get("torch", ""),
+        complete=tuple(what for what, whole in words.items() if getattr(about.suite, what) in whole),
+        metrics={card.name: _metric_identity(card, seeds.get(card.name, 0)) for card in about.cards.metrics},
+        tasks={
+            name: TaskIdentity(
+                data_hash=task.data_hash,
+                weights_hash=task.weights_hash,
+                drawing=task.drawing,
+                recipe=task.recipe,
+                accuracy=float(f"{task.accuracy:.6g}") if task.recipe else None,
+                fits=fits.get(name, {}),
+            )
+            for name, task in about.tasks.items()
+        },
+    )
+
+
+def _metric_identity(card: MetricCard, seeds: int) -> MetricIdentity:
+    low, high = (bound if np.isfinite(bound) else None for bound in card.range)
+    return MetricIdentity(version=card.version, low=low, high=high, seeds=seeds)
+
+
+def _refuse_other_tasks(store: Store, places: Mapping[str, tuple[str, str]]) -> None:
+    """Refuse a record whose cells are of tasks that run.json does not know."""
+    others = sorted({cell.task for cell in store.cells()} - places.keys())
+    if others:
+        raise UsageError(f"{store.folder / 'run.json'} lacks the task {others[0]!r} of the record: run the suite again")
 
 
 def _seeds(store: Store) -> dict[str, int]:
@@ -259,21 +269,20 @@ def _seeds(store: Store) -> dict[str, int]:
     return {metric: len(seeds) for metric, seeds in asked.items()}
 
 
-def _fits(store: Store) -> dict[str, str]:
-    """A digest of what each row's explainer learned on a task, of all seeds together."""
+def _fits(store: Store) -> dict[str, dict[str, str]]:
+    """A digest of what each row's explainer learned, of all seeds together, by task and row."""
     learned: dict[tuple[str, str], Any] = {}
-    rows = store.about()["rows"]
+    rows = store.about().rows
     for cell in store.cells("fit"):
         file = maps.path(store.folder, cell.key)
         if cell.variant == TRAINED and file.exists():
             maps.check(file)
             learned.setdefault((cell.task, cell.method), hashlib.sha256()).update(file.read_bytes())
-    return {
-        f"{task} {row}": fits.hexdigest()[:24]
-        for (task, explainer), fits in learned.items()
-        for row, source in rows.items()
-        if source["explainer"] == explainer
-    }
+    found: dict[str, dict[str, str]] = {}
+    for (task, explainer), fits in learned.items():
+        same = {row: fits.hexdigest()[:24] for row, source in rows.items() if source.explainer == explainer}
+        found.setdefault(task, {}).update(same)
+    return found
 
 
 def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> list[Path]:
@@ -301,7 +310,7 @@ def shelve(run: Path, folder: Path) -> list[Path]:
     from mibench.leaderboard import publish as boards
 
     with Store(run) as store:
-        name, identity = store.about()["suite"]["name"], identity_of(store)
+        name, identity = store.about().suite.name, identity_of(store)
     for ending in boards.ENDINGS:
         boards.put(folder / f"{name}{ending}", (run / f"leaderboard{ending}").read_text("utf-8"))
     boards.index(folder)
@@ -311,16 +320,16 @@ def shelve(run: Path, folder: Path) -> list[Path]:
 def outdone(run: Path, folder: Path) -> str:
     """What a folder's board of the same suite has and the board that a run has just written has not, in words."""
     with Store(run) as store:
-        name, identity = store.about()["suite"]["name"], identity_of(store)
+        name, identity = store.about().suite.name, identity_of(store)
     return _more(folder, name, (run / "leaderboard.csv").read_text("utf-8"), identity)
 
 
-def _more(folder: Path, name: str, table: str, identity: Mapping[str, str]) -> str:
+def _more(folder: Path, name: str, table: str, identity: Identity) -> str:
     """What a board has that another table of the suite has not: values, samples or seeds."""
     try:
-        kept = _counted((folder / f"{name}.csv").read_text("utf-8"))
-        said = json.loads((folder / f"{name}.json").read_text("utf-8"))
-    except (OSError, ValueError, KeyError):
+        kept = _counted(read_text(folder / f"{name}.csv"))
+        before = Identity.read_file(folder / f"{name}.json", "")
+    except (UsageError, ValueError, KeyError):
         return ""  # no board, or none of ours
     made = _counted(table)
     lost, fewer = kept.index.difference(made.index), kept.index.intersection(made.index)
@@ -328,8 +337,11 @@ def _more(folder: Path, name: str, table: str, identity: Mapping[str, str]) -> s
         return f"{len(lost)} values that {name} has not here, such as {' '.join(lost[0])}"
     if (kept[fewer] > made[fewer]).any():
         return "more samples"
-    seeds = {key for key in identity if key.startswith("seeds of ") and int(said.get(key, 0)) > int(identity[key])}
-    return "more seeds" if seeds else ""
+    fewer_seeds = any(
+        metric in before.metrics and before.metrics[metric].seeds > each.seeds > 0
+        for metric, each in identity.metrics.items()
+    )
+    return "more seeds" if fewer_seeds else ""
 
 
 def _counted(table: str) -> pd.Series[int]:
@@ -339,9 +351,9 @@ def _counted(table: str) -> pd.Series[int]:
     return rows.set_index(["data", "model", "method", "metric"])["samples"]
 
 
-def _beside(folder: Path, name: str, identity: Mapping[str, str]) -> list[Path]:
+def _beside(folder: Path, name: str, identity: Identity) -> list[Path]:
     """Write what a later run must share with a board to be compared with it; the board's files."""
     from mibench.leaderboard.publish import ENDINGS, put
 
-    put(folder / f"{name}.json", json.dumps(identity, indent=1, sort_keys=True) + "\n")
+    put(folder / f"{name}.json", identity.written())
     return [folder / f"{name}{ending}" for ending in (*ENDINGS, ".json")]

@@ -7,14 +7,13 @@ keys: what was scored before is not scored again. Where that plan needs maps tha
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 from mibench import environment, planning, registry, reporting
 from mibench import suite as suites
+from mibench.about import About, Rescored
 from mibench.contract import PERTURBED, VARIANTS, Metric
 from mibench.engines.base import answers
 from mibench.errors import UsageError
@@ -36,13 +35,13 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
     workers = options.jobs or environment.cores()
     setting = Setting(
         str(folder.resolve()),
-        device_of(about["setting"]["device"]),
-        about["setting"]["precision"],
-        options.batch or about["setting"]["batch"],
+        device_of(about.setting.device),
+        about.setting.precision,
+        options.batch or about.setting.batch,
         options.timeout,
     )
     with Store(folder, write=True) as store, engine_of(options, workers, setting.device) as engine:
-        specs = [spec for spec in planning.specs(suite) if spec.name in about["tasks"]]
+        specs = [spec for spec in planning.specs(suite) if spec.name in about.tasks]
         tasks, lost = prepare(engine, specs, setting, watch)
         if lost:
             raise UsageError("; ".join(f"{spec.name}: {loss.reason}" for spec, loss in lost.items()))
@@ -58,7 +57,7 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
         store.plan(kept)
         store.write_text("suite.toml", suites.write(suite))
         asked = {prepared.name: planning.asked(suite, spec) for spec, prepared in tasks.items()}
-        store.write_text("run.json", json.dumps(_rescored(about, suite, metrics, asked), indent=1))
+        store.write_text("run.json", _rescored(about, suite, metrics, asked).written())
         computed = 0
         if watch:
             watch.planned(engine, jobs, known)
@@ -72,10 +71,10 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
     return Summary(folder, len(kept), computed, failures, board)
 
 
-def _declared(folder: Path, about: Mapping[str, Any]) -> Suite:
+def _declared(folder: Path, about: About) -> Suite:
     """The suite of a run with the metrics that it had, whatever "default" has come to mean since."""
     suite = suites.read_file(folder / "suite.toml")
-    return suite.model_copy(update={"metrics": tuple(card["name"] for card in about["cards"]["metrics"])})
+    return suite.model_copy(update={"metrics": tuple(card.name for card in about.cards.metrics)})
 
 
 def _with(suite: Suite, specs: Sequence[str]) -> Suite:
@@ -100,13 +99,13 @@ def _with(suite: Suite, specs: Sequence[str]) -> Suite:
     return suites.check(suite.model_copy(update={"metrics": more(suite.metrics), "tasks": tasks}))
 
 
-def _refuse_other_tasks(folder: Path, about: Mapping[str, Any], tasks: Mapping[str, Prepared]) -> None:
+def _refuse_other_tasks(folder: Path, about: About, tasks: Mapping[str, Prepared]) -> None:
     """Refuse to score maps of one network by another, or on other samples."""
     for name, task in tasks.items():
-        was = about["tasks"][name]
+        was = about.tasks[name]
         for what, before, now in (
-            ("network", was["weights_hash"], task.weights_hash),
-            ("samples", was["data_hash"], task.data_hash),
+            ("network", was.weights_hash, task.weights_hash),
+            ("samples", was.data_hash, task.data_hash),
         ):
             if before != now:
                 raise UsageError(
@@ -145,15 +144,13 @@ def _others(store: Store) -> Iterator[Cell]:
             yield replace(Cell("", "fit", "", ""), **{name: getattr(recorded, name) for name in names})
 
 
-def _rescored(
-    about: Mapping[str, Any], suite: Suite, metrics: Sequence[str], asked: Mapping[str, Sequence[Metric]]
-) -> dict[str, Any]:
-    """What run.json says afterwards: the suite and its cards as they are now, and when what was added."""
+def _rescored(about: About, suite: Suite, metrics: Sequence[str], asked: Mapping[str, Sequence[Metric]]) -> About:
+    """What the run is afterwards: the suite and its cards as they are now, and when what was added."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    added = {"at": now, "metrics": list(metrics), "commit": environment.commit()}
+    added = Rescored(at=now, metrics=tuple(metrics), commit=environment.commit())
     tasks = {
-        name: task | {"metrics": [registry.label(metric) for metric in asked[name]]}
-        for name, task in about["tasks"].items()
+        name: task.model_copy(update={"metrics": tuple(registry.label(metric) for metric in asked[name])})
+        for name, task in about.tasks.items()
     }
-    whole = {"suite": suite.model_dump(mode="json"), "cards": reporting.cards(suite), "tasks": tasks}
-    return {**about, **whole, "rescored": [*about.get("rescored", ()), added]}
+    whole = {"suite": suite, "cards": reporting.cards(suite), "tasks": tasks}
+    return about.model_copy(update={**whole, "rescored": (*about.rescored, added)})

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import datetime
 import inspect
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 
 from mibench import contract, environment, fingerprint, planning, registry, reporting, work
 from mibench import suite as suites
+from mibench.about import About, LostTask, Node, RowAbout, SettingFacts, TaskAbout, TaskFacts
 from mibench.contract import Data, Model
 from mibench.engines.base import Engine, answers, each
 from mibench.engines.inline import InlineEngine
@@ -98,7 +98,7 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
         for prepared in tasks.values():
             store.record_samples(prepared.name, _samples(prepared))
         store.write_text("suite.toml", suites.write(suite))
-        store.write_text("run.json", json.dumps(_about(suite, tasks, lost, setting, options, engine), indent=1))
+        store.write_text("run.json", _about(suite, tasks, lost, setting, options, engine).written())
         store.record([loss.outcome(cell.key) for cell, loss in unprepared.items()], log="")
 
         known = still_known(store.known(), options.rerun)
@@ -223,49 +223,51 @@ def _about(
     setting: Setting,
     options: Options,
     engine: Engine,
-) -> dict[str, Any]:
-    """What run.json says."""
+) -> About:
+    """What the run was, for run.json."""
     rows = {
-        row: {"method": method.label, "explainer": registry.label(method.explainer), "map": spec.name}
+        row: RowAbout(method=method.label, explainer=registry.label(method.explainer), map=spec.name)
         for method in suite.chosen_methods()
         for row, spec in method.rows.items()
     }
-    return {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "suite": suite.model_dump(mode="json"),
-        "setting": {"device": setting.device, "precision": setting.precision, "batch": setting.batch},
-        "title": options.title,
-        "engine": options.engine,
-        "nodes": engine.nodes,
-        "workers": engine.workers,
-        "timeout": options.timeout,
-        "environment": environment.facts(setting.device),
-        "seeds": list(range(suite.seeds)),
-        "pictures": PICTURES,
-        "tasks": {
-            task.name: {
-                "data": spec.data,
-                "model": spec.shown_model,
-                "network": spec.model,
-                "accuracy": task.accuracy,
-                "classes": list(task.classes),
-                "weights_hash": task.weights_hash,
-                "recipe": _recipe(registry.model(spec.model)),
-                "data_hash": task.data_hash,
-                "drawing": _drawing(spec, task),
-                "facts": task.facts,
-                "notices": list(task.notices),
-                "metrics": [registry.label(metric) for metric in planning.asked(suite, spec)],
-            }
-            for spec, task in tasks.items()
-        },
-        "lost": {
-            spec.name: {"data": spec.data, "model": spec.shown_model, "reason": loss.reason}
+    return About(
+        schema_number=2,
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        suite=suite,
+        setting=SettingFacts(device=setting.device, precision=setting.precision, batch=setting.batch),
+        title=options.title,
+        engine=options.engine,
+        nodes=tuple(Node(**node) for node in engine.nodes),
+        workers=engine.workers,
+        timeout=options.timeout,
+        environment=environment.facts(setting.device),
+        seeds=tuple(range(suite.seeds)),
+        pictures=PICTURES,
+        tasks={task.name: _task_about(suite, spec, task) for spec, task in tasks.items()},
+        lost={
+            spec.name: LostTask(data=spec.data, model=spec.shown_model, reason=loss.reason)
             for spec, loss in lost.items()
         },
-        "rows": rows,
-        "cards": reporting.cards(suite),
-    }
+        rows=rows,
+        cards=reporting.cards(suite),
+    )
+
+
+def _task_about(suite: Suite, spec: TaskSpec, task: Prepared) -> TaskAbout:
+    return TaskAbout(
+        data=spec.data,
+        model=spec.shown_model,
+        network=spec.model,
+        accuracy=task.accuracy,
+        classes=task.classes,
+        weights_hash=task.weights_hash,
+        recipe=_recipe(registry.model(spec.model)),
+        data_hash=task.data_hash,
+        drawing=_drawing(spec, task),
+        facts=TaskFacts(**task.facts),
+        notices=task.notices,
+        metrics=tuple(registry.label(metric) for metric in planning.asked(suite, spec)),
+    )
 
 
 def _recipe(model: Model) -> str:

@@ -21,6 +21,7 @@ from typing import Any, Self
 import pandas as pd
 
 from mibench import maps
+from mibench.about import About
 from mibench.errors import RecordError, UsageError
 from mibench.jobs import Cell, Outcome
 
@@ -40,7 +41,6 @@ CREATE TABLE IF NOT EXISTS samples (
 VERSION = 1  # of the schema
 BEGUN = {"lock", "maps", "logs", "results.sqlite-journal"}  # what a record is before it has a database
 HALVES = ("maps/*.part", "logs/*.part", ".run.json.part", ".suite.toml.part", "leaderboard*.part")
-PARTS = ("suite", "setting", "environment", "tasks", "lost", "rows", "cards")  # of run.json, that all readers need
 PATIENCE = 30.0  # seconds to wait for a reader to finish
 
 
@@ -121,17 +121,9 @@ class Store:
             beside.write_text(text, "utf-8")
             os.replace(beside, self.folder / name)
 
-    def about(self) -> dict[str, Any]:
-        """What run.json says."""
-        file = self.folder / "run.json"
-        try:
-            found = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{file} cannot be read: {error}") from error
-        lacking = [part for part in PARTS if not isinstance(found, dict) or not isinstance(found.get(part), dict)]
-        if lacking:
-            raise UsageError(f"{file} is damaged: it does not say the {lacking[0]}; the same run again writes it anew")
-        return dict(found)
+    def about(self) -> About:
+        """What the run was, of run.json."""
+        return About.read_file(self.folder / "run.json", "run the suite again, which writes it")
 
     def plan(self, cells: Iterable[Cell]) -> None:
         """Make these cells the ones that are shown; what is known of them already holds."""

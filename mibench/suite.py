@@ -276,7 +276,11 @@ def _explained(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         parent = Task if first["loc"][0] == "tasks" else Suite
         return str(registry.unknown("key", str(first["loc"][-1]), parent.model_fields))
-    return f"{where}: {first['msg']}, not {_shown(first['input'])}" if first["type"] != "missing" else f"{where} is missing"
+    return (
+        f"{where}: {first['msg']}, not {_shown(first['input'])}"
+        if first["type"] != "missing"
+        else f"{where} is missing"
+    )
 
 
 def _shown(value: Any) -> str:

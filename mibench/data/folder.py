@@ -119,7 +119,9 @@ def listed(root: Path, classes: str = "") -> tuple[tuple[str, ...], list[Path], 
         raise DataError(f"{root} has no subfolders: put the pictures of each class into a folder of its own")
     names = _named(Path(classes)) if classes else tuple(folder.name for folder in folders)
     if len(names) > MAX_CLASSES:
-        raise DataError(f"{root} has {len(names):,} classes, more than {MAX_CLASSES:,}: is it a folder of class folders?")
+        raise DataError(
+            f"{root} has {len(names):,} classes, more than {MAX_CLASSES:,}: is it a folder of class folders?"
+        )
     place = {name: label for label, name in enumerate(names)}
     paths: list[Path] = []
     labels: list[int] = []

@@ -51,7 +51,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with file:
             if file.width * file.height > MAX_PIXELS:
                 size = f"{file.width}x{file.height}"
-                raise DataError(f"{path} is too large to open safely ({size} pixels, at most {MAX_PIXELS:,}): shrink it")
+                raise DataError(
+                    f"{path} is too large to open safely ({size} pixels, at most {MAX_PIXELS:,}): shrink it"
+                )
             yield file
     except (DataError, MemoryError):
         raise

@@ -206,7 +206,9 @@ def _number(text: str, path: Path, row: int, column: str) -> float:
     if not math.isfinite(value):
         raise DataError(f"{path}, row {row}, column {column!r}: {text!r} is no finite number; mend or remove the row")
     if abs(value) > LARGEST:
-        raise DataError(f"{path}, row {row}, column {column!r}: {text!r} is too large for a network; rescale the column")
+        raise DataError(
+            f"{path}, row {row}, column {column!r}: {text!r} is too large for a network; rescale the column"
+        )
     return value
 
 
