@@ -117,8 +117,23 @@ def _listed(option: str, text: str | None) -> list[str]:
 
 EngineOption = Annotated[str, typer.Option(help="local, ray, or inline: in this process, for a debugger.")]
 AddressOption = Annotated[str, typer.Option(help="Of a Ray cluster: auto or HOST:PORT; default: one for this run.")]
+MAX_JOBS = 1024  # a process each
+MAX_SAMPLES = 100_000  # suite.MAX_SAMPLES, which is slow to import
+MAX_SECONDS = 31_536_000.0  # a year
+
+
+def _seconds(value: float) -> float:
+    """A number of seconds, which NaN is not although it is outside of no range."""
+    if value != value:
+        raise typer.BadParameter("nan is not a number of seconds")
+    return value
+
+
 TimeoutOption = Annotated[
-    float, typer.Option(min=0.1, help="Seconds that one cell, or a network's training, may take.")
+    float,
+    typer.Option(
+        min=0.1, max=MAX_SECONDS, callback=_seconds, help="Seconds that one cell, or a network's training, may take."
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
@@ -146,9 +161,9 @@ def run(
     precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
     engine: EngineOption = "local",
     address: AddressOption = "",
-    jobs: Annotated[int, typer.Option(min=0, help="Workers; 0: one for each core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, max=MAX_JOBS, help="Workers; 0: one for each core.")] = 0,
     timeout: TimeoutOption = 600.0,
-    batch: Annotated[int, typer.Option(min=0, help="Samples explained at once; 0: as fits their size.")] = 0,
+    batch: Annotated[int, typer.Option(min=0, max=MAX_SAMPLES, help="Samples explained at once; 0: as fits.")] = 0,
     rerun: Annotated[Rerun, typer.Option(help="Which cells to compute.")] = Rerun.missing,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be computed.")] = False,
     open_tasks: Annotated[
@@ -218,7 +233,7 @@ def score(
     metrics: Annotated[str, typer.Option(help="Metrics with commas between: irof,pixel-flipping[baseline=blur].")],
     engine: EngineOption = "local",
     address: AddressOption = "",
-    jobs: Annotated[int, typer.Option(min=0, help="Workers; 0: one for each core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, max=MAX_JOBS, help="Workers; 0: one for each core.")] = 0,
     timeout: TimeoutOption = 600.0,
 ) -> None:
     """Score a run's saved maps by more metrics, into its own record and board. Nothing is explained again."""
@@ -265,7 +280,7 @@ def explain(
     methods: Annotated[str, typer.Option(help="Methods with commas between: iba,gradcam,nif[k=5].")],
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where the maps are written, as PNG.")] = Path("maps"),
     data: Annotated[str, typer.Option(help="What explainers are fitted on; default: the model's own data.")] = "",
-    calibration: Annotated[int, typer.Option(min=1, help="How many samples explainers are fitted on.")] = 512,
+    calibration: Annotated[int, typer.Option(min=1, max=MAX_SAMPLES, help="How many samples to fit on.")] = 512,
     device: DeviceOption = "auto",
 ) -> None:
     """Explain images of your own: one PNG for each map, and a sheet of all of them. Exit 3 if some maps failed."""
@@ -382,7 +397,7 @@ def figures(
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where the PNG and SVG go.")] = Path("figures"),
     model: Annotated[str, typer.Option(help="A network; default: the figures' own.")] = "",
     data: Annotated[str, typer.Option(help="Its data.")] = "",
-    count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 4,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many samples.")] = 4,
 ) -> None:
     """Draw a paper's figures anew."""
     from mibench import figures as drawn

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mibench import registry
 from mibench.errors import UsageError
+from mibench.reading import file_name
 
 if TYPE_CHECKING:
     from mibench.conformance import Finding
@@ -237,7 +238,7 @@ def _cell(console: Console, store: Store, cell: Recorded) -> None:
     for key, value in cell.facts.items():
         line(console, f"  {key}: {value:g}" if isinstance(value, float) else f"  {key}: {value}")
     log = store.folder / "logs" / cell.log
-    if cell.log and log.exists():
+    if cell.log and cell.log == file_name(cell.log) and log.is_file():
         line(console, f"log {log}:")
         line(console, log.read_text("utf-8", errors="replace"))
 
@@ -254,7 +255,7 @@ def _sample(console: Console, store: Store, task: str, name: str) -> None:
     wide = scores.pivot_table("value", "method", "metric", "mean", dropna=False, sort=True)
     _scores(console, {str(method): row.to_dict() for method, row in wide.iterrows()})
     for sample in reporting.samples_of(store, task, [number]):
-        file = store.folder / f"sample-{task.replace('/', '-').replace(':', '-')}-{number}.png"
+        file = store.folder / f"{file_name('sample', task, str(number))}.png"
         try:
             gallery.sheet(sample.image, sample.maps, f"{task} {name}", file)
         except OSError as error:

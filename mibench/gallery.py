@@ -21,6 +21,7 @@ from mibench.data import images
 from mibench.errors import Interrupted, MibenchError, UsageError, interrupts_told_apart
 from mibench.explaining import copied, fault, in_batches, sample_seeds
 from mibench.probe import OpenProbe
+from mibench.reading import file_name
 from mibench.reporting import picture
 from mibench.task import Task, TaskSpec, make_task, opened
 from mibench.work import lost
@@ -170,7 +171,7 @@ def _explained(
 def _draw(shown: np.ndarray, maps: Maps, title: str, stem: Path) -> None:
     """Each map over its image, and the sheet of all."""
     for row, values in maps.items():
-        save(overlay(shown, values), stem.with_name(f"{stem.name}.{row.replace(':', '-')}.png"))
+        save(overlay(shown, values), stem.with_name(f"{stem.name}.{file_name(row)}.png"))
     sheet(shown, maps, title, stem.with_name(f"{stem.name}.maps.png"))
 
 

@@ -40,7 +40,7 @@ class TaskIdentity(Part):
 class Identity(Stored):
     """All that a board's JSON holds."""
 
-    schema_number: Literal[2] = 2  # 1: sentences as keys
+    schema_number: Literal[2]  # 1: sentences as keys
     processor: Line
     torch: Line
     complete: tuple[Literal["methods", "metrics"], ...] = ()  # what the suite names as a whole: a lack is a loss

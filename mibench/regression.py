@@ -13,6 +13,7 @@ from mibench import reporting
 from mibench.comparison import Comparison, Side, compare
 from mibench.errors import UsageError
 from mibench.identity import Identity
+from mibench.leaderboard.csv_text import restored
 from mibench.leaderboard.tables import COLUMNS, board, to_csv
 from mibench.reading import read_text
 from mibench.store import Store
@@ -78,6 +79,7 @@ def _read(text: str, origin: Path) -> pd.DataFrame:
         if lacking or table.empty:
             raise ValueError(f"no column {lacking[0]!r}" if lacking else "it has no row")
         figures = [column for column in COLUMNS if column not in WORDS]
-        return table.assign(**{column: pd.to_numeric(table[column].replace("", None)) for column in figures})
+        numbers = {column: pd.to_numeric(table[column].replace("", None)) for column in figures}
+        return table.assign(**{column: table[column].map(restored) for column in WORDS}, **numbers)
     except ValueError as error:  # pandas' own errors are of this kind
         raise UsageError(f"{origin} is no leaderboard: {error}") from error

@@ -18,12 +18,12 @@ import pandas as pd
 from mibench import maps, registry
 from mibench.about import About, Cards, RowAbout, TaskAbout
 from mibench.contract import MapSpec, Metric
-from mibench.errors import UsageError
+from mibench.errors import UsageError, one_line
 from mibench.gates import gates
 from mibench.identity import Identity, MetricIdentity, TaskIdentity
 from mibench.jobs import TRAINED, UNPREPARED
 from mibench.leaderboard.results import CELLS, COSTS, SCORES, MethodCard, MetricCard, Results, Sample, TaskCard
-from mibench.reading import read_text
+from mibench.reading import file_name, read_text
 from mibench.store import Recorded, Store
 from mibench.suite import Suite
 
@@ -41,16 +41,16 @@ def cards(suite: Suite) -> Cards:
 def _method_card(row: str, method: registry.Method, spec: MapSpec) -> MethodCard:
     """What an explainer says of one of its rows."""
     said = method.explainer
-    facts = (method.control, spec.unit, spec.signed, said.paper, said.of_class, said.seeded)
-    return MethodCard(row, _title(method, spec.name), *facts)
+    facts = (method.control, spec.unit, spec.signed, one_line(said.paper), said.of_class, said.seeded)
+    return MethodCard(row, one_line(_title(method, spec.name)), *facts)
 
 
 def metric_card(metric: Metric) -> MetricCard:
     """What a metric says of itself."""
-    about = (type(metric).__doc__ or "").strip().partition("\n")[0]
+    about = one_line((type(metric).__doc__ or "").strip().partition("\n")[0])
     name = registry.label(metric)
-    facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, metric.paper)
-    return MetricCard(name, metric.title, *facts, about, metric.version, metric.limit)
+    facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, one_line(metric.paper))
+    return MetricCard(name, one_line(metric.title), *facts, about, metric.version, metric.limit)
 
 
 def _title(method: registry.Method, map_name: str) -> str:
@@ -146,7 +146,8 @@ def _placed(scores: pd.DataFrame, places: Mapping[str, tuple[str, str]]) -> pd.D
     """Scores with the task's data and model in the place of its name."""
     data = [places[task][0] for task in scores["task"]]
     model = [places[task][1] for task in scores["task"]]
-    return scores.assign(data=data, model=model)
+    lines = {reason: one_line(reason) for reason in scores["reason"].unique() if isinstance(reason, str)}
+    return scores.assign(data=data, model=model, reason=scores["reason"].map(lines))
 
 
 def _cells(store: Store, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
@@ -157,7 +158,7 @@ def _cells(store: Store, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
             key = (*places[cell.task], cell.method, cell.metric)
             status = cell.status or "missing"
             if key not in worst or WORST.index(status) > WORST.index(worst[key][0]):
-                worst[key] = status, cell.reason if cell.status else "the run has not come to it"
+                worst[key] = status, one_line(cell.reason) if cell.status else "the run has not come to it"
     return pd.DataFrame([(*key, *value) for key, value in worst.items()], columns=list(CELLS))
 
 
@@ -231,6 +232,7 @@ def identity_of(store: Store) -> Identity:
     seeds, fits = _seeds(store), _fits(store)
     words: dict[Literal["methods", "metrics"], tuple[str, ...]] = {"methods": ("all",), "metrics": ("all", "default")}
     return Identity(
+        schema_number=2,
         processor=about.environment.processor,
         torch=about.environment.libraries.get("torch", ""),
         complete=tuple(what for what, whole in words.items() if getattr(about.suite, what) in whole),
@@ -312,7 +314,7 @@ def shelve(run: Path, folder: Path) -> list[Path]:
     with Store(run) as store:
         name, identity = store.about().suite.name, identity_of(store)
     for ending in boards.ENDINGS:
-        boards.put(folder / f"{name}{ending}", (run / f"leaderboard{ending}").read_text("utf-8"))
+        boards.put(folder / f"{file_name(name)}{ending}", (run / f"leaderboard{ending}").read_text("utf-8"))
     boards.index(folder)
     return [*_beside(folder, name, identity), folder / "index.html"]
 
@@ -355,5 +357,5 @@ def _beside(folder: Path, name: str, identity: Identity) -> list[Path]:
     """Write what a later run must share with a board to be compared with it; the board's files."""
     from mibench.leaderboard.publish import ENDINGS, put
 
-    put(folder / f"{name}.json", identity.written())
+    put(folder / f"{file_name(name)}.json", identity.written())
     return [folder / f"{name}{ending}" for ending in (*ENDINGS, ".json")]

@@ -67,6 +67,8 @@ def _wrong(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if not where:
         return f"cannot be read: {first['msg']}"
+    if first["type"] == "missing":
+        return f"is damaged: it lacks {where}"
     return f"is damaged at {where} ({first['msg']}, not {_shown(first['input'])})"
 
 

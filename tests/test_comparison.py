@@ -14,6 +14,7 @@ from mibench.comment import to_markdown
 from mibench.comparison import Change, Comparison, NotComparable, Side, paired_p, redrawn_p
 from mibench.comparison import compare as compared
 from mibench.errors import UsageError
+from mibench.identity import Identity, MetricIdentity, TaskIdentity
 from mibench.thresholds import Retrained, Thresholds, read_thresholds
 
 METRICS = ("auc", "mass", "order")
@@ -25,8 +26,8 @@ def compare(before: Side, after: Side, thresholds: Thresholds) -> tuple[Change, 
     return compared(before, after, thresholds).changes
 
 
-def side(scores: np.ndarray, name: str = "run", *, paired: bool = True, **identity: str) -> Side:
-    """A run with one method, given (metrics, samples) scores in [0, 1]; `d_m` in identity stands for the task d/m."""
+def side(scores: np.ndarray, name: str = "run", *, paired: bool = True) -> Side:
+    """A run with one method, given (metrics, samples) scores in [0, 1]."""
     rows, table = [], []
     for metric, values in zip(METRICS, scores, strict=False):
         for sample, value in enumerate(values):
@@ -42,10 +43,15 @@ def side(scores: np.ndarray, name: str = "run", *, paired: bool = True, **identi
     frame = pd.DataFrame(rows, columns=["data", "model", "method", "metric", "seed", "sample", "value"])
     return Side(
         name,
-        {"data of d/m": "1", "machine": "this one"} | {key.replace("_", " "): word for key, word in identity.items()},
+        Identity(
+            schema_number=2,
+            processor="this one",
+            torch="2",
+            metrics={metric: MetricIdentity(version=1, low=0.0, high=1.0) for metric in METRICS},
+            tasks={TASK: TaskIdentity(data_hash="1", weights_hash="1")},
+        ),
         pd.DataFrame(table, columns=columns),
         frame if paired else None,
-        dict.fromkeys(METRICS, (0.0, 1.0)),
     )
 
 
@@ -54,8 +60,15 @@ def noisy(rng: np.random.Generator, mean: float = 0.8) -> np.ndarray:
     return rng.beta(20 * mean, 20 * (1 - mean), size=(len(METRICS), SAMPLES))
 
 
-def named(one: Side, identity: dict[str, str]) -> Side:
-    return replace(one, identity={**one.identity, **identity})
+def named(one: Side, task: dict[str, object] | None = None, **more: object) -> Side:
+    """The side with another identity: of its task, and of the whole."""
+    tasks = {TASK: one.identity.tasks[TASK].model_copy(update=task or {})}
+    return replace(one, identity=one.identity.model_copy(update={"tasks": tasks} | more))
+
+
+def with_metrics(one: Side, **changes: object) -> Side:
+    """The side with another identity of every metric."""
+    return named(one, metrics={name: m.model_copy(update=changes) for name, m in one.identity.metrics.items()})
 
 
 def changed(table: pd.DataFrame, metric: str, **values: object) -> pd.DataFrame:
@@ -96,9 +109,8 @@ def seeded(scores: np.ndarray, name: str, *, fit: str = "", paired: bool = True)
     seeds, metrics, samples = (axis.ravel() for axis in np.indices(scores.shape))
     columns = {"metric": np.array(METRICS)[metrics], "seed": seeds, "sample": samples, "value": scores.ravel()}
     frame = pd.DataFrame({"data": "d", "model": "m", "method": "iba"} | columns)
-    identity = {"fit of d/m iba": fit} if fit else {}
-    known = {f"seeds of {metric}": str(len(scores)) for metric in METRICS}
-    return replace(one, table=table, scores=frame if paired else None, identity={**one.identity, **identity, **known})
+    known = with_metrics(named(one, {"fits": {"iba": fit} if fit else {}}), seeds=len(scores))
+    return replace(known, table=table, scores=frame if paired else None)
 
 
 def redrawn(rng: np.random.Generator, seeds: int, scatter: float, loss: float = 0.0) -> tuple[Side, Side]:
@@ -129,7 +141,7 @@ def test_samples_alone_would_alarm_where_fits_were_drawn_anew() -> None:
     """The hole that the seeds' scatter mends: were the fits said to be the same, every other comparison would alarm."""
     rng, alarms = np.random.default_rng(12), 0
     for _ in range(100):
-        before, after = (named(one, {"fit of d/m iba": "same"}) for one in redrawn(rng, 1, 0.05))
+        before, after = (named(one, {"fits": {"iba": "5a3e"}}) for one in redrawn(rng, 1, 0.05))
         alarms += any(each.is_regression for each in compare(before, after, read_thresholds()))
     assert alarms > 50
 
@@ -202,7 +214,7 @@ def test_many_seeds_without_a_bound_are_judged_by_students_test() -> None:
 def test_networks_trained_again_alarm_in_less_than_one_of_a_hundred_comparisons_and_pairing_them_would_not() -> None:
     """All samples move with the network, here by a normal shift twice as wide as the sampling error of the mean."""
     rng = np.random.default_rng(10)
-    same, other = ({f"weights of {TASK}": word, f"recipe of {TASK}": "r", f"accuracy of {TASK}": "1"} for word in "ab")
+    same, other = ({"weights_hash": word, "recipe": "f", "accuracy": 1.0} for word in "ab")
     thresholds = Thresholds(default=0.0, retrained=Retrained(default=2 * 0.0872 / SAMPLES**0.5))
     alarms = {"paired": 0, "retrained": 0}
     for _ in range(1000):
@@ -242,7 +254,7 @@ def test_counts_are_gated_exactly_and_seconds_are_not() -> None:
     scores = noisy(np.random.default_rng(5))
     before = side(scores)
     slower = changed(changed(before.table, "flops", value=2e9), "seconds", value=50.0)
-    changes = compare(before, Side("slower", before.identity, slower, before.scores, before.ranges), read_thresholds())
+    changes = compare(before, Side("slower", before.identity, slower, before.scores), read_thresholds())
     assert [(each.row.metric, each.verdict) for each in changes if each.verdict != "same"] == [("flops", "worse")]
     assert not any(each.row.metric == "seconds" for each in changes)
 
@@ -279,12 +291,12 @@ def test_a_row_that_was_not_asked_for_is_no_regression_and_is_named() -> None:
 def test_what_vanished_from_a_run_that_asks_for_everything_is_a_regression() -> None:
     before = side(noisy(np.random.default_rng(7)))
     both = replace(before, table=pd.concat([before.table, before.table.assign(method="old")]))
-    after = named(before, {"asks": "methods"})
+    after = named(before, complete=("methods",))
     assert {each.row.method for each in compared(both, after, read_thresholds()).regressions} == {"old"}
     assert not compared(both, before, read_thresholds()).regressions
     fewer = without(after, metric="auc")
     assert not compared(before, fewer, read_thresholds()).regressions  # all methods were asked for, not all metrics
-    assert compared(before, named(fewer, {"asks": "methods metrics"}), read_thresholds()).regressions
+    assert compared(before, named(fewer, complete=("methods", "metrics")), read_thresholds()).regressions
 
 
 def test_a_count_that_is_no_longer_made_is_a_regression() -> None:
@@ -336,7 +348,7 @@ def test_a_row_that_a_network_trained_again_left_just_under_the_samples_to_be_ra
     before = named(side(noisy(np.random.default_rng(8))), TRAINED)
     for coverage, red in ((0.97, False), (0.5, True)):
         table = changed(before.table, "auc", status="incomplete", coverage=coverage)
-        again = named(replace(before, table=table), {f"weights of {TASK}": "2"})
+        again = named(replace(before, table=table), {"weights_hash": "2"})
         assert bool(compared(before, again, read_thresholds()).regressions) == red
 
 
@@ -351,39 +363,39 @@ def test_a_method_that_newly_fails_a_sanity_gate_is_a_regression_once() -> None:
 def test_a_multiple_of_a_forward_may_rise_so_far_and_is_not_compared_between_processors() -> None:
     before = side(noisy(np.random.default_rng(5)))
 
-    def regressions(value: float, **identity: str) -> list[str]:
+    def regressions(value: float, **identity: object) -> list[str]:
         slower = replace(before, table=changed(before.table, "forwards", value=value))
-        found = compared(before, named(slower, identity), Thresholds(forwards=1.0))
+        found = compared(before, named(slower, **identity), Thresholds(forwards=1.0))
         return [each.row.metric for each in found.regressions]
 
     assert regressions(39.0) == []
     assert regressions(41.0) == ["forwards"]
-    assert regressions(41.0, machine="another") == []
+    assert regressions(41.0, processor="another") == []
 
 
 @pytest.mark.parametrize(
-    ("identity", "named_in_error"),
+    ("task", "version", "named_in_error"),
     [
-        ({f"data of {TASK}": "2"}, "the samples of d/m"),
-        ({f"weights of {TASK}": "2"}, "the weights of d/m"),
-        ({"metric auc": "2"}, "the version of metric auc"),
-        ({f"weights of {TASK}": "2", "metric auc": "2"}, "metric auc; the weights of d/m"),
-        ({f"data of {TASK}": "2", f"drawing of {TASK}": "d"}, "the samples of d/m"),
+        ({"data_hash": "2"}, 1, "the samples of d/m"),
+        ({"weights_hash": "2"}, 1, "the weights of d/m"),
+        ({}, 2, "the version of metric auc"),
+        ({"weights_hash": "2"}, 2, "metric order; the weights of d/m"),
+        ({"data_hash": "2", "drawing": "d"}, 1, "the samples of d/m"),
     ],
 )
-def test_another_question_is_refused_by_name(identity: dict[str, str], named_in_error: str) -> None:
-    before = named(side(noisy(np.random.default_rng(8))), {f"weights of {TASK}": "1", "metric auc": "1"})
+def test_another_question_is_refused_by_name(task: dict[str, object], version: int, named_in_error: str) -> None:
+    before = side(noisy(np.random.default_rng(8)))
     with pytest.raises(NotComparable, match=named_in_error) as refusal:
-        compare(before, named(before, identity), read_thresholds())
+        compare(before, with_metrics(named(before, task), version=version), read_thresholds())
     assert refusal.value.code == 4
 
 
-TRAINED = {f"weights of {TASK}": "1", f"recipe of {TASK}": "r", f"accuracy of {TASK}": "0.970"}
+TRAINED: dict[str, object] = {"weights_hash": "1", "recipe": "a", "accuracy": 0.970}
 
 
 def test_other_weights_by_the_same_recipe_are_compared_by_intervals() -> None:
     before = named(side(noisy(np.random.default_rng(8))), TRAINED)
-    again = named(before, {f"weights of {TASK}": "2", f"accuracy of {TASK}": "0.975"})
+    again = named(before, {"weights_hash": "2", "accuracy": 0.975})
     found = compared(before, again, read_thresholds())
     assert (found.retrained, found.paired) == ((TASK,), 0)
     assert compared(before, before, read_thresholds()).paired == len(METRICS)
@@ -392,38 +404,38 @@ def test_other_weights_by_the_same_recipe_are_compared_by_intervals() -> None:
 
 @pytest.mark.parametrize(
     ("other", "named_in_error"),
-    [({f"recipe of {TASK}": "s"}, "the recipe"), ({f"accuracy of {TASK}": "0.90"}, "the accuracy .*-7.0%")],
+    [({"recipe": "b"}, "the recipe"), ({"accuracy": 0.90}, "the accuracy .*-7.0%")],
 )
-def test_another_recipe_and_another_accuracy_are_refused(other: dict[str, str], named_in_error: str) -> None:
+def test_another_recipe_and_another_accuracy_are_refused(other: dict[str, object], named_in_error: str) -> None:
     before = named(side(noisy(np.random.default_rng(8))), TRAINED)
     with pytest.raises(NotComparable, match=named_in_error):
-        compare(before, named(before, {f"weights of {TASK}": "2"} | other), read_thresholds())
+        compare(before, named(before, {"weights_hash": "2"} | other), read_thresholds())
 
 
 def test_samples_drawn_alike_whose_last_digits_differ_are_compared_as_if_trained_again() -> None:
-    before = named(side(noisy(np.random.default_rng(8))), TRAINED | {f"drawing of {TASK}": "d"})
-    assert compared(before, named(before, {f"data of {TASK}": "2"}), read_thresholds()).retrained == (TASK,)
+    before = named(side(noisy(np.random.default_rng(8))), TRAINED | {"drawing": "d"})
+    assert compared(before, named(before, {"data_hash": "2"}), read_thresholds()).retrained == (TASK,)
 
 
 def test_a_network_trained_again_excuses_a_small_loss_and_not_a_large_one() -> None:
     scores = noisy(np.random.default_rng(8))
     before = named(side(scores), TRAINED)
     for loss, red in ((0.1, False), (0.4, True)):
-        again = named(side(scores - loss), TRAINED | {f"weights of {TASK}": "2"})
+        again = named(side(scores - loss), TRAINED | {"weights_hash": "2"})
         assert bool(compared(before, again, read_thresholds()).regressions) == red
 
 
 def test_weights_from_a_file_on_another_machine_are_compared_as_if_trained_again() -> None:
-    before = named(side(noisy(np.random.default_rng(8))), {f"weights of {TASK}": "1"})
-    assert compared(before, named(before, {"machine": "another"}), read_thresholds()).retrained == (TASK,)
+    before = side(noisy(np.random.default_rng(8)))
+    assert compared(before, named(before, processor="another"), read_thresholds()).retrained == (TASK,)
     ours = named(before, TRAINED)  # the same bits after training: the same arithmetic
-    assert compared(ours, named(ours, {"machine": "another"}), read_thresholds()).retrained == ()
+    assert compared(ours, named(ours, processor="another"), read_thresholds()).retrained == ()
 
 
 def test_runs_without_a_task_or_a_score_in_common_are_refused() -> None:
     one = side(noisy(np.random.default_rng(8)))
     with pytest.raises(NotComparable, match="no task in common"):
-        compare(one, replace(one, identity={"data of e/m": "1"}), read_thresholds())
+        compare(one, named(one, tasks={"e/m": one.identity.tasks[TASK]}), read_thresholds())
     with pytest.raises(NotComparable, match="no score in common"):
         compare(one, replace(one, table=one.table.assign(method="another")), read_thresholds())
 
@@ -432,9 +444,9 @@ def test_a_metric_without_bounds_is_judged_by_its_spread_with_and_without_sample
     scores = 100 * noisy(np.random.default_rng(8))
     spread = float(scores[0].std(ddof=1))
     for paired in (True, False):
-        before = replace(side(scores, paired=paired), ranges={})
+        before = with_metrics(side(scores, paired=paired), low=None, high=None)
         for share, verdict in ((0.5, "same"), (2.0, "worse")):
-            after = replace(side(scores - share * spread, paired=paired), ranges={})
+            after = with_metrics(side(scores - share * spread, paired=paired), low=None, high=None)
             found = compare(before, after, Thresholds(default=1.0))
             assert {each.verdict for each in found if each.row.metric in METRICS} == {verdict}
 

@@ -121,8 +121,8 @@ def test_a_run_on_ray_has_the_board_of_a_local_one(toy_plugins: None, tmp_path: 
     with Store(tmp_path / "ray") as store:
         about = store.about()
         costs = [each for each in store.cells("cost") if each.status == "ok"]
-    assert about["engine"] == "ray"
-    assert [node["workers"] for node in about["nodes"]] == [1]
+    assert about.engine == "ray"
+    assert [node.workers for node in about.nodes] == [1]
     assert costs
     assert all(cost.facts["shared"] is False and cost.facts["node"] for cost in costs)
 
@@ -380,7 +380,7 @@ def test_boards_are_equal_on_one_node_and_two(
     cluster.add_node(num_cpus=1)
     go(tmp_path / "two nodes", suite, engine="ray", address=cluster.address)
     with Store(tmp_path / "two nodes") as store:
-        assert len(store.about()["nodes"]) == 2
+        assert len(store.about().nodes) == 2
     for name in ("local 2", "one node", "two nodes"):
         assert board(tmp_path / "local 1") == board(tmp_path / name)
 

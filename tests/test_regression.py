@@ -14,6 +14,7 @@ from mibench import cli, regression, reporting, suite
 from mibench.comment import to_markdown
 from mibench.comparison import NotComparable
 from mibench.errors import UsageError
+from mibench.identity import Identity
 from mibench.leaderboard.tables import COLUMNS
 from mibench.run import Options, run
 from mibench.thresholds import read_thresholds
@@ -109,8 +110,9 @@ def test_other_weights_are_refused(finished: Path, tmp_path: Path) -> None:
     reporting.publish([finished], tmp_path / "boards")
     (file,) = (tmp_path / "boards").glob("*.json")
     identity = json.loads(file.read_text())
-    weights = next(key for key in identity if key.startswith("weights"))
-    file.write_text(json.dumps(identity | {weights: "other"}))
+    for task in identity["tasks"].values():
+        task["weights_hash"] = "07e4"
+    file.write_text(json.dumps(identity))
     with pytest.raises(NotComparable, match="weights"):
         regression.gate(finished, tmp_path / "boards", read_thresholds())
 
@@ -121,18 +123,20 @@ def test_a_baseline_that_is_not_there_is_named(finished: Path, tmp_path: Path) -
 
 
 def test_a_board_says_how_samples_were_drawn_and_networks_trained(tmp_path: Path) -> None:
-    said = []
+    tasks = []
     for name, models in (("one", ["mlp"]), ("same", ["mlp"]), ("other", ["mlp[hidden=8]"])):
         narrowed = suite.narrow(suite.load("iris"), methods=["saliency"], models=models, quick=True)
         run(narrowed, Options(out=tmp_path / name, device="cpu", engine="inline"))
-        said.append(regression.side(tmp_path / name))
-    for kind in ("recipe of", "drawing of", "accuracy of"):
-        assert said[0].says(kind)
-        assert said[0].says(kind) == said[1].says(kind)
-    assert set(said[0].says("recipe of").values()) != set(said[2].says("recipe of").values())
-    assert said[0].identity["asks"] == "metrics"  # methods were chosen
+        identity = regression.side(tmp_path / name).identity
+        assert identity.complete == ("metrics",)  # methods were chosen
+        tasks += identity.tasks.values()
+    for kind in ("recipe", "drawing", "accuracy"):
+        assert getattr(tasks[0], kind)
+        assert getattr(tasks[0], kind) == getattr(tasks[1], kind)
+    assert tasks[0].recipe != tasks[2].recipe
 
 
+NOTHING = Identity(schema_number=2, processor="one", torch="2").written()
 BROKEN = {
     "empty": ("", "No columns to parse"),
     "of one column": ("a\n1\n", "no column"),
@@ -145,14 +149,20 @@ BROKEN = {
 def test_a_csv_that_is_no_leaderboard_is_named(tmp_path: Path, kind: str) -> None:
     text, why = BROKEN[kind]
     (tmp_path / "toy.csv").write_text(text)
-    (tmp_path / "toy.json").write_text("{}")
+    (tmp_path / "toy.json").write_text(NOTHING)
     with pytest.raises(UsageError, match=rf"toy\.csv is no leaderboard: .*{why}"):
         regression.side(tmp_path / "toy.csv")
 
 
 @pytest.mark.parametrize(
     ("beside", "why"),
-    [(None, "cannot be read"), ("[1]", "does not say"), ('{"metric a": 1}', "does not say"), ("{", "read")],
+    [
+        (None, "cannot be compared without toy.json beside it"),
+        ("[1]", r"toy\.json cannot be read"),
+        ('{"metric a": 1}', r"toy\.json was written by another version of mibench"),
+        (NOTHING.replace("}", ""), r"toy\.json cannot be read"),
+        (NOTHING.replace('"2"', "2"), r"toy\.json is damaged at torch \(Input should be a valid string, not 2\)"),
+    ],
 )
 def test_a_csv_without_what_it_was_made_from_is_refused(tmp_path: Path, beside: str | None, why: str) -> None:
     (tmp_path / "toy.csv").write_text(",".join(COLUMNS) + "\n")
@@ -162,13 +172,13 @@ def test_a_csv_without_what_it_was_made_from_is_refused(tmp_path: Path, beside: 
         regression.side(tmp_path / "toy.csv")
 
 
-@pytest.mark.parametrize("text", ["0 1", "low to high", "0 to"])
-def test_a_range_that_is_none_is_named(tmp_path: Path, text: str) -> None:
-    row = ["toy", "d", "m", "iba", "auc", "localisation", "higher", *[""] * (len(COLUMNS) - 7)]
-    (tmp_path / "toy.csv").write_text(",".join(COLUMNS) + "\n" + ",".join(row) + "\n")
-    (tmp_path / "toy.json").write_text(json.dumps({"range of auc": text}))
-    with pytest.raises(UsageError, match="is no range"):
-        regression.side(tmp_path / "toy.csv")
+def test_the_committed_boards_can_be_compared_with_a_run() -> None:
+    boards = sorted((Path(__file__).parent.parent / "leaderboards").glob("*.json"))
+    assert len(boards) >= 11
+    for board in boards:
+        found = regression.side(board.with_suffix(".csv"))
+        assert {row.task for row in found.rows if ", published" not in row.method} <= set(found.identity.tasks)
+        assert found.identity.written() == board.read_text()
 
 
 def test_a_folder_that_is_no_run_and_a_file_that_is_not_there_are_named(tmp_path: Path) -> None:
@@ -181,7 +191,7 @@ def test_a_folder_that_is_no_run_and_a_file_that_is_not_there_are_named(tmp_path
 def test_a_method_may_be_called_nan(tmp_path: Path) -> None:
     row = dict.fromkeys(COLUMNS, "") | {"method": "nan", "metric": "NA", "value": "0.5"}
     (tmp_path / "toy.csv").write_text(",".join(COLUMNS) + "\n" + ",".join(row.values()) + "\n")
-    (tmp_path / "toy.json").write_text("{}")
+    (tmp_path / "toy.json").write_text(NOTHING)
     assert [(row.method, row.metric) for row in regression.side(tmp_path / "toy.csv").rows] == [("nan", "NA")]
 
 
@@ -219,9 +229,15 @@ def test_the_gate_leaves_with_the_code_that_says_what_it_found(
     assert code("gate", later, "--baseline", finished) == 1
     assert code("compare", finished, later) == 1
     (file,) = boards.glob("*.json")
-    said = json.loads(file.read_text())  # without what excuses other samples and weights
-    identity = {name: value for name, value in said.items() if not name.startswith(("drawing of", "recipe of"))}
-    for kind in ("data of", "weights of", "metric "):
-        changed = next(key for key in identity if key.startswith(kind))
-        file.write_text(json.dumps(identity | {changed: "other"}))
-        assert code("gate", later, "--baseline", boards) == 4, kind
+    identity = json.loads(file.read_text())
+    for task in identity["tasks"].values():
+        task |= {"drawing": "", "recipe": ""}  # without what excuses other samples and weights
+    for part, key, other in (
+        ("tasks", "data_hash", "07e4"),
+        ("tasks", "weights_hash", "07e4"),
+        ("metrics", "version", 9),
+    ):
+        changed = json.loads(json.dumps(identity))
+        next(iter(changed[part].values()))[key] = other
+        file.write_text(json.dumps(changed))
+        assert code("gate", later, "--baseline", boards) == 4, key

@@ -374,9 +374,9 @@ def test_the_record_says_how_it_came_about(toy_plugins: None, tmp_path: Path) ->
     go(tmp_path, toy())
     with Store(tmp_path) as store:
         about = store.about()
-    assert about["environment"]["libraries"]["torch"]
-    assert about["tasks"]["corners/quadrants"]["weights_hash"]
-    assert about["tasks"]["corners/quadrants"]["data_hash"]
+    assert about.environment.libraries["torch"]
+    assert about.tasks["corners/quadrants"].weights_hash
+    assert about.tasks["corners/quadrants"].data_hash
     assert suite.load(str(tmp_path / "suite.toml")) == toy()
 
 

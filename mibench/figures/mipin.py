@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mibench import registry
 from mibench.contract import Explainer, Explanation, FittedExplainer, Unsupported
+from mibench.reading import file_name
 from mibench.task import Task, TaskSpec, make_task
 
 TASKS = (("mlp-m", "mnist"), ("cnn-m", "mnist"))
@@ -46,7 +47,7 @@ def draw(folder: Path, *, model: str, data: str, count: int, say: Callable[[str]
     for each in tasks:
         task = make_task(TaskSpec(*each, samples=count, calibration=CALIBRATION))
         for name, rows in pages(task, say).items():
-            written += save(page(rows), folder / f"mipin-{name}-{task.name.replace('/', '-').replace(':', '-')}")
+            written += save(page(rows), folder / file_name("mipin", name, task.name))
             say(f"wrote {written[-2]} and {written[-1].name}")
     return written
 

@@ -26,6 +26,7 @@ from mibench import registry
 from mibench.contract import FittedExplainer
 from mibench.data.episodes import Episodes
 from mibench.explaining import sample_seeds
+from mibench.reading import file_name
 from mibench.task import Task, TaskSpec, make_task
 
 TASKS = (("planted", "planted"), ("cnn-m", "mnist"), ("prototype[head=linear]", "episodes"))
@@ -113,7 +114,7 @@ def page(task: Task, method: str, shown: Shown, maps: Mapping[str, Tensor], fold
     bar = ScalarMappable(scale, COLOURS)
     figure.colorbar(bar, ax=axes, label="information (nats)", extend="both", aspect=40, shrink=0.8, pad=0.01)
     figure.suptitle(f"{registry.method(method).explainer.title}: {task.name}, layer {task.probe.local}", fontsize=10)
-    return save(figure, folder / f"mire-{method}-{task.name.replace('/', '-')}")
+    return save(figure, folder / file_name("mire", method, task.name))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

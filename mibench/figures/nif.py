@@ -23,6 +23,7 @@ from mibench.errors import UsageError
 from mibench.information.flow import Flow, Neurons, estimator
 from mibench.methods._neurons import CLASSES, INPUT, choose, read
 from mibench.models.mlp import Mlp
+from mibench.reading import file_name
 from mibench.studies.nif import half_interval, perceptron
 from mibench.studies.nif import links as study_links
 from mibench.task import Task, TaskSpec, make_task
@@ -45,7 +46,7 @@ def draw(folder: Path, *, model: str, data: str, count: int, say: Callable[[str]
     written: list[Path] = []
     for each in tasks:
         task = make_task(TaskSpec(*each, samples=max(count, 64), calibration=REFERENCE))
-        stem = folder / f"nif-{task.name.replace('/', '-').replace(':', '-')}"
+        stem = folder / file_name("nif", task.name)
         files = figure_2(task, stem) + figure_3(task, stem)
         if len(task.model.shape) == 3:
             files += figure_4(task, stem, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -10,12 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from mibench.errors import RecordError
+from mibench.errors import MibenchError, RecordError, one_line
+from mibench.leaderboard.csv_text import restored
 from mibench.leaderboard.page import template, to_html
 from mibench.leaderboard.results import LOST, Results
 from mibench.leaderboard.tables import COLUMNS, Board, board, to_agreement_csv, to_csv
+from mibench.reading import MIB, file_name, read_text
 
 ENDINGS = (".csv", "-agreement.csv", ".html")
+MAX_PAGE = 512 * MIB
 MADE = "mibench:"  # how the names of a page's own facts begin
 
 
@@ -23,16 +27,25 @@ def write(results: Results, folder: Path, name: str = "leaderboard") -> Board:
     """Write a run's table and page into a folder."""
     made = board(results)
     for ending, text in zip(ENDINGS, (to_csv(made), to_agreement_csv(made), to_html(made)), strict=True):
-        put(folder / f"{name}{ending}", text)
+        put(folder / f"{file_name(name)}{ending}", text)
     return made
 
 
 def index(folder: Path) -> None:
     """Write the list of all boards in a folder, from what their tables and pages say."""
-    tables = {path: pd.read_csv(path, keep_default_na=False) for path in sorted(folder.glob("*.csv"))}
+    tables = {path: _table(path) for path in sorted(folder.glob("*.csv"))}
     boards = [_entry(path, table) for path, table in tables.items() if tuple(table.columns) == COLUMNS]
-    others = [path.name for path, table in tables.items() if tuple(table.columns) != COLUMNS]
+    others = [one_line(path.name) for path, table in tables.items() if tuple(table.columns) != COLUMNS]
     put(folder / "index.html", str(template("index.html").render(boards=boards, others=others)))
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A CSV file of any kind, as text; one that is no regular file, or no table, has no columns."""
+    try:
+        table = pd.read_csv(io.StringIO(read_text(path)), keep_default_na=False, dtype=str)
+    except (MibenchError, ValueError):  # pandas' own errors are of this kind
+        return pd.DataFrame()
+    return table.map(restored) if tuple(table.columns) == COLUMNS else table
 
 
 def _entry(path: Path, table: pd.DataFrame) -> dict[str, Any]:
@@ -40,10 +53,10 @@ def _entry(path: Path, table: pd.DataFrame) -> dict[str, Any]:
     scores = table[(table["family"] != "runtime") & (table["status"] != "published")]
     failed = scores["status"].isin(LOST) | (scores["value"] == "")
     page = path.with_suffix(".html")
-    facts = dict(_facts(page)) if page.exists() else {}
+    facts = dict(_facts(page)) if page.is_file() else {}
     return {
         "name": path.stem,
-        "page": page.exists(),
+        "page": page.is_file(),
         "tasks": sorted(set(scores["data"] + " / " + scores["model"])),
         "rows": scores["method"].nunique(),
         "metrics": scores["metric"].nunique(),
@@ -64,7 +77,7 @@ def _facts(page: Path) -> Iterator[tuple[str, str]]:
             if tag == "meta" and (said.get("name") or "").startswith(MADE):
                 found.append((str(said["name"]).removeprefix(MADE), said.get("content") or ""))
 
-    Head().feed(page.read_text(encoding="utf-8").partition("<style>")[0])
+    Head().feed(read_text(page, MAX_PAGE).partition("<style>")[0])
     yield from found
 
 

@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from mibench.leaderboard.csv_text import inert
 from mibench.leaderboard.panels import Panel, Referee, Row, judge, read, set_aside
 from mibench.leaderboard.results import COSTS, Results
 from mibench.leaderboard.standings import Agreement, Standings, agreements, standings
@@ -170,14 +171,14 @@ def to_agreement_csv(board: Board) -> str:
         for pair in pairs:
             *figures, moved = (getattr(pair, field.name) for field in fields(Agreement))
             places = "; ".join(f"{method} {left} to {right}" for method, left, right in moved)
-            table.writerow((*task, *map(_cell, figures), places, "yes" if pair.variants else "no"))
+            table.writerow((*map(_cell, (*task, *figures, places)), "yes" if pair.variants else "no"))
     return text.getvalue()
 
 
 def _cell(value: str | float | None) -> str:
-    """Six significant digits, whole numbers in full, nothing for no number."""
+    """Six significant digits, whole numbers in full, nothing for no number; text that is no formula."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return ""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 2**53 else f"{value:.6g}"
-    return str(value)
+    return inert(value) if isinstance(value, str) else str(value)
