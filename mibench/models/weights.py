@@ -35,10 +35,10 @@ def read(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a file that is something else makes the readers fail in any way
         raise ModelError(f"{path} cannot be read as weights ({_line(error)}): load an intact file") from error
     for _ in range(MAX_WRAPPINGS):
-        inner = next((key for key in WRAPPINGS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)), None)
-        if inner is None:
+        keys = [key for key in WRAPPINGS if isinstance(found, Mapping) and isinstance(found.get(key), Mapping)]
+        if not keys:
             break
-        found = found[inner]
+        found = found[keys[0]]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ModelError(f"{path} holds no state_dict: a mapping from names to tensors is wanted")
     return {_plain(str(key)): value for key, value in found.items()}

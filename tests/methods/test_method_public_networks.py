@@ -20,7 +20,11 @@ from mibench.task import opened
 
 SMALL = {"CIFAR's": CifarResNet, "timm's": TimmResNet}
 NETWORKS = SMALL | {"torchvision's": lambda: torchvision.models.resnet18(num_classes=3)}
-CUTS = {"CIFAR's": ("layer3", "linear.input"), "timm's": ("layer3", "global_pool"), "torchvision's": ("layer4", "avgpool")}
+CUTS = {
+    "CIFAR's": ("layer3", "linear.input"),
+    "timm's": ("layer3", "global_pool"),
+    "torchvision's": ("layer4", "avgpool"),
+}
 
 
 def probe_of(name: str, build: Callable[[], nn.Module]) -> OpenProbe:
