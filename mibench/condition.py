@@ -96,9 +96,13 @@ def settings_restored() -> Iterator[None]:
     )
     if workplace is not None:
         os.chdir(workplace)
+    streams = _streams()
     try:
         yield
     finally:
+        for number, copy in streams.items():  # closed, the next file to be written would take its number
+            os.dup2(copy, number)
+            os.close(copy)
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)
         if torch.get_default_device() != device:
@@ -107,6 +111,15 @@ def settings_restored() -> Iterator[None]:
             torch.set_num_threads(threads)
         if folder and _working_folder() != folder:
             os.chdir(folder)
+
+
+def _streams() -> dict[int, int]:
+    """Copies of the descriptors of what is printed, by their numbers."""
+    copies = {}
+    for number in (1, 2):
+        with contextlib.suppress(OSError):  # the user may have closed it
+            copies[number] = os.dup(number)
+    return copies
 
 
 def _working_folder() -> str:
