@@ -115,7 +115,7 @@ def _listed(option: str, text: str | None) -> list[str]:
         ) from None
 
 
-EngineOption = Annotated[str, typer.Option(help="local, ray, or inline: in this process, for a debugger.")]
+EngineOption = Annotated[str, typer.Option(help="local, ray, or inline: for a debugger; plug-ins share this process.")]
 AddressOption = Annotated[str, typer.Option(help="Of a Ray cluster: auto or HOST:PORT; default: one for this run.")]
 MAX_JOBS = 1024  # a process each
 MAX_SAMPLES = 100_000  # suite.MAX_SAMPLES, which is slow to import

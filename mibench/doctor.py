@@ -16,7 +16,7 @@ EXTRAS = {
     "ray": ("ray", "runs on many machines"),
     "graph": ("networkit", "faster graphs for NIF"),
 }
-IMPORTED = ("torch", "torchvision", "cv2", "quantus", "captum", "zennit", "sklearn", "pebble", "mlxtend")
+IMPORTED = ("torch", "torchvision", "cv2", "quantus", "captum", "zennit", "sklearn", "mlxtend")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mibench.stored import Count, Line, Part
 
-LIBRARIES = ("torch", "torchvision", "numpy", "quantus", "captum", "zennit", "scikit-learn", "pebble")
+LIBRARIES = ("torch", "torchvision", "numpy", "quantus", "captum", "zennit", "scikit-learn")
 MENDS = {
     "libGL": "opencv, which quantus imports, wants libGL: install libgl1 (apt install libgl1 libglib2.0-0) "
     "or replace opencv by its headless wheel (pip uninstall opencv-python; pip install opencv-python-headless)",

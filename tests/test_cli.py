@@ -259,7 +259,7 @@ def test_an_interrupt_before_anything_is_computed_is_one_line(
         (["check", "brigth"], "no method 'brigth'; did you mean bright"),
         (["figures", "mire", "--data", "nope"], "give --model with --data"),
         (["figures", "mire", "--model", "planted", "--data", "nope"], "no data set 'nope'"),
-        (["run", "toy.toml", "--methods", "bright", "--timeout", "0.1"], "took longer than --timeout and was stopped"),
+        (["run", "toy.toml", "--methods", "bright", "--timeout", "0.1"], "(--timeout) and was stopped"),
         (["report", "nowhere"], "nowhere is not the folder of a run"),
         (["show", "x"], "there is no run in runs/; give --run FOLDER"),
         (["gate"], "there is no run in runs/; give its folder: gate FOLDER"),
