@@ -43,6 +43,7 @@ FLOORS = (  # from the ground up; a module may import from its own floor and fro
         "comparison",
         "thresholds",
         "explaining",
+        "notices",
         "scoring",
         "costs",
         "conformance",
