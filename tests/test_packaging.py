@@ -17,6 +17,7 @@ FLOORS = (  # from the ground up; a module may import from its own floor and fro
     {"contract", "errors", "statistics", "information", "environment", "fingerprint", "reading", "stored"},
     {
         "condition",
+        "layers",
         "maps",
         "probe",
         "registry",
