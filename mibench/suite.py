@@ -272,7 +272,7 @@ def _with(tasks: Sequence[Task], key: str, spec: str) -> list[Task]:
 def _explained(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, with the nearest right key."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the suite"
+    where = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the suite"  # no kinds of lists
     if first["type"] == "extra_forbidden":
         parent = Task if first["loc"][0] == "tasks" else Suite
         return str(registry.unknown("key", str(first["loc"][-1]), parent.model_fields))

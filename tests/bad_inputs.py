@@ -667,14 +667,15 @@ def tried(case: Case, folder: Path) -> dict[str, object]:
     kind, message, code = "", "", 0
     signal.alarm(SECONDS)
     try:
-        case(folder)
+        try:
+            case(folder)
+        finally:
+            signal.alarm(0)
     except Refused as refused:
         code, message = refused.args
         kind = "command"
     except BaseException as error:  # all kinds are judged by the test
         kind, message, code = type(error).__name__, str(error), getattr(error, "code", -1)
-    finally:
-        signal.alarm(0)
     grown = status("VmHWM") - before
     return {"kind": kind, "message": message, "code": code, "cpu": time.process_time() - began, "grown": grown}
 

@@ -20,7 +20,7 @@ from mibench.reading import MIB, check_file
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # pixels alone: Pillow starts a program for EPS
 MAX_BYTES = 256 * MIB  # of a picture's file
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs; cameras have 50 million
-ELONGATED = 8  # of longer pictures, so many lengths of the crop are kept along the long side before any is scaled
+ELONGATED = 64  # of longer pictures, so many lengths of the crop are kept along the long side before any is scaled
 Box = tuple[float, float, float, float]  # left, top, width, height
 SMALLEST = 8  # pixels along the shorter side under which nothing is to be seen
 MARGIN = 8 / 7  # a larger picture's shorter side is brought to this multiple of the input's, then cropped (256 / 224)

@@ -224,3 +224,13 @@ def test_images_change_their_size_and_channels() -> None:
     assert larger.mean() == pytest.approx(float(x.mean()), abs=0.02)
     with pytest.raises(DataError, match="2 channels"):
         conform(torch.zeros(1, 2, 8, 8), (3, 8, 8))
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_an_elongated_picture_shows_its_middle_as_if_it_were_scaled_whole(across: bool, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 20_000), dtype=np.uint8)
+    path = saved(Image.fromarray(noise if across else noise.T.copy()), tmp_path / "long.png")
+    x = read(path, SHAPE)
+    whole = Image.fromarray(noise).resize((80_000, 32), Image.Resampling.BILINEAR).crop((39_984, 0, 40_016, 32))
+    expected = torch.from_numpy(np.asarray(whole, dtype=np.float32) / 255)
+    assert torch.allclose(x[0] if across else x[0].T, expected, atol=1.1 / 255)
