@@ -117,7 +117,7 @@ def parse(text: str) -> Spec:
         fault = "a bracket is not closed" if end < 0 else f"{rest!r} follows the closing bracket"
         raise UsageError(f"{text!r} is not a spec, for {fault}: write name, name[key=value,key=value] or name:argument")
     parameters: dict[str, str] = {}
-    for part in split(inside):
+    for part in split(inside) if inside.strip() else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not key or key in parameters:
             raise UsageError(f"{text!r}: {part!r} is not one key=value")

@@ -232,7 +232,8 @@ def test_a_way_on_from_the_cut_must_give_the_networks_numbers() -> None:
     assert agrees(lambda z, logits: (z * 1.00001, logits * 1.00001))
     assert not agrees(lambda z, logits: (z, logits * 1.001))
     assert not agrees(lambda z, logits: (z * 1.001, logits))
-    assert not agrees(lambda z, logits: (z, logits + torch.tensor([0.0, 0.0, 0.01])))
+    for moved in (0.01, -0.01):
+        assert not agrees(lambda z, logits, by=moved: (z, logits + torch.tensor([0.0, 0.0, by])))
 
 
 def test_a_way_on_may_differ_more_in_half_precision_but_not_by_a_tenth() -> None:

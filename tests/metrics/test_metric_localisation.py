@@ -211,4 +211,5 @@ def test_pixels_of_no_relevance_share_the_last_place_with_those_that_speak_again
     maps = torch.tensor([[[-2.0, 0.25, 0.0, 0.5, -0.0, -0.1]]])
     mask = torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0, 0.0]])
     expected = [0, 1, 1, 1.5, 2, 2.5, 3]  # the highest is in the mask, the second is not, four share two
-    assert hits(maps, mask)[0].tolist() == pytest.approx(expected)
+    for kind in (torch.float32, torch.float64, torch.float16):
+        assert hits(maps.to(kind), mask)[0].tolist() == pytest.approx(expected)
