@@ -69,7 +69,6 @@ class TaskAbout(Place):
     network: Name  # the network's whole spec, where `model` is its short name
     notices: tuple[Line, ...]  # what a reader must know of the network or the data
     metrics: tuple[Name, ...]  # those that the suite wants of it
-    notices: tuple[Line, ...] = ()  # what the user should know of the network and the data
 
 
 class LostTask(Place):

@@ -428,6 +428,8 @@ ABOUT: dict[str, Any] = {
                 "calibration": 4,
                 "pictures": "0c",
             },
+            "network": "m",
+            "notices": [],
             "metrics": ["auc"],
         }
     },

@@ -56,6 +56,17 @@ def test_a_bad_input_is_refused_in_one_line(results: dict[str, dict[str, Any]], 
     assert "Traceback" not in line
 
 
+AGREE = ("was written by another version", "is one of", "names a metric", "name other rows")
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name.startswith(("run.json: ", "board: ")) and "|" in name])
+def test_a_wrong_key_is_named_by_its_place(results: dict[str, dict[str, Any]], name: str) -> None:
+    place = name.partition(": ")[2].partition(" ")[0].replace("|", ".")
+    message = results[name]["message"]
+    whole = place.partition(".0.")[0]  # what is wrong with a range is found when all cards are there
+    assert any(words in message for words in (f"at {whole}", f"lacks {whole}", *AGREE)), message
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_an_odd_input_is_read(results: dict[str, dict[str, Any]], name: str) -> None:
     assert results[name]["kind"] == "", results[name]
