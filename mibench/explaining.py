@@ -221,6 +221,8 @@ def checked(explainer: Explainer, probe: Probe, explanation: Explanation, count:
     for name, each in {**explanation.maps, **explanation.facts, **explanation.signals}.items():
         if not isinstance(each, Tensor):
             raise ExplainerFault(f"{name!r} is {type(each).__name__}, not a tensor")
+        if each.is_complex():  # its imaginary part would be dropped
+            raise ExplainerFault(f"{name!r} holds complex numbers, not real ones")
     for name, each in explanation.maps.items():
         if tuple(each.shape) != wanted:
             raise ExplainerFault(f"the map {name!r} has shape {tuple(each.shape)} where (B, H, W) = {wanted} is wanted")

@@ -327,7 +327,9 @@ def _survey(room: Room) -> tuple[dict[str, type[Any]], list[Broken], dict[str, P
                         failed.append(Broken(origin, f"{cls.__name__} {fault}"))
                     elif cls.name not in found:
                         found[cls.name], known[cls.name] = cls, Place(module, name, ours)
-            except (Exception, SystemExit) as error:  # somebody else's module may do anything when it is imported
+            except KeyboardInterrupt:  # the user's
+                raise
+            except BaseException as error:  # somebody else's module may raise anything when it is imported
                 failed.append(Broken(origin, reasons.kind(error)))
     return found, failed, known
 
