@@ -67,7 +67,6 @@ class TaskAbout(Place):
     drawing: Digest  # of samples that are drawn; else empty
     facts: TaskFacts
     network: Name  # the network's whole spec, where `model` is its short name
-    notices: tuple[Line, ...]  # what a reader must know of the network or the data
     metrics: tuple[Name, ...]  # those that the suite wants of it
 
 

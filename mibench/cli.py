@@ -407,12 +407,23 @@ def figures(
 
 
 @app.command()
-def doctor() -> None:
-    """Versions, devices, what is installed, what is missing and how to mend it."""
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run's folder: read all of its record.")
+    ] = None,
+    mend: Annotated[bool, typer.Option("--mend", help="Replace a damaged database by its sound rows.")] = False,
+) -> None:
+    """Versions, devices, what is missing and how to mend it; with RUN, what is damaged in its record (exit 1)."""
     from mibench import console
-    from mibench.doctor import examine
 
-    wrong = console.symptoms(out, examine())
+    if folder is None:
+        from mibench.doctor import examine
+
+        wrong = console.symptoms(out, examine())
+    else:
+        from mibench.verifying import verify
+
+        wrong = console.symptoms(out, verify(folder, mend=mend))
     raise typer.Exit(1 if wrong else 0)
 
 

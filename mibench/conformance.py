@@ -250,9 +250,9 @@ def fits_once(explainer: FittedExplainer, bench: Bench) -> None:
     state = explainer.fit(bench.probe, copied(bench.calibration), 0)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
-        maps.write_state(file, State(state.tensors, json.loads(json.dumps(dict(state.facts)))))
+        digest = maps.write_state(file, State(state.tensors, json.loads(json.dumps(dict(state.facts)))))
         other = type(explainer)(explainer.parameters)
-        other.restore(bench.probe, maps.read_state(file))
+        other.restore(bench.probe, maps.read_state(maps.Source(file, digest)))
     _same(_explained(ready(explainer, bench), bench), _explained(other, bench), "after being saved")
 
 

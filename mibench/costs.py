@@ -49,7 +49,8 @@ def measure(job: Job) -> list[Outcome]:
     task = task_of(job.task, job.setting.device, job.setting.precision)
     probe, x, target = task.probe, task.scoring.x, task.target
     seeds = sample_seeds(task.scoring.ids, cell.seed)
-    explainer = fitted(registry.explainer(cell.method), probe, Path(job.setting.folder), job.fit)
+    folder = Path(job.setting.folder)
+    explainer = fitted(registry.explainer(cell.method), probe, folder, job.fit, job.digests)
 
     inputs, classes = (each[: job.samples].to(probe.device, copy=True) for each in (x, target))
 

@@ -50,6 +50,12 @@ class Lines:
                 f"warning: {task.name}: {notice}", style="yellow", markup=False, highlight=False, soft_wrap=True
             )
 
+    def damaged(self, faults: Mapping[str, str]) -> None:
+        """What was recorded is damaged or missing."""
+        if faults:
+            more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+            self.say(f"damaged or missing, made again: {next(iter(faults.values()))}{more}")
+
     def planned(self, engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None:
         """All cells are known, and how many of them are there already."""
         for job in jobs:

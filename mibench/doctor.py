@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from mibench import environment, registry
+from mibench.errors import Damaged
 
 EXTRAS = {
     "natural": ("efficientnet_lite_pytorch", "EfficientNet-Lite0 and its weights"),
@@ -81,10 +82,20 @@ def _cache() -> Symptom:
         return Symptom(
             "cache", "wrong", f"{folder} cannot be written ({error.strerror}); set MIBENCH_CACHE to a folder that can"
         )
-    files = (
-        [os.path.getsize(place / name) for place, _, names in folder.walk() for name in names]
-        if hasattr(folder, "walk")
-        else []
-    )
-    size = f", {sum(files) / 2**20:.0f} MiB" if files else ""
-    return Symptom("cache", "fine", f"{folder}{size}")
+    networks = sorted((folder / "models").glob("[!.]*.safetensors"))
+    damaged = [name for name in networks if _is_damaged(name)]
+    if damaged:
+        return Symptom("cache", "wrong", f"{damaged[0]} is damaged ({len(damaged)} in all): it is trained again on use")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    about = f", {len(networks)} networks, {size / 2**20:.0f} MiB" if size else ""
+    return Symptom("cache", "fine", f"{folder}{about}")
+
+
+def _is_damaged(network: Path) -> bool:
+    from mibench.models import cache
+
+    try:
+        cache.read(network)
+    except Damaged:
+        return True
+    return False

@@ -78,3 +78,15 @@ def interrupts_told_apart() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class NotWritten(RecordError):
+    """The harness cannot write a file of the record, of the cache or of a board: the run ends."""
+
+
+class Damaged(RecordError):
+    """Something that was stored is not what was written; `key` is the cell that it belongs to, if it is a cell's."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key

@@ -7,14 +7,13 @@ and, for the robustness metrics, the maps of inputs with a little noise.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import hashlib
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from mibench.contract import (
     Unsupported,
     perturbed,
 )
-from mibench.errors import MibenchError, RecordError
+from mibench.errors import MibenchError
 from mibench.jobs import TRAINED, Cell, Job, Outcome, Setting
 from mibench.notices import notices
 from mibench.probe import OpenProbe
@@ -67,6 +66,7 @@ class Prepared:
     facts: dict[str, Any]
     notices: tuple[str, ...] = ()  # what the user should know of it before anything is computed
     forward: float = 0.0  # seconds of one sample's forward, measured here
+    digest: str = ""  # SHA-256 of the file with the samples that are looked at
 
 
 @functools.lru_cache(maxsize=2)
@@ -82,8 +82,8 @@ def prepare(job: Job) -> Prepared:
     seen = {"x": scoring.x[: job.samples]}
     if scoring.mask is not None:
         seen["mask"] = scoring.mask[: job.samples].float()
-    with recording(job.setting.folder):
-        maps.write(maps.path(Path(job.setting.folder), picture_key(task)), maps.Saved(Explanation({}, {}, seen)))
+    file = maps.path(Path(job.setting.folder), picture_key(task))
+    digest = maps.write(file, maps.Saved(Explanation({}, {}, seen)))
     facts = {
         "kind": probe.kind,
         "layer": probe.local,
@@ -105,6 +105,7 @@ def prepare(job: Job) -> Prepared:
         facts,
         notices(task),
         _forward_seconds(task),
+        digest,
     )
 
 
@@ -139,9 +140,8 @@ def fit(job: Job) -> list[Outcome]:
         state = explainer.fit(probe, calibration, cell.seed)
         seconds = clock() - before
         state = _plain_state(state)
-    with recording(job.setting.folder):
-        maps.write_state(maps.path(Path(job.setting.folder), cell.key), state)
-    return [Outcome(cell.key, "ok", facts={"seconds": seconds})]
+    digest = maps.write_state(maps.path(Path(job.setting.folder), cell.key), state)
+    return [Outcome(cell.key, "ok", facts={"seconds": seconds}, digest=digest)]
 
 
 def explain(job: Job) -> list[Outcome]:
@@ -156,24 +156,14 @@ def explain(job: Job) -> list[Outcome]:
     if cell.variant.startswith(PERTURBED):
         x = perturbed(x, seeds, cell.variant)
     with left_as_found(probe.model, task.tensors):
-        fitted(explainer, probe, Path(job.setting.folder), job.fit)
+        fitted(explainer, probe, Path(job.setting.folder), job.fit, job.digests)
         if isinstance(explainer, Known):
             explanation = _shown(explainer, task, cell)
         else:
             explanation = in_batches(explainer, probe, x, target[part], seeds, job.setting.batch)
     reasons = {name: [fault(one) for one in each] for name, each in explanation.maps.items()}
-    with recording(job.setting.folder):
-        maps.write(maps.path(Path(job.setting.folder), cell.key), maps.Saved(explanation, reasons))
-    return [_judged(cell, reasons)]
-
-
-@contextlib.contextmanager
-def recording(folder: str) -> Iterator[None]:
-    """Where the harness itself writes, a disk that is full is the record's fault and not the plug-in's."""
-    try:
-        yield
-    except OSError as error:
-        raise RecordError(f"{folder} cannot be written: {error.strerror or error}") from error
+    digest = maps.write(maps.path(Path(job.setting.folder), cell.key), maps.Saved(explanation, reasons))
+    return [replace(_judged(cell, reasons), digest=digest)]
 
 
 def copied(samples: Samples, device: torch.device | None = None) -> Samples:
@@ -188,10 +178,10 @@ def copied(samples: Samples, device: torch.device | None = None) -> Samples:
     return Samples(x, label, samples.ids, mask, truth)
 
 
-def fitted(explainer: Explainer, probe: Probe, folder: Path, key: str) -> Explainer:
+def fitted(explainer: Explainer, probe: Probe, folder: Path, key: str, digests: Mapping[str, str]) -> Explainer:
     """The explainer, with what its fit learned if it has one."""
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(probe, maps.read_state(maps.path(folder, key)))
+        explainer.restore(probe, maps.read_state(maps.source(folder, key, digests)))
     return explainer
 
 

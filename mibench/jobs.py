@@ -120,6 +120,12 @@ class Job:
         """How long the job may take."""
         return self.setting.seconds and self.setting.seconds * max(1, len(self.cells))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The keys of the cells whose files the job reads."""
+        rows = [key for source in self.rows.values() for key in (*source.maps, *source.variants.values())]
+        return tuple(dict.fromkeys([*([self.fit] if self.fit else []), *rows]))
+
     def keep(self, keys: Iterable[str]) -> Job:
         """The same job for some of its cells."""
         kept = set(keys)

@@ -1,25 +1,23 @@
 """What explaining leaves on disk: maps, facts and signals of some samples, and what fitting learned. Never pickle.
 
 A file appears whole or not at all, under the hash that is its cell's key: no name given by a person becomes a path.
+Whoever writes a file gets its SHA-256, and whoever reads it must know that: so nothing but what was written is read.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from mibench import files
 from mibench.contract import Explanation, State
-from mibench.errors import RecordError
+from mibench.errors import Damaged
+from mibench.tensorfile import pack, unpack
 
 
 @dataclass(frozen=True)
@@ -30,37 +28,39 @@ class Saved:
     reasons: Mapping[str, Sequence[str]] = field(default_factory=dict)  # map -> one a sample, empty where it is fine
 
 
+@dataclass(frozen=True)
+class Source:
+    """A file of the record, and what must be in it."""
+
+    file: Path
+    digest: str  # its SHA-256
+    key: str = ""  # of the cell that it belongs to
+
+
 def path(folder: Path, key: str) -> Path:
     """Where a cell's tensors are."""
     return folder / "maps" / f"{key}.safetensors"
 
 
-def check(file: Path) -> None:
-    """Refuse a file that is not there whole."""
-    with _opened(file):
-        pass
+def source(folder: Path, key: str, digests: Mapping[str, str]) -> Source:
+    """A cell's file with the digest that is recorded for it."""
+    if not digests.get(key):
+        raise Damaged(f"{path(folder, key)} cannot be checked: no SHA-256 is recorded for it", key)
+    return Source(path(folder, key), digests[key], key)
 
 
-def whole(file: Path) -> bool:
-    """Whether a file is there, and can be read to its end."""
-    try:
-        check(file)
-    except (OSError, RecordError):
-        return False
-    return True
-
-
-def write(file: Path, saved: Saved) -> None:
-    """Keep an explanation."""
+def write(file: Path, saved: Saved) -> str:
+    """Keep an explanation; the file's SHA-256."""
     explanation = saved.explanation
     groups = {"map": explanation.maps, "fact": explanation.facts, "signal": explanation.signals}
     tensors = {f"{group}:{name}": tensor for group, each in groups.items() for name, tensor in each.items()}
-    _write(file, tensors, {"reasons": {name: list(reasons) for name, reasons in saved.reasons.items()}})
+    reasons = {name: list(reasons) for name, reasons in saved.reasons.items()}
+    return files.write(file, pack(tensors, {"reasons": reasons}))
 
 
-def read(files: Sequence[Path]) -> Saved:
+def read(sources: Sequence[Source]) -> Saved:
     """The explanation of samples that may be spread over several files."""
-    parts = [_read(file) for file in files]
+    parts = [_read(each) for each in sources]
     groups: dict[str, dict[str, Tensor]] = {"map": {}, "fact": {}, "signal": {}}
     for name in parts[0][0]:
         group, _, each = name.partition(":")
@@ -71,39 +71,21 @@ def read(files: Sequence[Path]) -> Saved:
     return Saved(Explanation(groups["map"], groups["fact"], groups["signal"]), reasons)
 
 
-def write_state(file: Path, state: State) -> None:
-    """Keep what fitting learned."""
-    _write(file, state.tensors, dict(state.facts))
+def write_state(file: Path, state: State) -> str:
+    """Keep what fitting learned; the file's SHA-256."""
+    return files.write(file, pack(state.tensors, dict(state.facts)))
 
 
-def read_state(file: Path) -> State:
+def read_state(source: Source) -> State:
     """What fitting learned."""
-    tensors, facts = _read(file)
-    return State(tensors, facts)
+    return State(*_read(source))
 
 
-def _write(file: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write beside the place, then move: whoever reads finds the whole file or none."""
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    beside = file.with_suffix(f".{os.getpid()}.part")
+def _read(source: Source) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    content = files.read(source.file, source.digest, source.key)
     try:
-        beside.write_bytes(save(plain, {"about": json.dumps(about)}))
-        os.replace(beside, file)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with _opened(file) as tensors:
-        about = json.loads((tensors.metadata() or {}).get("about", "{}"))
-        return {name: tensors.get_tensor(name) for name in tensors.keys()}, about  # noqa: SIM118 - it is no mapping
-
-
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    try:
-        with safe_open(str(file), framework="pt") as tensors:
-            yield tensors
-    except SafetensorError as error:
-        raise RecordError(f"{file} is damaged ({error}); the same run again makes it anew") from error
+        return unpack(content)
+    except ValueError as error:
+        raise Damaged(
+            f"{source.file} holds no tensors ({error}); the same run again makes it anew", source.key
+        ) from error

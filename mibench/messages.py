@@ -83,6 +83,9 @@ def _prepared(job: Job, value: Any) -> Prepared:
         targets=tuple(_whole(each) for each in value["targets"]),
         classes=tuple(_valid(name) for name in value["classes"]),
         facts=_facts(value["facts"]),
+        notices=tuple(line(_text(notice)) for notice in value["notices"]),
+        forward=_number(value["forward"]),
+        digest=line(_text(value["digest"])),
     )
     _expect(len(prepared.labels) == len(prepared.targets) == count, "a sample lacks its label or its target")
     named = range(len(prepared.classes))

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from mibench import maps, registry
+from mibench import files, maps, registry
 from mibench.about import About, Cards, RowAbout, TaskAbout
 from mibench.contract import MapSpec, Metric
 from mibench.errors import UsageError, one_line
 from mibench.gates import gates
 from mibench.identity import Identity, MetricIdentity, TaskIdentity
-from mibench.jobs import TRAINED, UNPREPARED
+from mibench.jobs import TRAINED, UNPREPARED, USABLE
 from mibench.leaderboard.results import CELLS, COSTS, SCORES, MethodCard, MetricCard, Results, Sample, TaskCard
 from mibench.reading import file_name, read_text
 from mibench.store import Recorded, Store
@@ -89,10 +89,11 @@ def results_of(store: Store) -> Results:
 def samples_of(store: Store, task: str, numbers: Iterable[int]) -> list[Sample]:
     """Some samples of a task, each with its picture and every row's map."""
     about = store.about().tasks[task]
-    file = maps.path(store.folder, about.facts.pictures)
-    if not file.exists():
+    pictures_key = about.facts.pictures
+    digest = store.digest(str(maps.path(Path(), pictures_key)))
+    if not digest:
         return []
-    seen = maps.read([file]).explanation.signals
+    seen = maps.read([maps.Source(maps.path(store.folder, pictures_key), digest)]).explanation.signals
     x, masks = seen["x"], seen.get("mask")
     named = store.samples(task)
     pictures = {number: picture(x[number].numpy()) for number in numbers if number < min(len(x), len(named))}
@@ -119,10 +120,10 @@ def row_maps(store: Store, task: str, seed: int = 0) -> dict[str, np.ndarray]:
             explained.setdefault(cell.method, []).append(cell)
     found: dict[str, np.ndarray] = {}
     for row, source in store.about().rows.items():
-        files = [maps.path(store.folder, cell.key) for cell in explained.get(source.explainer, [])]
-        if not files or not all(file.exists() for file in files):
+        parts = explained.get(source.explainer, [])
+        if not parts or not all(cell.status in USABLE for cell in parts):
             continue
-        saved = maps.read(files).explanation
+        saved = maps.read([maps.source(store.folder, cell.key, {cell.key: cell.digest}) for cell in parts]).explanation
         if source.method != source.explainer:
             method = registry.method(source.method)
             assert method.wrapper is not None
@@ -276,10 +277,9 @@ def _fits(store: Store) -> dict[str, dict[str, str]]:
     learned: dict[tuple[str, str], Any] = {}
     rows = store.about().rows
     for cell in store.cells("fit"):
-        file = maps.path(store.folder, cell.key)
-        if cell.variant == TRAINED and file.exists():
-            maps.check(file)
-            learned.setdefault((cell.task, cell.method), hashlib.sha256()).update(file.read_bytes())
+        if cell.variant == TRAINED and cell.status in USABLE:
+            content = files.read(maps.path(store.folder, cell.key), cell.digest, cell.key)
+            learned.setdefault((cell.task, cell.method), hashlib.sha256()).update(content)
     found: dict[str, dict[str, str]] = {}
     for (task, explainer), fits in learned.items():
         same = {row: fits.hexdigest()[:24] for row, source in rows.items() if source.explainer == explainer}
@@ -295,16 +295,16 @@ def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> lis
     from mibench.leaderboard import publish as boards
     from mibench.leaderboard.tables import board, to_csv
 
-    files: list[Path] = []
+    written: list[Path] = []
     for run in runs:
         with Store(run) as store:
             results, identity = results_of(store), identity_of(store)
         if not replace and (more := _more(folder, results.suite, to_csv(board(results)), identity)):
             raise UsageError(f"{folder / results.suite}.csv has {more}; give --output, or --replace")
         boards.write(results, folder, results.suite)
-        files += _beside(folder, results.suite, identity)
+        written += _beside(folder, results.suite, identity)
     boards.index(folder)
-    return [*files, folder / "index.html"]
+    return [*written, folder / "index.html"]
 
 
 def shelve(run: Path, folder: Path) -> list[Path]:
@@ -313,8 +313,8 @@ def shelve(run: Path, folder: Path) -> list[Path]:
 
     with Store(run) as store:
         name, identity = store.about().suite.name, identity_of(store)
-    for ending in boards.ENDINGS:
-        boards.put(folder / f"{file_name(name)}{ending}", (run / f"leaderboard{ending}").read_text("utf-8"))
+        for ending in boards.ENDINGS:
+            boards.put(folder / f"{file_name(name)}{ending}", store.read_text(f"leaderboard{ending}"))
     boards.index(folder)
     return [*_beside(folder, name, identity), folder / "index.html"]
 
@@ -323,7 +323,8 @@ def outdone(run: Path, folder: Path) -> str:
     """What a folder's board of the same suite has and the board that a run has just written has not, in words."""
     with Store(run) as store:
         name, identity = store.about().suite.name, identity_of(store)
-    return _more(folder, name, (run / "leaderboard.csv").read_text("utf-8"), identity)
+        table = store.read_text("leaderboard.csv")
+    return _more(folder, name, table, identity)
 
 
 def _more(folder: Path, name: str, table: str, identity: Identity) -> str:

@@ -16,11 +16,11 @@ from mibench import suite as suites
 from mibench.about import About, Rescored
 from mibench.contract import PERTURBED, VARIANTS, Metric
 from mibench.engines.base import answers
-from mibench.errors import UsageError
+from mibench.errors import Damaged, UsageError
 from mibench.explaining import Prepared
 from mibench.jobs import Cell, Setting
 from mibench.leaderboard import publish
-from mibench.run import Options, Summary, Watch, device_of, engine_of, failures_of, missing, prepare
+from mibench.run import Options, Summary, Watch, device_of, engine_of, failures_of, missing, prepare, sound
 from mibench.store import Store
 from mibench.suite import Suite
 
@@ -31,7 +31,7 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
     """Score a run's saved maps by metrics that it has not had, into its own record, and make its board anew."""
     with Store(folder) as store:
         about = store.about()
-    suite = _with(_declared(folder, about), metrics)
+        suite = _with(_declared(store, about), metrics)
     workers = options.jobs or environment.cores()
     setting = Setting(
         str(folder.resolve()),
@@ -47,12 +47,17 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
             raise UsageError("; ".join(f"{spec.name}: {loss.reason}" for spec, loss in lost.items()))
         _refuse_other_tasks(folder, about, {prepared.name: prepared for prepared in tasks.values()})
         plan = planning.plan(suite, tasks, setting, workers)
-        known = store.known()
+        jobs = [job for job in plan.jobs if job.stage == "score"]
+        known, faults = sound(store, jobs, "missing")
+        asked_of = {cell.key for job in jobs for cell in job.cells}
+        store.strike(key for job in jobs for key in job.reads if key in faults)
         cells = {cell.key: cell for cell in plan.cells}
         needed = {need for cell in plan.cells if cell.stage == "score" for need in cell.needs}
         _refuse_without_maps(folder, [cells[need] for need in sorted(needed - known.keys())], store)
-
-        jobs = [job for job in plan.jobs if job.stage == "score"]
+        for key in faults.keys() - asked_of:
+            raise Damaged(f"{folder}: {faults[key]}; run the suite again, which makes it anew", key)
+        if watch:
+            watch.damaged(faults)
         kept = [*_others(store), *(cell for job in jobs for cell in job.cells)]
         store.plan(kept)
         store.write_text("suite.toml", suites.write(suite))
@@ -67,13 +72,14 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
             if watch:
                 watch.answered(job, outcomes)
         board = publish.write(reporting.results_of(store), folder)
+        store.adopt(f"leaderboard{ending}" for ending in publish.ENDINGS)
         failures = failures_of(kept, store.known())
     return Summary(folder, len(kept), computed, failures, board)
 
 
-def _declared(folder: Path, about: About) -> Suite:
+def _declared(store: Store, about: About) -> Suite:
     """The suite of a run with the metrics that it had, whatever "default" has come to mean since."""
-    suite = suites.read_file(folder / "suite.toml")
+    suite = suites.read(store.read_text("suite.toml"), str(store.folder / "suite.toml"))
     return suite.model_copy(update={"metrics": tuple(card.name for card in about.cards.metrics)})
 
 

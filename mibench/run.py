@@ -12,21 +12,21 @@ from __future__ import annotations
 import datetime
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
 
-from mibench import contract, environment, fingerprint, planning, registry, reporting, work
+from mibench import contract, environment, fingerprint, maps, planning, registry, reporting, work
 from mibench import suite as suites
 from mibench.about import About, LostTask, Node, RowAbout, SettingFacts, TaskAbout, TaskFacts
 from mibench.contract import Data, Model
 from mibench.engines.base import Engine, answers, each
 from mibench.engines.inline import InlineEngine
 from mibench.engines.local import LocalEngine
-from mibench.errors import MibenchError, UsageError
+from mibench.errors import Damaged, MibenchError, UsageError
 from mibench.explaining import Prepared
 from mibench.jobs import FAILURES, UNPREPARED, Cell, Job, Loss, Outcome, Setting
 from mibench.leaderboard import publish
@@ -45,6 +45,7 @@ class Watch(Protocol):
 
     def preparing(self, tasks: int) -> None: ...
     def prepared(self, task: Prepared) -> None: ...
+    def damaged(self, faults: Mapping[str, str]) -> None: ...
     def planned(self, engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None: ...
     def answered(self, job: Job, outcomes: Iterable[Outcome]) -> None: ...
 
@@ -91,31 +92,83 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
     )
 
     with Store(folder, write=True) as store, engine_of(options, workers, setting.device) as engine:
+        damaged = store.repair()
         tasks, lost = prepare(engine, planning.specs(suite), setting, watch)
         plan = planning.plan(suite, tasks, setting, workers)
         unprepared = _unprepared(suite, lost)
         store.plan([*plan.cells, *unprepared])
         for prepared in tasks.values():
             store.record_samples(prepared.name, _samples(prepared))
+            pictures = str(maps.path(Path(), prepared.facts["pictures"]))
+            store.adopt([pictures], {pictures: prepared.digest})
         store.write_text("suite.toml", suites.write(suite))
         store.write_text("run.json", _about(suite, tasks, lost, setting, options, engine).written())
         store.record([loss.outcome(cell.key) for cell, loss in unprepared.items()], log="")
 
-        known = still_known(store.known(), options.rerun)
-        computed = 0
+        jobs = [*plan.jobs, *plan.lane]
+        known, faults = sound(store, jobs, options.rerun)
+        store.strike(faults)
         if watch:
-            watch.planned(engine, [*plan.jobs, *plan.lane], known)
-        for jobs, alone in ((plan.jobs, False), (plan.lane, True)):
-            for job, outcomes in answers(engine, missing(jobs, known), known, alone=alone):
-                store.record(outcomes, job.log)
-                known |= {outcome.key: outcome for outcome in outcomes}
-                computed += len(outcomes)
-                if watch:
-                    watch.answered(job, outcomes)
-
-        board = publish.write(reporting.results_of(store), folder)
+            watch.damaged(damaged | faults)
+            watch.planned(engine, jobs, known)
+        computed = perform(engine, store, plan, known, watch)
+        while (board := _board(store, folder, watch)) is None:  # what it shows was damaged, and is made again
+            known, faults = sound(store, jobs, "missing")
+            store.strike(faults)
+            computed += perform(engine, store, plan, known, watch)
+        store.adopt(f"leaderboard{ending}" for ending in publish.ENDINGS)
         failures = failures_of([*plan.cells, *unprepared], store.known())
     return Summary(folder, len(plan.cells) + len(unprepared), computed, failures, board)
+
+
+def perform(
+    engine: Engine, store: Store, plan: planning.Plan, known: dict[str, Outcome], watch: Watch | None = None
+) -> int:
+    """Compute what is not known and record it; how many cells that were. Those that need a damaged file fail."""
+    computed = 0
+    for jobs, alone in ((plan.jobs, False), (plan.lane, True)):
+        for job, outcomes in answers(engine, missing(jobs, known), known, alone=alone):
+            store.record(outcomes, job.log)
+            known |= {outcome.key: outcome for outcome in outcomes}
+            computed += len(outcomes)
+            if watch:
+                watch.answered(job, outcomes)
+            if any(outcome.status in FAILURES for outcome in outcomes):
+                store.strike(store.unreadable(job.digests))  # the next run makes it again
+    return computed
+
+
+def sound(store: Store, jobs: Sequence[Job], rerun: Rerun) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """What need not be computed again; and what must be although it was, for it is damaged, with the reasons.
+
+    Files are read to their end only where a job that is to be performed reads them. What failed is tried again where
+    something that it needs is made again.
+    """
+    faults = store.faults()
+    known = still_known(store.known(), rerun)
+    looked: set[str] = set()
+    while reads := {key for job in missing(jobs, known) for key in job.reads} & known.keys() - looked:
+        looked |= reads
+        damaged = store.unreadable(reads)
+        faults |= damaged
+        known = {key: outcome for key, outcome in known.items() if key not in damaged}
+    for cell in (cell for job in jobs for cell in job.cells):
+        outcome = known.get(cell.key)
+        if outcome and outcome.status in FAILURES and not known.keys() >= set(cell.needs):
+            del known[cell.key]
+    return known, faults
+
+
+def _board(store: Store, folder: Path, watch: Watch | None) -> Board | None:
+    """The run's board; nothing where something that goes into it turns out damaged and can be made again."""
+    try:
+        return publish.write(reporting.results_of(store), folder)
+    except Damaged as error:
+        if not error.key or not (store.strike([error.key]) or store.repair()):
+            raise
+        if watch:
+            watch.damaged({error.key: str(error)})
+        return None
 
 
 def default_folder(suite: Suite) -> Path:

@@ -53,7 +53,8 @@ def score(job: Job) -> list[Outcome]:
     setting = job.setting
     scene = scene_of(job.task, setting.device, setting.precision, job.cells[0].seed, setting.batch)
     asked = {cell.method for cell in job.cells}  # rows whose maps failed are no longer among the cells
-    evidence = {row: gather(Path(setting.folder), source) for row, source in job.rows.items() if row in asked}
+    folder = Path(setting.folder)
+    evidence = {row: gather(folder, source, job.digests) for row, source in job.rows.items() if row in asked}
     by_metric: dict[str, list[Cell]] = {}
     for cell in job.cells:
         by_metric.setdefault(cell.metric, []).append(cell)
@@ -98,17 +99,17 @@ def _copy(evidence: Evidence) -> Evidence:
     return Evidence(evidence.map.clone(), evidence.raw.clone(), evidence.spec, *copies)
 
 
-def gather(folder: Path, source: RowSource) -> tuple[Evidence, list[str]]:
-    """A row's evidence from its files, and why samples of it cannot be scored; the explainer itself is not needed."""
+def gather(folder: Path, source: RowSource, digests: Mapping[str, str]) -> tuple[Evidence, list[str]]:
+    """A row's evidence from its files, and why samples of it cannot be scored; variants are those of known digest."""
     spec = source.map
     wrapper = registry.wrapper(source.wrapper) if source.wrapper else None
 
     def look(keys: Sequence[str]) -> maps.Saved:
-        saved = maps.read([maps.path(folder, key) for key in keys])
+        saved = maps.read([maps.source(folder, key, digests) for key in keys])
         return saved if wrapper is None else maps.Saved(_wrapped(wrapper, saved, spec), saved.reasons)
 
     saved = look(source.maps)
-    there = {name: key for name, key in source.variants.items() if maps.path(folder, key).exists()}
+    there = {name: key for name, key in source.variants.items() if digests.get(key)}
     variants = {name: look([key]).explanation.maps[spec.name] for name, key in there.items()}
     return evidence_of(saved, spec, variants), list(saved.reasons[spec.name])
 

@@ -17,7 +17,7 @@ import torch
 from mibench import costs, explaining, scoring
 from mibench.condition import Changed
 from mibench.contract import Unsupported
-from mibench.errors import Interrupted, MibenchError, RecordError
+from mibench.errors import Interrupted, MibenchError, NotWritten
 from mibench.jobs import Job, Loss, Status
 from mibench.reasons import message, why
 
@@ -46,8 +46,12 @@ def perform(job: Job) -> Any:
         os.close(log)
 
 
-def attempt(job: Job) -> Any:
-    """Do a job: its outcomes (for `prepare`, what was prepared), or the Loss that says why there are none."""
+def attempt(job: Job, *, last: bool = False) -> Any:
+    """Do a job: its outcomes (for `prepare`, what was prepared), or the Loss that says why there are none.
+
+    A file that cannot be written ends the run if nothing can be written there; otherwise the job is tried once more,
+    because a disk may fail once and a plug-in may raise the same error.
+    """
     try:
         before = time.perf_counter()
         answer = STAGES[job.stage](job)
@@ -58,8 +62,11 @@ def attempt(job: Job) -> Any:
     except Interrupted:
         raise  # the user's own Ctrl-C
     except BaseException as error:  # whatever a plug-in raises is a row
-        if isinstance(error, RecordError) and not writable(Path(job.setting.folder)):
-            raise
+        if isinstance(error, NotWritten):
+            if not writable(Path(job.setting.folder)):
+                raise
+            if not last:
+                return attempt(job, last=True)
         if job.stage == "prepare" and isinstance(error, MibenchError):
             raise  # what the user gave cannot be used
         if isinstance(error, Changed):

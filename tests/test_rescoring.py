@@ -110,7 +110,8 @@ def test_maps_of_another_network_are_not_scored_by_this_one(toy_plugins: None, t
     about = json.loads((tmp_path / "run.json").read_text())
     for task in about["tasks"].values():
         task["weights_hash"] = "a07e4"
-    (tmp_path / "run.json").write_text(json.dumps(about))
+    with Store(tmp_path, write=True) as store:
+        store.write_text("run.json", json.dumps(about))
     with pytest.raises(UsageError, match=r"the network of .* not those .* explained .*then a07e4"):
         rescore(tmp_path, ["drop"], INLINE)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -79,7 +80,7 @@ def answers(
     while schedule.busy or hungry or engine.pending:
         yield from schedule.failed()
         while schedule.ready and engine.pending < (1 if alone else engine.workers * engine.in_hand):
-            engine.submit(schedule.ready.popleft())
+            engine.submit(schedule.checkable(schedule.ready.popleft()))
         last_try = bool(hungry) and not engine.pending
         if last_try:
             engine.submit(hungry.popleft())
@@ -130,6 +131,12 @@ class _Schedule:
                 self._open[number].discard(outcome.key)
                 if not self._open[number]:
                     self._release(number)
+
+    def checkable(self, job: Job) -> Job:
+        """The job with the SHA-256 of every file that its cells need."""
+        needed = {job.fit, *(need for cell in job.cells for need in cell.needs)} & self.outcomes.keys()
+        found = {need: self.outcomes[need] for need in sorted(needed)}
+        return replace(job, digests={need: each.digest for need, each in found.items() if each.status in USABLE})
 
     def failed(self) -> Iterator[tuple[Job, list[Outcome]]]:
         """Sort the released jobs: cells with a failed need fail with its reason, the others are ready."""

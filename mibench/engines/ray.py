@@ -9,7 +9,6 @@ writes the record. A worker whose node is lost gives its job to another one; no 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import importlib
 import importlib.metadata
@@ -34,11 +33,12 @@ from typing import Any
 import numpy as np
 
 from mibench import environment, fingerprint, maps, registry
+from mibench import files as whole
 from mibench.engines import loopback
 from mibench.engines.base import Engine, Perform
 from mibench.engines.forkserver import ONE_THREAD
 from mibench.engines.local import LocalEngine
-from mibench.errors import MibenchError, RecordError, UsageError
+from mibench.errors import MibenchError, NotWritten, UsageError
 from mibench.jobs import Job, Loss, Tenant
 from mibench.registry import Places
 
@@ -457,10 +457,8 @@ def _sweep() -> None:
 
 def _needs(job: Job) -> dict[str, Path]:
     """The driver's files that a job reads, by their names in a worker's folder."""
-    keys = [job.fit] if job.fit else []
-    keys += [key for source in job.rows.values() for key in (*source.maps, *source.variants.values())]
     folder = Path(job.setting.folder)
-    return {str(maps.path(Path(), key)): maps.path(folder, key) for key in dict.fromkeys(keys)}
+    return {str(maps.path(Path(), key)): maps.path(folder, key) for key in job.reads}
 
 
 def _keep(files: Mapping[str, Any], folder: Path) -> None:
@@ -471,13 +469,9 @@ def _keep(files: Mapping[str, Any], folder: Path) -> None:
         place = environment.cache_folder() / "models" if name.startswith(NETWORKS) else folder / Path(name).parent
         try:
             place.mkdir(parents=True, exist_ok=True)
-            beside = place / f".{Path(name).name}.part"
-            content.tofile(beside)
-            os.replace(beside, place / Path(name).name)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-                raise RecordError(f"{place} cannot be written: {error.strerror}") from error
-            raise
+            raise NotWritten(f"{place} cannot be made: {error.strerror}; {whole.MEND}") from error
+        whole.write(place / Path(name).name, memoryview(content))
 
 
 def _imported() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from mibench.errors import MibenchError, RecordError, one_line
+from mibench import files
+from mibench.errors import MibenchError, NotWritten, one_line
 from mibench.leaderboard.csv_text import restored
 from mibench.leaderboard.page import template, to_html
 from mibench.leaderboard.results import LOST, Results
@@ -83,12 +83,10 @@ def _facts(page: Path) -> Iterator[tuple[str, str]]:
 
 def put(path: Path, text: str) -> None:
     """Write a whole file or leave the old one, whatever happens half-way."""
-    beside = path.with_name(path.name + ".part")
+    mend = "free the disk or name a folder that can be written"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(beside, path)
     except OSError as error:
-        raise RecordError(
-            f"cannot write {path}: {error.strerror}; free the disk or name a folder that can be written"
-        ) from error
+        raise NotWritten(f"{path} cannot be written: {error.strerror}; {mend}") from error
+    files.sweep(path.parent)
+    files.write(path, text.encode(), mend)

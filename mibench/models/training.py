@@ -1,7 +1,7 @@
 """Small networks learn on first use, from their own seed, and are kept as safetensors with their accuracy.
 
 The file's name holds a digest of the sources and parameters that decide what is learned, so nothing stale is ever
-loaded; it is written whole under another name and then renamed, so that two processes may learn at the same time.
+loaded; it appears whole or not at all, so that two processes may learn at the same time.
 """
 
 from __future__ import annotations
@@ -9,24 +9,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
-import json
-import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from mibench import fingerprint
 from mibench.environment import cache_folder
 from mibench.errors import ModelError
+from mibench.models import cache
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -66,13 +62,13 @@ def trained(lesson: Lesson, build: Callable[[], Net], teach: Callable[[Net, Reci
     path = lesson.path()
     with _seeded(lesson.recipe.seed):
         network = build()
-        accuracy = _restored(network, path)
+        accuracy = cache.restore(network, path)
         if accuracy is None:
-            _make_folder(path.parent)
+            cache.make_folder(path.parent)
             started = time.perf_counter()
             accuracy = teach(network.train(), lesson.recipe)
             facts = {"name": lesson.name, "accuracy": accuracy, "seconds": round(time.perf_counter() - started, 2)}
-            _keep(network, path, facts)
+            cache.keep(network, path, facts)
     if accuracy < lesson.floor:
         raise ModelError(
             f"{lesson.name} is right on only {accuracy:.1%} of its held-out samples, below its floor of "
@@ -129,42 +125,3 @@ def _seeded(seed: int) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-def _restored(network: nn.Module, path: Path) -> float | None:
-    """Load cached weights into the network; None if there are none that fit, or the file is damaged."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            network.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 (no mapping)
-            return float((file.metadata() or {})["accuracy"])
-    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError):
-        return None
-
-
-def _make_folder(folder: Path) -> None:
-    """Make the cache's folder before any time is spent on learning."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        usable = os.access(folder, os.W_OK)
-    except OSError:
-        usable = False
-    if not usable:
-        raise ModelError(f"{folder} cannot be written: set MIBENCH_CACHE to a folder that can, for trained networks")
-
-
-def _keep(network: nn.Module, path: Path, facts: dict[str, Any]) -> None:
-    """Write weights with their facts inside, then the same facts as JSON for people."""
-    tensors = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
-    _write(path, save(tensors, {key: str(value) for key, value in facts.items()}))
-    _write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise ModelError(f"{path} cannot be written: {error.strerror}; set MIBENCH_CACHE to another folder") from error

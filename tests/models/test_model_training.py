@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mibench.errors import ModelError
-from mibench.models import training
+from mibench.models import cache as cache_of
 from mibench.models.training import Lesson, Recipe, accuracy, descend, trained
 
 X = torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
@@ -100,12 +104,38 @@ def test_below_the_floor_a_network_is_refused_and_so_is_its_cache() -> None:
             trained(lesson(), build, teacher)
 
 
-def test_a_damaged_file_is_learned_again(cache: Path) -> None:
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_a_flipped_bit_is_named_and_the_network_is_learned_again(cache: Path, place: float) -> None:
     learned = trained(lesson(), build, teach)
     path = next(cache.glob("*.safetensors"))
-    path.write_bytes(path.read_bytes()[:50])
-    assert same(learned, trained(lesson(), build, teach))
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 8
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=rf"{path.name} is damaged.*the network is trained again"):
+        assert same(learned, trained(lesson(), build, teach))
     assert same(learned, trained(lesson(), build, never))
+
+
+@pytest.mark.parametrize("length", [0, 1, 50, -1])
+def test_a_truncated_file_is_learned_again(cache: Path, length: int) -> None:
+    learned = trained(lesson(), build, teach)
+    path = next(cache.glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert same(learned, trained(lesson(), build, teach))
+
+
+def test_drafts_of_killed_processes_are_removed_and_those_of_living_ones_kept(cache: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    cache.mkdir()
+    host = socket.gethostname()
+    for name in (f"{host}-{killed.pid}-0a", f"{host}-{os.getpid()}-0b", "elsewhere-1-0c", f"elsewhere-{killed.pid}-0d"):
+        (cache / f".x.safetensors.{name}.part").touch()
+    os.utime(cache / ".x.safetensors.elsewhere-1-0c.part", (0, 0))
+    trained(lesson(), build, teach)
+    left = {name.rpartition("-")[2] for name in os.listdir(cache) if name.endswith(".part")}
+    assert left == {"0b.part", "0d.part"}
 
 
 def test_an_unwritable_cache_says_so_before_learning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +149,6 @@ def test_several_may_write_at_the_same_time_and_leave_one_whole_file(cache: Path
     trained(lesson(), build, teach)
     network = build()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: training._keep(network, lesson().path(), {"accuracy": 1.0}), range(40)))
+        list(pool.map(lambda _: cache_of.keep(network, lesson().path(), {"accuracy": 1.0}), range(40)))
     assert same(network, trained(lesson(), build, never))
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".safetensors"]
