@@ -66,6 +66,7 @@ class TaskAbout(Place):
     data_hash: Digest
     drawing: Digest  # of samples that are drawn; else empty
     facts: TaskFacts
+    notices: tuple[Line, ...]  # what a reader must know of the network or the data
     network: Name  # the network's whole spec, where `model` is its short name
     metrics: tuple[Name, ...]  # those that the suite wants of it
 
