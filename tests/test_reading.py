@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from toy_suite import toy as declared
 
 from mibench import regression, reporting
 from mibench.errors import MAX_LETTERS, MibenchError, UsageError, one_line
+from mibench.jobs import Outcome
 from mibench.leaderboard.csv_text import FORMULA, inert, restored
 from mibench.leaderboard.tables import board, to_agreement_csv, to_csv
 from mibench.reading import MAX_NAME, file_name
@@ -136,9 +136,8 @@ def test_a_log_outside_of_the_record_is_not_shown(finished: Path, capsys: pytest
     from mibench.console import show
 
     (finished / "secret").write_text("a secret")
-    with sqlite3.connect(finished / "results.sqlite") as database:
-        database.execute("UPDATE cells SET log = '../secret'")
-    with Store(finished) as store:
-        (key, *_) = [cell.key for cell in store.cells()]
+    with Store(finished, write=True) as store:
+        key = store.cells()[0].key
+        store.record([Outcome(key, "failed", "why")], log="../secret")
     show(Console(), key, finished)
     assert "a secret" not in capsys.readouterr().out
