@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -15,8 +14,10 @@ from mibench.comment import to_markdown
 from mibench.comparison import NotComparable
 from mibench.errors import UsageError
 from mibench.identity import Identity
+from mibench.jobs import Outcome
 from mibench.leaderboard.tables import COLUMNS
 from mibench.run import Options, run
+from mibench.store import Store
 from mibench.thresholds import read_thresholds
 
 
@@ -32,13 +33,14 @@ def go(folder: Path, **changes: object) -> Path:
 
 
 def worsen(folder: Path, method: str) -> None:
-    """Take half of a method's scores away from a record, as a quality loss would."""
-    with sqlite3.connect(folder / "results.sqlite") as database:
-        database.execute(
-            "UPDATE scores SET value = value - 0.5 WHERE key IN "
-            "(SELECT key FROM cells WHERE stage = 'score' AND method = ? AND metric = 'inside')",
-            (method,),
-        )
+    """Take half of a method's scores away in a record, as a quality loss would."""
+    with Store(folder, write=True) as store:
+        scores = store.scores()
+        for cell in store.cells("score"):
+            if (cell.method, cell.metric) == (method, "inside"):
+                own = scores[(scores.method == method) & (scores.metric == "inside") & (scores.seed == cell.seed)]
+                worse, reasons = tuple(own["value"] - 0.5), tuple(own["reason"])
+                store.record([Outcome(cell.key, "ok", scores=worse, reasons=reasons)], log="")
 
 
 def test_an_unchanged_run_passes_its_own_leaderboard(finished: Path, tmp_path: Path) -> None:
@@ -89,10 +91,9 @@ def test_seeds_that_failed_are_a_regression_although_another_gives_a_number(
     for name in ("before", "later"):
         go(tmp_path / name, seeds=3)
     reporting.publish([tmp_path / "before"], tmp_path / "boards")
-    late = "stage = 'score' AND method LIKE 'learned%' AND seed > 0"
-    with sqlite3.connect(tmp_path / "later" / "results.sqlite") as database:
-        database.execute(f"DELETE FROM scores WHERE key IN (SELECT key FROM cells WHERE {late})")
-        database.execute(f"UPDATE cells SET status = 'timeout', reason = 'stopped after 600 s' WHERE {late}")
+    with Store(tmp_path / "later", write=True) as store:
+        late = [cell.key for cell in store.cells("score") if cell.method.startswith("learned") and cell.seed]
+        store.record([Outcome(key, "timeout", "stopped after 600 s") for key in late], log="")
     sides = {name: tmp_path / name for name in ("before", "later")}
     changes = regression.gate(sides["later"], sides["before"] if paired else tmp_path / "boards", read_thresholds())
     assert {(each.row.method, each.row.metric) for each in changes.regressions} == {
