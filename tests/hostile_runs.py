@@ -41,8 +41,8 @@ METHODS = ("hostile", "hostile-fit", "bright", "learned")  # the first two behav
 METRICS = ("hostile-metric", "inside", "drop", "moved", "sparseness", "random-logit")
 MEMORY = 3 << 30  # bytes of its own that a process of a run may hold
 PATIENCE = 10.0  # seconds in which what a run started must have ended after it
-LONGEST = 10  # times what its cell may take is how long a run may take
-PAGE = 300_000  # bytes that a culprit may add to the page
+LONGEST, MORE = 10, 3  # times what a cell may take is how long a run may take, and more for each of its culprits
+PAGE = 100_000  # bytes that each culprit may add to the page
 LOG_NAME = re.compile(r"[0-9a-f]+\.log")
 LOG = 11 << 20  # bytes of the longest log
 REASON = 600  # letters of the longest reason
@@ -162,7 +162,7 @@ def start(culprits: Sequence[Case], folder: Path, engine: str, seconds: float = 
     )
     began = time.monotonic()
     child.start()
-    child.join(LONGEST * seconds)
+    child.join((LONGEST + MORE * len(culprits)) * seconds)
     ended = time.monotonic()
     code = child.exitcode
     left = [] if code is None else _lasting(PATIENCE)
@@ -267,7 +267,7 @@ def record_faults(culprits: Sequence[Case], folder: Path, alone: Path) -> dict[s
         "own": "; ".join(bent),
         "others": _difference({key: cell for key, cell in here.items() if key not in owned}, there),
         "folder": _strange(folder / "run", alone / "run", here),
-        "small": _large(folder / "run", alone / "run", here),
+        "small": _large(folder / "run", alone / "run", here, PAGE * len(culprits)),
     }
 
 
@@ -360,10 +360,10 @@ def _strange(run: Path, alone: Path, cells: Mapping[str, Cell]) -> str:
     return ", ".join(strange[:5])
 
 
-def _large(run: Path, alone: Path, cells: Mapping[str, Cell]) -> str:
+def _large(run: Path, alone: Path, cells: Mapping[str, Cell], more: int) -> str:
     """What grew beyond its bounds."""
     page, before = (((place / "leaderboard.html").stat().st_size) for place in (run, alone))
-    if page > before + PAGE:
+    if page > before + more:
         return f"the page has {page} bytes where {before} are usual"
     long = max((len(cell.reason) for cell in cells.values()), default=0)
     if long > REASON:
