@@ -26,7 +26,7 @@ from mibench.about import About
 from mibench.database import OUTCOME, SAMPLES, checksum, scores_sum
 from mibench.errors import Damaged, NotWritten, RecordError, UsageError
 from mibench.jobs import USABLE, Cell, Outcome
-from mibench.reading import MAX_TEXT, check_file
+from mibench.reading import MIB, check_file
 
 BEGUN = {"lock", "maps", "logs", "results.sqlite-journal"}  # what a record is before it has a database
 HALVES = ("maps/*.part", "logs/*.part", ".run.json.*part", ".suite.toml.*part", ".leaderboard*.part")
@@ -34,6 +34,7 @@ PLAN = "plan"  # the name under which the plan's checksum is kept
 IDENTITY = tuple(each.name for each in fields(Cell) if each.name != "needs")
 UNDONE = ("", "", 0.0, "", "{}", "", 0, "")  # the columns of OUTCOME for a cell that was not computed
 FILED = ("fit", "explain")  # the stages that leave a file
+MAX_FILE = 512 * MIB  # bytes of a file of text
 AGAIN = "the same run again makes it anew"
 
 
@@ -136,7 +137,7 @@ class Store:
         """A file of the folder, if it is as it was written."""
         if not (self.folder / name).exists():
             raise UsageError(f"{self.folder / name} cannot be read: there is no such file; {AGAIN}")
-        check_file(self.folder / name, MAX_TEXT)
+        check_file(self.folder / name, MAX_FILE)
         try:
             return files.read(self.folder / name, self.digest(name)).decode()
         except Damaged as error:
