@@ -26,6 +26,7 @@ Family = Literal[
 Direction = Literal["higher", "lower"]
 VARIANTS = ("other-class", "random-weights", "repeat")  # the maps that the sanity gates compare with the plain one
 PERTURBED = "perturbed"  # whoever needs it gets the variants "perturbed:1", "perturbed:2", … of `perturbed` inputs
+SMALLEST = 8  # pixels along the shorter side under which nothing is to be seen
 RADIUS = 0.2  # the most by which they differ from x, in the model's normalised space
 
 

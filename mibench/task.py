@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mibench import registry
-from mibench.contract import Data, DataNotice, Model, Samples, Split
-from mibench.data.images import SMALLEST
+from mibench.contract import SMALLEST, Data, DataNotice, Model, Samples, Split
 from mibench.errors import DataError, ModelError, UsageError
 from mibench.models.weights import check_finite
 from mibench.probe import OpenProbe, open_probe

@@ -245,7 +245,7 @@ def test_an_interrupt_before_anything_is_computed_is_one_line(
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (["run", "toi.toml"], "toi.toml: the suite cannot be read: No such file"),
+        (["run", "toi.toml"], "toi.toml does not exist"),
         (["run", "defalt"], "no suite 'defalt'; did you mean default"),
         (["run", "toy.toml", "--methods", "brigth"], "no method 'brigth'; did you mean bright"),
         (["run", "toy.toml", "--methods", "bright[power=soft]"], "bright[power=soft] is not possible"),

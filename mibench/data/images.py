@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from mibench.contract import DataNotice
+from mibench.contract import SMALLEST, DataNotice
 from mibench.errors import DataError
 from mibench.reading import MIB, check_file
 
@@ -22,7 +22,6 @@ MAX_BYTES = 256 * MIB  # of a picture's file
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs; cameras have 50 million
 ELONGATED = 64  # of longer pictures, so many lengths of the crop are kept along the long side before any is scaled
 Box = tuple[float, float, float, float]  # left, top, width, height
-SMALLEST = 8  # pixels along the shorter side under which nothing is to be seen
 MARGIN = 8 / 7  # a larger picture's shorter side is brought to this multiple of the input's, then cropped (256 / 224)
 GREY = torch.tensor([0.299, 0.587, 0.114])  # luminance of red, green and blue
 BRIGHTEST = {"I;16": 65_535, "I;16L": 65_535, "I;16B": 65_535, "I;16N": 65_535, "I": 65_535, "F": 1.0}

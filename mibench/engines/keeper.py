@@ -21,29 +21,15 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-from mibench.engines.base import Perform
 from mibench.engines.logs import Log
-from mibench.registry import Places
+from mibench.engines.serving import Start, serve
 
 ADOPT, DIE_WITH_PARENT = 36, 1  # PR_SET_CHILD_SUBREAPER and PR_SET_PDEATHSIG of Linux's prctl
 PATIENCE = 5.0  # seconds in which what was killed must have ended
 PIPE = 2**16
 GUILTY = "1000"  # to the kernel, which ends the guiltiest process when memory runs out
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a worker begins with."""
-
-    perform: Perform
-    environment: Mapping[str, str]
-    working_folder: str  # the run's, where relative paths begin
-    own_folder: str  # for temporary files; deleted when the worker ends
-    places: Places | None  # of the plug-ins; None: look for them
 
 
 def keep(control: socket.socket, talk: socket.socket, start: Start) -> None:
@@ -86,8 +72,6 @@ def keep(control: socket.socket, talk: socket.socket, start: Start) -> None:
 
 def _work(keeper: int, printing: int, talk: socket.socket, start: Start) -> None:
     """Become the worker: a group of its own, the log for whatever is printed."""
-    from mibench.engines.worker import serve
-
     os.setsid()
     _prctl(DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != keeper:

@@ -21,7 +21,7 @@ from typing import Any
 
 from mibench.engines.base import Engine, Perform
 from mibench.engines.forkserver import processes
-from mibench.engines.keeper import Start
+from mibench.engines.serving import Start
 from mibench.engines.worker import Worker
 from mibench.errors import MibenchError, RecordError
 from mibench.jobs import Job, Loss, Tenant

@@ -1,4 +1,4 @@
-"""A worker: the process in which one tenant's code runs, and the run's handle on it."""
+"""The run's side of a worker, the process in which one tenant's code runs."""
 
 from __future__ import annotations
 
@@ -7,26 +7,23 @@ import json
 import math
 import os
 import pickle
-import resource
 import shutil
 import signal
 import socket
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from mibench import condition, environment, messages, registry
+from mibench import messages
 from mibench.engines import frames
-from mibench.engines.forkserver import ONE_THREAD, processes, without_main
+from mibench.engines.forkserver import processes, without_main
 from mibench.engines.frames import Frame
-from mibench.engines.keeper import PATIENCE, Start, keep
+from mibench.engines.keeper import PATIENCE, keep
+from mibench.engines.serving import Start
 from mibench.errors import MibenchError
-from mibench.jobs import Job, Loss, Outcome, Tenant
-from mibench.reasons import why
+from mibench.jobs import Job, Loss, Tenant
 
 SENDING = 60.0  # seconds in which a worker must have read a job
-SHARE = 1.0  # of the machine's memory that one process may fill
 
 
 class Worker:
@@ -169,62 +166,3 @@ def _left(code: int | None) -> Loss:
     if code < 0:
         return Loss("crash", f"the worker crashed ({signal.Signals(-code).name})")
     return Loss("crash", f"the worker left with exit code {code} before it answered")
-
-
-def serve(talk: socket.socket, start: Start) -> None:
-    """Perform jobs until the run closes the connection: the worker's own side."""
-    _begin(start)
-    me, reader = os.getpid(), frames.Reader(talk, messages.MAX_BYTES)
-    while frame := reader.wait():
-        job: Job = pickle.loads(frame.content)
-        _limit_memory(job.setting.device)
-        before = condition.settings()
-        answer = _encoded(_performed(start, job))
-        if os.getpid() != me:
-            os._exit(0)  # a copy of the worker that a plug-in has forked
-        frames.send(talk, Frame(frame.number, _changed(before), answer))
-
-
-def _begin(start: Start) -> None:
-    """Make the process ready: the run's environment, one thread, a folder of its own."""
-    import torch
-
-    os.environ.update({**start.environment, **ONE_THREAD, "TMPDIR": start.own_folder})
-    tempfile.tempdir = start.own_folder
-    condition.workplace = Path(start.own_folder)
-    with contextlib.suppress(OSError):
-        os.chdir(start.working_folder)
-    registry.use(start.places)
-    torch.set_num_threads(1)
-
-
-def _performed(start: Start, job: Job) -> list[Outcome] | Any:
-    try:
-        return start.perform(job)
-    except MibenchError as error:
-        return error
-    except BaseException as error:  # whatever a plug-in raises is a row
-        return Loss("failed", why(error))
-
-
-def _encoded(answer: Any) -> bytes:
-    try:
-        return messages.encode(answer)
-    except BaseException as error:  # an answer may hold a stranger's objects
-        return messages.encode(Loss("failed", f"its answer cannot be written: {why(error)}"))
-
-
-def _changed(before: dict[str, Any]) -> bool:
-    """Whether the process is not as it was: then it must not perform another job."""
-    try:
-        return bool(condition.settings() != before)
-    except BaseException:  # not even the settings can be read
-        return True
-
-
-def _limit_memory(device: str) -> None:
-    """Let what wants more memory than the machine has fail at once; CUDA reserves more than that by itself."""
-    most = int(SHARE * environment.memory_bytes())
-    if most and not device.startswith("cuda"):
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_DATA, (most, most))

@@ -1,0 +1,96 @@
+"""The worker's own side: what runs in the process that performs one tenant's jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import resource
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mibench import condition, environment, messages, registry
+from mibench.engines import frames
+from mibench.engines.base import Perform
+from mibench.engines.forkserver import ONE_THREAD
+from mibench.engines.frames import Frame
+from mibench.errors import MibenchError
+from mibench.jobs import Job, Loss, Outcome
+from mibench.reasons import why
+from mibench.registry import Places
+
+SHARE = 1.0  # of the machine's memory that one process may fill
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a worker begins with."""
+
+    perform: Perform
+    environment: Mapping[str, str]
+    working_folder: str  # the run's, where relative paths begin
+    own_folder: str  # for temporary files; deleted when the worker ends
+    places: Places | None  # of the plug-ins; None: look for them
+
+
+def serve(talk: socket.socket, start: Start) -> None:
+    """Perform jobs until the run closes the connection: the worker's own side."""
+    _begin(start)
+    me, reader = os.getpid(), frames.Reader(talk, messages.MAX_BYTES)
+    while frame := reader.wait():
+        job: Job = pickle.loads(frame.content)
+        _limit_memory(job.setting.device)
+        before = condition.settings()
+        answer = _encoded(_performed(start, job))
+        if os.getpid() != me:
+            os._exit(0)  # a copy of the worker that a plug-in has forked
+        frames.send(talk, Frame(frame.number, _changed(before), answer))
+
+
+def _begin(start: Start) -> None:
+    """Make the process ready: the run's environment, one thread, a folder of its own."""
+    import torch
+
+    os.environ.update({**start.environment, **ONE_THREAD, "TMPDIR": start.own_folder})
+    tempfile.tempdir = start.own_folder
+    condition.workplace = Path(start.own_folder)
+    with contextlib.suppress(OSError):
+        os.chdir(start.working_folder)
+    registry.use(start.places)
+    torch.set_num_threads(1)
+
+
+def _performed(start: Start, job: Job) -> list[Outcome] | Any:
+    try:
+        return start.perform(job)
+    except MibenchError as error:
+        return error
+    except BaseException as error:  # whatever a plug-in raises is a row
+        return Loss("failed", why(error))
+
+
+def _encoded(answer: Any) -> bytes:
+    try:
+        return messages.encode(answer)
+    except BaseException as error:  # an answer may hold a stranger's objects
+        return messages.encode(Loss("failed", f"its answer cannot be written: {why(error)}"))
+
+
+def _changed(before: dict[str, Any]) -> bool:
+    """Whether the process is not as it was: then it must not perform another job."""
+    try:
+        return bool(condition.settings() != before)
+    except BaseException:  # not even the settings can be read
+        return True
+
+
+def _limit_memory(device: str) -> None:
+    """Let what wants more memory than the machine has fail at once; CUDA reserves more than that by itself."""
+    most = int(SHARE * environment.memory_bytes())
+    if most and not device.startswith("cuda"):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most))
