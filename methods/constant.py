@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mibench.contract import Explainer, Explanation, Probe
+from mibench.plugins.contract import Explainer, Explanation, Probe
 
 
 class Constant(Explainer):

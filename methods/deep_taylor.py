@@ -15,9 +15,9 @@ from torch import Tensor
 from zennit.core import BasicHook
 from zennit.rules import AlphaBeta, NoMod
 
-from mibench.contract import Explainer, Explanation, Probe
-from mibench.methods._gradients import channel_sum
-from mibench.methods._relevance import relevance
+from mibench.network.gradients import channel_sum
+from mibench.network.relevance import relevance
+from mibench.plugins.contract import Explainer, Explanation, Probe
 
 
 class DeepTaylor(Explainer):

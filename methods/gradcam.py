@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mibench.contract import Explainer, Explanation, Probe, Unsupported
+from mibench.plugins.contract import Explainer, Explanation, Probe, Unsupported
 
 
 class GradCam(Explainer):

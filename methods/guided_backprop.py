@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mibench.contract import Explainer, Explanation, MapSpec, Probe
-from mibench.methods._gradients import channel_sum
-from mibench.methods._rectifiers import rectified_slope
+from mibench.network.gradients import channel_sum
+from mibench.network.rectifiers import rectified_slope
+from mibench.plugins.contract import Explainer, Explanation, MapSpec, Probe
 
 
 def guided(is_open: Tensor, gradient: Tensor) -> Tensor:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mibench.contract import Explainer, Explanation, MapSpec, Probe
-from mibench.methods._gradients import channel_sum
-from mibench.methods._rectifiers import rectified_slope
 from mibench.methods.gradcam import class_activation
 from mibench.methods.guided_backprop import guided
+from mibench.network.gradients import channel_sum
+from mibench.network.rectifiers import rectified_slope
+from mibench.plugins.contract import Explainer, Explanation, MapSpec, Probe
 
 
 class GuidedGradCam(Explainer):

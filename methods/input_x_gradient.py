@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import captum.attr
 from torch import Tensor
 
-from mibench.contract import Explainer, Explanation, MapSpec, Probe
-from mibench.methods._gradients import channel_sum, tracked
+from mibench.network.gradients import channel_sum, tracked
+from mibench.plugins.contract import Explainer, Explanation, MapSpec, Probe
 
 
 class InputXGradient(Explainer):

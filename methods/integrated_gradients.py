@@ -16,9 +16,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Explainer, Explanation, MapSpec, Probe
-from mibench.methods._gradients import channel_sum, tracked
+from mibench.network.gradients import channel_sum, tracked
+from mibench.plugins import contract
+from mibench.plugins.contract import Explainer, Explanation, MapSpec, Probe
 
 AT_ONCE = 256  # points that go through the network together
 

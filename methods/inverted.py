@@ -5,7 +5,7 @@ M' = max M - M,    or -M where the map is signed
 
 from __future__ import annotations
 
-from mibench.contract import Explanation, MapSpec, Wrapper
+from mibench.plugins.contract import Explanation, MapSpec, Wrapper
 
 
 class Inverted(Wrapper):

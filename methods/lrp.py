@@ -16,10 +16,10 @@ from torch import Tensor
 from zennit.core import Stabilizer
 from zennit.rules import Epsilon, Norm
 
-from mibench import contract
-from mibench.contract import Explainer, Explanation, MapSpec, Probe
-from mibench.methods._gradients import channel_sum
-from mibench.methods._relevance import relevance
+from mibench.network.gradients import channel_sum
+from mibench.network.relevance import relevance
+from mibench.plugins import contract
+from mibench.plugins.contract import Explainer, Explanation, MapSpec, Probe
 
 
 class LrpEpsilon(Explainer):

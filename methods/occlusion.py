@@ -14,9 +14,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
-from mibench.methods._gradients import channel_sum
+from mibench.network.gradients import channel_sum
+from mibench.plugins import contract
+from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
 AT_ONCE = 256  # covered inputs that go through the network together
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mibench.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
-from mibench.methods._chain import walk
-from mibench.methods._gradients import channel_sum
-from mibench.methods._patterns import learn_patterns, propagate
+from mibench.network.chain import walk
+from mibench.network.gradients import channel_sum
+from mibench.network.patterns import learn_patterns, propagate
+from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
 
 class PatternNet(FittedExplainer):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mibench.contract import Explainer, Explanation, Probe
-from mibench.methods._gradients import generators
+from mibench.network.gradients import generators
+from mibench.plugins.contract import Explainer, Explanation, Probe
 
 
 class Random(Explainer):

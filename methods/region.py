@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mibench.contract import Explanation, Known, Probe, Samples, Unsupported
+from mibench.plugins.contract import Explanation, Known, Probe, Samples, Unsupported
 
 
 class Region(Known):

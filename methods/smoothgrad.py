@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Explainer, Explanation, Probe
-from mibench.methods._gradients import channel_sum, draw, generators, slope
+from mibench.network.gradients import channel_sum, draw, generators, slope
+from mibench.plugins import contract
+from mibench.plugins.contract import Explainer, Explanation, Probe
 
 
 class SmoothGrad(Explainer):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from mibench.contract import Explanation, Known, MapSpec, Probe, Role, Samples, Unsupported
+from mibench.plugins.contract import Explanation, Known, MapSpec, Probe, Role, Samples, Unsupported
 
 
 class Truth(Known):

@@ -22,10 +22,10 @@ from pydantic import Field
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Evidence, Scene, Unsupported
 from mibench.information.flow import Flow, Neurons, estimator
 from mibench.metrics.sharing import RowMetric, once
+from mibench.plugins import contract
+from mibench.plugins.contract import Evidence, Scene, Unsupported
 
 Figure = Literal["statistic", "pvalue"]
 GRID = 28  # an image is compared on at most so many cells a side

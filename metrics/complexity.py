@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mibench.contract import Evidence, Scene
 from mibench.metrics.sharing import RowMetric
+from mibench.plugins.contract import Evidence, Scene
 
 
 class Sparseness(RowMetric):

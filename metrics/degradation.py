@@ -17,10 +17,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Evidence, Scene, Unsupported
 from mibench.metrics.perturbation import Baseline, descending, forwards
 from mibench.metrics.sharing import RowMetric, image, mean_by
+from mibench.plugins import contract
+from mibench.plugins.contract import Evidence, Scene, Unsupported
 
 
 class Degradation(RowMetric):

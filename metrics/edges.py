@@ -17,8 +17,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from mibench.contract import Evidence, Scene, Unsupported
 from mibench.metrics.sharing import RowMetric
+from mibench.plugins.contract import Evidence, Scene, Unsupported
 
 
 class OfEdges(RowMetric):

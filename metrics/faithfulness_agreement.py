@@ -21,8 +21,6 @@ from pydantic import Field
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Evidence, Scene
 from mibench.metrics.perturbation import (
     Baseline,
     Output,
@@ -35,6 +33,8 @@ from mibench.metrics.perturbation import (
     total_by,
 )
 from mibench.metrics.sharing import Costed, RowMetric, correlation, drawing, ranks
+from mibench.plugins import contract
+from mibench.plugins.contract import Evidence, Scene
 
 NO_CHANGE = "the output, or the map's share, is the same whatever is replaced: there is nothing to correlate"
 

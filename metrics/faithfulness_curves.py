@@ -20,8 +20,6 @@ from pydantic import Field
 from skimage.segmentation import slic
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Evidence, Scene, Unsupported
 from mibench.metrics.imputation import impute
 from mibench.metrics.perturbation import (
     Baseline,
@@ -34,6 +32,8 @@ from mibench.metrics.perturbation import (
     total_by,
 )
 from mibench.metrics.sharing import RowMetric, drawing, image, mean_by, once
+from mibench.plugins import contract
+from mibench.plugins.contract import Evidence, Scene, Unsupported
 
 
 class PixelFlipping(RowMetric):

@@ -21,11 +21,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Evidence, Role, Scene, Truth, Unsupported
 from mibench.information.exact import NATS_PER_BIT
 from mibench.metrics.perturbation import Baseline, descending, forwards, parts
 from mibench.metrics.sharing import RowMetric, once
+from mibench.plugins import contract
+from mibench.plugins.contract import Evidence, Role, Scene, Truth, Unsupported
 
 ROUNDING = 1e-5
 

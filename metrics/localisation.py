@@ -21,9 +21,9 @@ from pydantic import Field
 from scipy import ndimage
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Evidence, Scene, Unsupported
 from mibench.metrics.sharing import RowMetric, mean_of_equals, once
+from mibench.plugins import contract
+from mibench.plugins.contract import Evidence, Scene, Unsupported
 
 
 class Localisation(RowMetric):

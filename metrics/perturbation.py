@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mibench.contract import Scene, Unsupported
 from mibench.metrics.sharing import drawing, image, once
+from mibench.plugins.contract import Scene, Unsupported
 
 Baseline = Literal["mean", "blur", "black", "uniform"]
 Output = Literal["probability", "logit"]

@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mibench.contract import Evidence, Scene
 from mibench.metrics.sharing import RowMetric, correlation, ranks
+from mibench.plugins.contract import Evidence, Scene
 
 
 class Gate(RowMetric):

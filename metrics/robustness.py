@@ -20,8 +20,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from mibench.contract import PERTURBED, Evidence, Scene, perturbed
 from mibench.metrics.sharing import RowMetric, once
+from mibench.plugins.contract import PERTURBED, Evidence, Scene, perturbed
 
 TINY = 1e-6  # stands in for what would divide by zero
 

@@ -15,8 +15,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from mibench.contract import Evidence, Scene
 from mibench.metrics.sharing import RowMetric
+from mibench.plugins.contract import Evidence, Scene
 
 
 class Sensitivity(RowMetric):

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal, ParamSpec, TypeVar, final
 import torch
 from torch import Tensor
 
-from mibench.contract import Evidence, Metric, Scene, Unsupported
+from mibench.plugins.contract import Evidence, Metric, Scene, Unsupported
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,6 +1,6 @@
 """`python -m mibench`."""
 
-from mibench.cli import main
+from mibench.cli.main import main
 
 if __name__ == "__main__":
     main()

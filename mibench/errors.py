@@ -90,3 +90,21 @@ class Damaged(RecordError):
     def __init__(self, message: str, key: str = "") -> None:
         super().__init__(message)
         self.key = key
+
+
+MENDS = {
+    "libGL": "opencv, which quantus imports, wants libGL: install libgl1 (apt install libgl1 libglib2.0-0) "
+    "or replace opencv by its headless wheel (pip uninstall opencv-python; pip install opencv-python-headless)",
+    "libgthread": "opencv, which quantus imports, wants glib: apt install libglib2.0-0",
+}
+
+
+def mend(error: BaseException) -> str:
+    """What went wrong, in one line, with the mend where we know it."""
+    text = " ".join(str(error).split()) or "no message"
+    for sign, advice in MENDS.items():
+        if isinstance(error, ImportError | OSError) and sign in text:
+            return f"{text}: {advice}"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"the Python package {error.name!r} is not installed"
+    return f"{type(error).__name__}: {text}"

@@ -25,14 +25,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from mibench import cli, registry, regression, suite, thresholds
-from mibench.about import About
-from mibench.contract import Samples
+from mibench.cli import main as cli
 from mibench.data.images import read
 from mibench.data.tables import Table
-from mibench.identity import Identity
+from mibench.gate import regression, thresholds
 from mibench.leaderboard.tables import COLUMNS
 from mibench.models import weights
+from mibench.plugins import registry
+from mibench.plugins.contract import Samples
+from mibench.record.about import About
+from mibench.record.identity import Identity
+from mibench.suites import suite
 
 GIB = 2**30
 SECONDS = 120  # until what hangs is given up; CPU seconds are what is judged

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mibench import registry
+from mibench.plugins import registry
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, where no Ctrl-C could be tried
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,7 +37,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A package of somebody else's plug-ins, installed for one test."""
     folder = Path(__file__).parent / "thirdparty"
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", f"{folder}:{folder.parent}", prepend=":")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{folder.parent.parent}", prepend=":")
     registry.refresh()
     yield
     monkeypatch.undo()

@@ -30,12 +30,12 @@ HERE = Path(__file__).parent
 TOYS, HOSTILE = HERE / "thirdparty", HERE / "thirdparty" / "hostile"
 sys.path[:0] = [str(HERE.parent), str(HERE)]  # as `python tests/hostile_runs.py` is started from anywhere
 
-from toy_suite import toy  # noqa: E402
-
-from mibench import registry, suite  # noqa: E402
 from mibench.errors import MibenchError  # noqa: E402
-from mibench.run import Options, run  # noqa: E402
-from mibench.store import Store  # noqa: E402
+from mibench.plugins import registry  # noqa: E402
+from mibench.record.store import Store  # noqa: E402
+from mibench.run.run import Options, run  # noqa: E402
+from mibench.suites import suite  # noqa: E402
+from tests.toy_suite import toy  # noqa: E402
 
 METHODS = ("hostile", "hostile-fit", "bright", "learned")  # the first two behave: they share their code with culprits
 METRICS = ("hostile-metric", "inside", "drop", "moved", "sparseness", "random-logit")

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 import mibench.metrics
-from mibench.contract import Evidence, MapSpec, Metric, Scene
-from mibench.probe import open_probe
-from mibench.task import TaskSpec, make_task
+from mibench.network.probe import open_probe
+from mibench.plugins.contract import Evidence, MapSpec, Metric, Scene
+from mibench.record.cells import TaskSpec
+from mibench.run.task import make_task
 
 
 class Net(nn.Module):

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bad_inputs
 import pytest
 
 from mibench import errors
 from mibench.errors import MAX_LETTERS, MibenchError
+from tests import bad_inputs
 
 BAD = [name for name, _ in bad_inputs.cases()]
 GOOD = [name for name, _ in bad_inputs.good_cases()]

@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import hostile_runs
 import pytest
-from hostile_runs import Case, Cell, End
+
+from tests import hostile_runs
+from tests.hostile_runs import Case, Cell, End
 
 HERE = Path(__file__).parent
 SAMPLE = (

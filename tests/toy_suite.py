@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mibench.suite import Suite, Task
+from mibench.suites.suite import Suite, Task
 
 TOY = Suite(
     name="toy",

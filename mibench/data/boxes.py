@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from mibench.data.images import Box, opened
 from mibench.errors import DataError
-from mibench.reading import check_file
+from mibench.files.reading import check_file
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 LARGEST = 1 << 20  # bytes; ImageNet's have under a thousand

@@ -13,7 +13,7 @@ from torch import Tensor
 from mibench.data.folder import ClassFolders
 from mibench.data.images import Box, box_mask
 from mibench.errors import DataError
-from mibench.reading import MIB, read_text
+from mibench.files.reading import MIB, read_text
 
 MAX_LIST = 16 * MIB  # bytes of one of the archive's lists, which have 11,788 lines
 FARTHEST = 1e9  # pixels

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from mibench.contract import Data, Samples, Split
 from mibench.data.images import conform
 from mibench.data.splits import members
+from mibench.plugins.contract import Data, Samples, Split
 
 
 class Digits(Data):

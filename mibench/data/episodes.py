@@ -13,10 +13,10 @@ from dataclasses import replace
 import torch
 from pydantic import Field
 
-from mibench import contract, registry
-from mibench.contract import Data, Samples, Split
 from mibench.data.folder import ClassFolders
 from mibench.errors import DataError
+from mibench.plugins import contract, registry
+from mibench.plugins.contract import Data, Samples, Split
 
 
 class Parameters(contract.Parameters):

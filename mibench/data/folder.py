@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Data, DataNotice, Samples, Split
 from mibench.data.boxes import box_file, read_boxes
 from mibench.data.images import box_mask, is_smaller, read
 from mibench.data.splits import members
 from mibench.errors import DataError
-from mibench.reading import MIB, check_name, read_text
+from mibench.files.reading import MIB, check_name, read_text
+from mibench.plugins import contract
+from mibench.plugins.contract import Data, DataNotice, Samples, Split
 
 MAX_PICTURES = 2_000_000  # ImageNet's training set has 1.3 million
 MAX_CLASSES = 50_000

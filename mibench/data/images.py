@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
-from mibench.contract import SMALLEST, DataNotice
 from mibench.errors import DataError
-from mibench.reading import MIB, check_file
+from mibench.files.reading import MIB, check_file
+from mibench.plugins.contract import SMALLEST, DataNotice
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # pixels alone: Pillow starts a program for EPS
 MAX_BYTES = 256 * MIB  # of a picture's file

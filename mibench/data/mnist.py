@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mibench.contract import Data, Samples, Split
 from mibench.data.images import conform
 from mibench.data.splits import members
 from mibench.errors import DataError
+from mibench.plugins.contract import Data, Samples, Split
 
 
 class Mnist(Data):

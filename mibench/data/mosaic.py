@@ -11,10 +11,10 @@ import hashlib
 import torch
 from torch import Tensor
 
-from mibench import registry
-from mibench.contract import Data, Samples, Split
 from mibench.data.images import image_shape
 from mibench.errors import DataError
+from mibench.plugins import registry
+from mibench.plugins.contract import Data, Samples, Split
 
 
 class Mosaic(Data):

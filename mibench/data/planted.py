@@ -32,9 +32,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Samples, Split, Truth
 from mibench.errors import DataError
+from mibench.plugins import contract
+from mibench.plugins.contract import Samples, Split, Truth
 
 CELL = 8  # pixels along a cell's side; a glyph has 6, so that a margin of one pixel parts the cells
 LARGEST_ALPHABET = 12

@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-from mibench.contract import Split
+from mibench.plugins.contract import Split
 
 DEAL: tuple[Split, ...] = ("scoring", "calibration", "training", "calibration", "training")
 

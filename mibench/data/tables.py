@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Data, Samples, Split
 from mibench.data.splits import members
 from mibench.errors import DataError, is_unprintable
-from mibench.reading import MIB, check_file
+from mibench.files.reading import MIB, check_file
+from mibench.plugins import contract
+from mibench.plugins.contract import Data, Samples, Split
 
 FEWEST = 5  # rows of a class, so that each of them is in every split
 MAX_BYTES = 256 * MIB  # of a CSV file, which is read whole

@@ -27,10 +27,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench import contract
-from mibench.contract import Data, Samples, Split, Truth
 from mibench.errors import DataError
 from mibench.information.exact import discrete, discrete_pointwise, gaussian_pair, gaussian_value
+from mibench.plugins import contract
+from mibench.plugins.contract import Data, Samples, Split, Truth
 
 COUNT = 4_000  # what "all" means; more can be asked for
 Layers = list[tuple[Tensor, Tensor]]  # weights (out, in) and biases (out,) of the dense layers

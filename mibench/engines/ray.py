@@ -32,15 +32,16 @@ from typing import Any
 
 import numpy as np
 
-from mibench import environment, fingerprint, maps, registry
-from mibench import files as whole
 from mibench.engines import loopback
 from mibench.engines.base import Engine, Perform
 from mibench.engines.forkserver import ONE_THREAD
 from mibench.engines.local import LocalEngine
 from mibench.errors import MibenchError, NotWritten, UsageError
-from mibench.jobs import Job, Loss, Tenant
-from mibench.registry import Places
+from mibench.files import writing as whole
+from mibench.plugins import registry
+from mibench.plugins.registry import Places
+from mibench.record import environment, fingerprint, maps
+from mibench.record.cells import Job, Loss, Tenant
 
 TRIES = 3  # nodes that a job may lose before it counts as lost itself
 PATIENCE = 120.0  # seconds in which a worker must have started, and a stopped one must have said so
@@ -432,7 +433,7 @@ def _software() -> Mapping[str, str]:
     return {
         "python": platform.python_version(),
         **{name: environment.version(name) for name in ("mibench", *environment.LIBRARIES, *foreign)},
-        "code": fingerprint.sources(["mibench.work", *plugins, *(each.module for each in points)]),
+        "code": fingerprint.sources(["mibench.run.worker", *plugins, *(each.module for each in points)]),
     }
 
 

@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mibench import condition, environment, messages, registry
 from mibench.engines import frames
 from mibench.engines.base import Perform
 from mibench.engines.forkserver import ONE_THREAD
 from mibench.engines.frames import Frame
 from mibench.errors import MibenchError
-from mibench.jobs import Job, Loss, Outcome
-from mibench.reasons import why
-from mibench.registry import Places
+from mibench.network import untouched
+from mibench.plugins import registry
+from mibench.plugins.reasons import why
+from mibench.plugins.registry import Places
+from mibench.record import environment, messages
+from mibench.record.cells import Job, Loss, Outcome
 
 SHARE = 1.0  # of the machine's memory that one process may fill
 
@@ -44,7 +46,7 @@ def serve(talk: socket.socket, start: Start) -> None:
     while frame := reader.wait():
         job: Job = pickle.loads(frame.content)
         _limit_memory(job.setting.device)
-        before = condition.settings()
+        before = untouched.settings()
         answer = _encoded(_performed(start, job))
         if os.getpid() != me:
             os._exit(0)  # a copy of the worker that a plug-in has forked
@@ -57,7 +59,7 @@ def _begin(start: Start) -> None:
 
     os.environ.update({**start.environment, **ONE_THREAD, "TMPDIR": start.own_folder})
     tempfile.tempdir = start.own_folder
-    condition.workplace = Path(start.own_folder)
+    untouched.workplace = Path(start.own_folder)
     with contextlib.suppress(OSError):
         os.chdir(start.working_folder)
     registry.use(start.places)
@@ -83,7 +85,7 @@ def _encoded(answer: Any) -> bytes:
 def _changed(before: dict[str, Any]) -> bool:
     """Whether the process is not as it was: then it must not perform another job."""
     try:
-        return bool(condition.settings() != before)
+        return bool(untouched.settings() != before)
     except BaseException:  # not even the settings can be read
         return True
 

@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mibench import messages
 from mibench.engines import frames
 from mibench.engines.forkserver import processes, without_main
 from mibench.engines.frames import Frame
 from mibench.engines.keeper import PATIENCE, keep
 from mibench.engines.serving import Start
 from mibench.errors import MibenchError
-from mibench.jobs import Job, Loss, Tenant
+from mibench.record import messages
+from mibench.record.cells import Job, Loss, Tenant
 
 SENDING = 60.0  # seconds in which a worker must have read a job
 

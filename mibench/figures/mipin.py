@@ -18,10 +18,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mibench import registry
-from mibench.contract import Explainer, Explanation, FittedExplainer, Unsupported
-from mibench.reading import file_name
-from mibench.task import Task, TaskSpec, make_task
+from mibench.files.reading import file_name
+from mibench.plugins import registry
+from mibench.plugins.contract import Explainer, Explanation, FittedExplainer, Unsupported
+from mibench.record.cells import TaskSpec
+from mibench.run.task import Task, make_task
 
 TASKS = (("mlp-m", "mnist"), ("cnn-m", "mnist"))
 METHODS = (

@@ -22,12 +22,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mibench import registry
-from mibench.contract import FittedExplainer
 from mibench.data.episodes import Episodes
-from mibench.explaining import sample_seeds
-from mibench.reading import file_name
-from mibench.task import Task, TaskSpec, make_task
+from mibench.files.reading import file_name
+from mibench.plugins import registry
+from mibench.plugins.contract import FittedExplainer
+from mibench.record.cells import TaskSpec
+from mibench.run.explaining import sample_seeds
+from mibench.run.task import Task, make_task
 
 TASKS = (("planted", "planted"), ("cnn-m", "mnist"), ("prototype[head=linear]", "episodes"))
 METHODS = ("mire", "mire-noise")

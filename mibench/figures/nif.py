@@ -16,17 +16,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from mibench import graph, graph_drawing, pruning, registry
-from mibench.contract import FittedExplainer
 from mibench.data.tables import Table
 from mibench.errors import UsageError
+from mibench.files.reading import file_name
 from mibench.information.flow import Flow, Neurons, estimator
-from mibench.methods._neurons import CLASSES, INPUT, choose, read
+from mibench.methods.nif.neurons import CLASSES, INPUT, choose, read
 from mibench.models.mlp import Mlp
-from mibench.reading import file_name
+from mibench.plugins import registry
+from mibench.plugins.contract import FittedExplainer
+from mibench.record.cells import TaskSpec
+from mibench.run.task import Task, make_task
+from mibench.studies import graph, graph_drawing, pruning
 from mibench.studies.nif import half_interval, perceptron
 from mibench.studies.nif import links as study_links
-from mibench.task import Task, TaskSpec, make_task
 
 TASKS = (("mlp", "iris"), ("cnn-m", "mnist"))
 METHODS = ("nif", "nif-min")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mibench.leaderboard.panels import Panel, Row
-from mibench.leaderboard.results import MetricCard
 from mibench.leaderboard.standings import Standing, Standings
+from mibench.record.cards import MetricCard
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from mibench.leaderboard.results import MetricCard
-from mibench.statistics import Array, Bootstrap, Counts, Mask, Pairs, bootstrap, generator, intervals, pairs
+from mibench.record.cards import MetricCard
+from mibench.statistics.statistics import Array, Bootstrap, Counts, Mask, Pairs, bootstrap, generator, intervals, pairs
 
 COMPLETE = 0.9
 OUTDONE = 3  # rows above what is known that are named

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from mibench import files
 from mibench.errors import MibenchError, NotWritten, one_line
+from mibench.files import writing
+from mibench.files.reading import MIB, file_name, read_text
 from mibench.leaderboard.csv_text import restored
 from mibench.leaderboard.page import template, to_html
 from mibench.leaderboard.results import LOST, Results
 from mibench.leaderboard.tables import COLUMNS, Board, board, to_agreement_csv, to_csv
-from mibench.reading import MIB, file_name, read_text
 
 ENDINGS = (".csv", "-agreement.csv", ".html")
 MAX_PAGE = 512 * MIB
@@ -88,5 +88,5 @@ def put(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NotWritten(f"{path} cannot be written: {error.strerror}; {mend}") from error
-    files.sweep(path.parent)
-    files.write(path, text.encode(), mend)
+    writing.sweep(path.parent)
+    writing.write(path, text.encode(), mend)

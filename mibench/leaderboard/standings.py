@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from mibench.leaderboard.panels import Panel
-from mibench.statistics import (
+from mibench.statistics.statistics import (
     Across,
     Array,
     Bootstrap,

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mibench import contract, registry
-from mibench.contract import Model
 from mibench.models.training import Lesson, Recipe, accuracy, descend, frozen, trained
+from mibench.plugins import contract, registry
+from mibench.plugins.contract import Model
 
 SHIFT = 2  # pixels by which a batch is moved at random while learning
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mibench import files
 from mibench.errors import Damaged, ModelError, NotWritten
-from mibench.tensorfile import pack, unpack
+from mibench.files import writing
+from mibench.files.tensors import pack, unpack
 
 DIGEST = "sha256"
 
@@ -32,15 +32,15 @@ def make_folder(folder: Path) -> None:
         usable = False
     if not usable:
         raise ModelError(f"{folder} cannot be written: set MIBENCH_CACHE to a folder that can, for trained networks")
-    files.sweep(folder)
+    writing.sweep(folder)
 
 
 def keep(network: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
     """Write weights with their facts, then the same facts as JSON for people."""
     tensors = network.state_dict()
     try:
-        files.write(path, pack(tensors, {**facts, DIGEST: _digest(tensors, facts)}))
-        files.write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
+        writing.write(path, pack(tensors, {**facts, DIGEST: _digest(tensors, facts)}))
+        writing.write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
     except NotWritten as error:
         raise NotWritten(f"{error}, or set MIBENCH_CACHE to another folder") from error
 

@@ -9,9 +9,9 @@ from collections import OrderedDict
 
 from torch import nn
 
-from mibench.contract import Unsupported
 from mibench.models import appendix
 from mibench.models.appendix import AppendixNetwork
+from mibench.plugins.contract import Unsupported
 
 
 class CnnC(AppendixNetwork):

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mibench.contract import Model
 from mibench.errors import ModelError
 from mibench.models.training import frozen
 from mibench.models.weights import fill
+from mibench.plugins.contract import Model
 
 
 class EfficientNetLite0(Model):

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mibench import contract, registry
-from mibench.contract import Model
 from mibench.data import tables
 from mibench.data.tables import Rows, Table
 from mibench.errors import ModelError
 from mibench.models.training import Lesson, Recipe, accuracy, descend, digest, trained
+from mibench.plugins import contract, registry
+from mibench.plugins.contract import Model
 
 RECIPE = Recipe(epochs=200, batch=32, rate=1e-2, decay=1.0)  # chosen by cross-validation on rows that are not scored
 

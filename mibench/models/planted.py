@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mibench import registry
-from mibench.contract import Model, Split
 from mibench.data import planted
 from mibench.models.training import Lesson, Recipe, accuracy, descend, frozen, trained
+from mibench.plugins import registry
+from mibench.plugins.contract import Model, Split
 
 MEAN, STD = (0.15, 0.29, 0.15), (0.15, 0.31, 0.15)  # of the base data
 WIDTH = 64

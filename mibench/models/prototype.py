@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mibench import registry
-from mibench.contract import Model, Samples
 from mibench.data import episodes
 from mibench.data.episodes import Episodes
 from mibench.models.efficientnet_lite0 import EfficientNetLite0
 from mibench.models.training import Lesson, Recipe, descend, digest, frozen, trained
+from mibench.plugins import registry
+from mibench.plugins.contract import Model, Samples
 
 WIDTH = 64
 WAYS = 5  # of an episode of learning, however many the explained one has

@@ -19,10 +19,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from mibench import fingerprint
-from mibench.environment import cache_folder
 from mibench.errors import ModelError
 from mibench.models import cache
+from mibench.record import fingerprint
+from mibench.record.environment import cache_folder
 
 Net = TypeVar("Net", bound=nn.Module)
 

@@ -20,12 +20,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from mibench import contract
-from mibench.contract import Kind, Model
 from mibench.errors import ModelError, UsageError
 from mibench.models.training import frozen
 from mibench.models.vision import VisionNetwork
 from mibench.models.weights import fill
+from mibench.plugins import contract
+from mibench.plugins.contract import Kind, Model
 
 SHAPE = r"^[1-9]\d*(x[1-9]\d*x[1-9]\d*)?$"  # CxHxW, or F for a table
 

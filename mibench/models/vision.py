@@ -13,11 +13,11 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from mibench import contract
-from mibench.contract import Model
 from mibench.errors import ModelError
 from mibench.models.training import frozen
 from mibench.models.weights import fill
+from mibench.plugins import contract
+from mibench.plugins.contract import Model
 
 
 class Parameters(contract.Parameters):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mibench.errors import ModelError
-from mibench.reading import MIB, check_file
+from mibench.files.reading import MIB, check_file
 
 MAX_BYTES = 64 * 1024 * MIB  # of a file of weights
 MAX_WRAPPINGS = 4  # of one in another: a checkpoint may hold itself

@@ -7,11 +7,11 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from mibench import registry
-from mibench.contract import Model
 from mibench.data import wired
 from mibench.data.wired import Wired
 from mibench.models.training import frozen
+from mibench.plugins import registry
+from mibench.plugins.contract import Model
 
 
 class WiredModel(Model):

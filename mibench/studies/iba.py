@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mibench import registry
-from mibench.contract import Explanation, FittedExplainer
+from mibench.plugins import registry
+from mibench.plugins.contract import Explanation, FittedExplainer
+from mibench.record.cells import TaskSpec
+from mibench.run.task import Task, make_task
 from mibench.studies.mire_beta import on_grid
-from mibench.task import Task, TaskSpec, make_task
 
 NAME = "iba"
 COMMAND = f"python -m mibench study {NAME}"

@@ -17,10 +17,11 @@ import torch
 from scipy.stats import kendalltau
 from torch import Tensor
 
-from mibench import registry
-from mibench.contract import Explainer, FittedExplainer, Samples
 from mibench.models.planted import PlantedNetwork
-from mibench.task import Task, TaskSpec, make_task
+from mibench.plugins import registry
+from mibench.plugins.contract import Explainer, FittedExplainer, Samples
+from mibench.record.cells import TaskSpec
+from mibench.run.task import Task, make_task
 
 NAME = "mipin"
 COMMAND = f"python -m mibench study {NAME}"

@@ -20,11 +20,13 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from mibench import fingerprint, registry
-from mibench.contract import FittedExplainer, Probe, Samples
-from mibench.environment import cache_folder
-from mibench.methods.mire_noise import MireNoise
-from mibench.task import Task, TaskSpec, make_task
+from mibench.methods.mire.noise import MireNoise
+from mibench.plugins import registry
+from mibench.plugins.contract import FittedExplainer, Probe, Samples
+from mibench.record import fingerprint
+from mibench.record.cells import TaskSpec
+from mibench.record.environment import cache_folder
+from mibench.run.task import Task, make_task
 
 NAME = "mire-beta"
 COMMAND = f"python -m mibench study {NAME}"
@@ -122,7 +124,7 @@ def grounds(learned: int, read: int) -> tuple[Ground, Ground]:
     task = make_task(TaskSpec("planted", "planted", samples=read, calibration=learned + read))
     calibration = task.calibration[slice(learned)]
     how = [TRAINING, learned, read, *(inspect.getsource(each) for each in (measure, on_grid))]
-    made = fingerprint.sources(["mibench.methods.mire_noise"])
+    made = fingerprint.sources(["mibench.methods.mire.noise"])
     key = fingerprint.digest(made, task.weights_hash, task.data_hash, how)
     unseen = Ground(task.probe, calibration, task.calibration[slice(learned, None)], f"calibration-{key}")
     return unseen, Ground(task.probe, calibration, task.scoring, f"scoring-{key}")

@@ -23,16 +23,20 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
 
-from mibench import maps, pruning, registry, scoring
-from mibench.contract import FittedExplainer, Samples
 from mibench.data.tables import Table
 from mibench.information.exact import gaussian_pair
 from mibench.information.flow import Correction, Flow, Neurons, PairEstimator, estimator
 from mibench.information.pairwise import KSG
-from mibench.methods._neurons import choose, read
+from mibench.methods.nif.neurons import choose, read
 from mibench.models.mlp import RECIPE
 from mibench.models.training import accuracy, descend, frozen
-from mibench.task import TaskSpec, make_task
+from mibench.plugins import registry
+from mibench.plugins.contract import FittedExplainer, Samples
+from mibench.record import maps
+from mibench.record.cells import TaskSpec
+from mibench.run import scoring
+from mibench.run.task import make_task
+from mibench.studies import pruning
 
 NAME = "nif"
 COMMAND = f"python -m mibench study {NAME}"

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mibench import environment
+from mibench.record import environment
 
 HERE = Path(__file__).parent
 MACHINE = f"{environment.processor()}, {environment.cores()} cores, torch {environment.version('torch')}"

@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mibench import registry
-from mibench.conformance import Bench, benches, ready, rows_of, scene_of, scored
-from mibench.contract import Explainer, FittedExplainer, Known, Probe, Unsupported
-from mibench.costs import counted
+from mibench.conformance.check import Bench, benches, ready, rows_of, scene_of, scored
+from mibench.plugins import registry
+from mibench.plugins.contract import Explainer, FittedExplainer, Known, Probe, Unsupported
+from mibench.run.costs import counted
 
 TABLE = Path(__file__).with_name("counts.csv")
 KEY = ["network", "stage", "plugin"]

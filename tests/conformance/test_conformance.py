@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mibench import registry
-from mibench.conformance import Finding, check
-from mibench.contract import Explainer, Wrapper
-from mibench.registry import Method
+from mibench.conformance.check import Finding, check
+from mibench.plugins import registry
+from mibench.plugins.contract import Explainer, Wrapper
+from mibench.plugins.registry import Method
 
 EXPLAINERS = [name for name, cls in registry.plugins("methods").items() if issubclass(cls, Explainer)]
 WRAPPERS = [name for name, cls in registry.plugins("methods").items() if issubclass(cls, Wrapper)]

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loop import forget, forked, go, reported, warm, without_costs
 from rich.console import Console
 
-from mibench.display import Lines
-from mibench.rescoring import rescore
-from mibench.run import Options
-from mibench.verifying import verify
+from mibench.cli.display import Lines
+from mibench.record.verifying import verify
+from mibench.run.rescoring import rescore
+from mibench.run.run import Options
+from tests.crash.loop import forget, forked, go, reported, warm, without_costs
 
 
 def scored(folder: Path) -> str:

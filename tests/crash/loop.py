@@ -21,16 +21,17 @@ from typing import Any
 import torch
 import toy.zoo
 from torch import nn
-from toy_suite import toy as toy_suite
 
-from mibench import explaining, reporting, scoring
-from mibench.display import Lines
+from mibench.cli.display import Lines
 from mibench.errors import MibenchError
+from mibench.leaderboard import reporting
 from mibench.leaderboard.tables import board, to_csv
 from mibench.models.training import Lesson, Recipe, trained
-from mibench.run import Options, run
-from mibench.store import Store
-from mibench.verifying import verify
+from mibench.record.store import Store
+from mibench.record.verifying import verify
+from mibench.run import explaining, scoring
+from mibench.run.run import Options, run
+from tests.toy_suite import toy as toy_suite
 
 OFF, COUNT, KILL = -2, -1, 0
 WAYS = {"kill": KILL, "EIO": errno.EIO, "ENOSPC": errno.ENOSPC}

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mibench.leaderboard.results import CELLS, Gate, MethodCard, MetricCard, Results, Sample, TaskCard
+from mibench.leaderboard.results import CELLS, Gate, Results, Sample, TaskCard
+from mibench.record.cards import MethodCard, MetricCard
 
 TASKS = (("planted", "planted-cnn"), ("mnist", "cnn-m"))
 UNIT, BOTH = (0.0, 1.0), (-1.0, 1.0)

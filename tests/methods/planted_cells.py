@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mibench.contract import Samples, Truth
-from mibench.probe import OpenProbe, open_probe
+from mibench.network.probe import OpenProbe, open_probe
+from mibench.plugins.contract import Samples, Truth
 
 SYMBOLS, SIDE = 4, 3
 NATS = math.log(SYMBOLS)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mibench.contract import Explainer, Explanation, FittedExplainer, Samples
-from mibench.probe import OpenProbe, open_probe
+from mibench.network.probe import OpenProbe, open_probe
+from mibench.plugins.contract import Explainer, Explanation, FittedExplainer, Samples
 
 CLASSES = ("a", "b", "c")
 

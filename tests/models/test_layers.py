@@ -12,12 +12,12 @@ import torchvision
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from mibench import registry
-from mibench.cli import app
-from mibench.contract import Model
+from mibench.cli.main import app
 from mibench.errors import ModelError
-from mibench.layers import Proposal, propose
-from mibench.task import opened
+from mibench.models.layers import Proposal, propose
+from mibench.plugins import registry
+from mibench.plugins.contract import Model
+from mibench.run.task import opened
 
 sys.path.append(str(Path(__file__).parent.parent / "methods"))
 import heads  # the zoo of heads, from the folder beside this one

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from mibench.jobs import Job, Loss, Outcome
+from mibench.record.cells import Job, Loss, Outcome
 
 
 def left_running() -> int:

@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench.contract import (
+from mibench.errors import RecordError
+from mibench.plugins.contract import (
     Explainer,
     Explanation,
     FittedExplainer,
@@ -25,7 +26,6 @@ from mibench.contract import (
     Unsupported,
     Wrapper,
 )
-from mibench.errors import RecordError
 
 
 class Bright(Explainer):

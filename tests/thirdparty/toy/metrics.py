@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mibench.contract import Evidence, Metric, Scene
+from mibench.plugins.contract import Evidence, Metric, Scene
 
 
 class Inside(Metric):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mibench.contract import Data, Model, Samples
+from mibench.plugins.contract import Data, Model, Samples
 
 SIZE = 8
 

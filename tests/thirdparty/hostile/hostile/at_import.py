@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 PLUGIN = '''
-from mibench.contract import Explainer, Explanation
+from mibench.plugins.contract import Explainer, Explanation
 
 
 class AtImport(Explainer):

@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mibench.contract import Unsupported
 from mibench.errors import RecordError
+from mibench.plugins.contract import Unsupported
 
 Deed = Callable[[], object]
 FOREVER = 10**6  # seconds

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mibench.contract import Explainer, Explanation, FittedExplainer, Parameters, Probe, Samples, State
+from mibench.plugins.contract import Explainer, Explanation, FittedExplainer, Parameters, Probe, Samples, State
 
 from .deeds import ANYWHERE
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mibench.contract import Evidence, Metric, Parameters, Scene
+from mibench.plugins.contract import Evidence, Metric, Parameters, Scene
 
 from .deeds import ANYWHERE
 

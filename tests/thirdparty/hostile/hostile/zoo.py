@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from toy.zoo import Corners, Quadrants
 
-from mibench.contract import Parameters, Samples
+from mibench.plugins.contract import Parameters, Samples
 
 from .deeds import ANYWHERE, patch_tensor
 

@@ -1,0 +1,1 @@
+"""IBA: a bottleneck for each sample, and one that is learned once."""

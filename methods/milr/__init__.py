@@ -1,0 +1,1 @@
+"""MI-LR, MIRE's earlier form."""

@@ -1,0 +1,1 @@
+"""MIP-IN: a network inverted layer by layer."""

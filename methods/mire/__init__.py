@@ -1,0 +1,1 @@
+"""MIRE, and the form of it that mixes noise in (ours)."""

@@ -1,0 +1,1 @@
+"""NIF: information flow on a network's graph."""

@@ -1,0 +1,45 @@
+"""NIF by the weakest link (ours): a path carries no more than its narrowest edge lets through.
+
+    A(i, c) = max over paths from input i to class c of the least edge of the path        instead of NIF's (3)
+
+Data processing bounds the information that passes along a chain by its weakest link; it says nothing of products. The
+edges are those of `nif`, and the map stays in nats: it says how wide the widest path is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from mibench.methods.nif import nif
+from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
+
+
+class NIFMin(FittedExplainer):
+    """`nif[compose=min]` as a row of its own, because its map has a unit."""
+
+    name = "nif-min"
+    title = "NIF by the weakest link (ours)"
+    paper = nif.NIF.paper
+    maps = (MapSpec("attribution", unit="nats", signed=True),)
+
+    class Parameters(nif.Parameters):
+        compose: Literal["min"] = "min"
+
+    def __init__(self, parameters: Any = None) -> None:
+        super().__init__(parameters)
+        self.nif = nif.NIF(self.parameters)
+
+    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+        """As NIF."""
+        return self.nif.fit(probe, calibration, seed)
+
+    def restore(self, probe: Probe, state: State) -> None:
+        """As NIF."""
+        self.nif.restore(probe, state)
+
+    def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
+        """As NIF, with the widest path for the sum over paths."""
+        return self.nif.explain(probe, x, target, seeds)

@@ -1,0 +1,93 @@
+"""What is installed, what is missing, and the mend of it."""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mibench import errors
+from mibench.errors import Damaged
+from mibench.plugins import registry
+from mibench.record import environment
+from mibench.record.verifying import Symptom
+
+EXTRAS = {
+    "natural": ("efficientnet_lite_pytorch", "EfficientNet-Lite0 and its weights"),
+    "ray": ("ray", "runs on many machines"),
+    "graph": ("networkit", "faster graphs for NIF"),
+}
+IMPORTED = ("torch", "torchvision", "cv2", "quantus", "captum", "zennit", "sklearn", "mlxtend")
+
+
+def examine() -> Iterator[Symptom]:
+    """Look at libraries, devices, extras, the cache and the plug-ins, one after the other."""
+    machine = environment.facts("cpu")
+    commit = f", commit {machine.commit}" if machine.commit else ""
+    yield Symptom("mibench", "fine", f"{machine.mibench or 'not installed, run from its folder'}{commit}")
+    memory = machine.memory_bytes / 2**30
+    yield Symptom(
+        "machine",
+        "fine",
+        f"{machine.processor}, {machine.cores} cores, {memory:.0f} GiB, python {machine.python}",
+    )
+    for module in IMPORTED:
+        yield _import(module)
+    yield _cuda()
+    for extra, (module, use) in EXTRAS.items():
+        found = importlib.util.find_spec(module) is not None
+        mend = "" if found else f'; pip install "mibench[{extra}]"'
+        yield Symptom(f"extra {extra}", "fine" if found else "absent", f"{use}{mend}")
+    yield _cache()
+    for broken in registry.broken():
+        yield Symptom("plug-in", "wrong", f"{broken.origin}: {broken.reason}")
+    counts = ", ".join(f"{len(registry.names(room))} {room}" for room in registry.ROOMS)
+    yield Symptom("plug-ins", "fine", counts)
+
+
+def _import(module: str) -> Symptom:
+    """Whether a library can be imported; opencv without libGL cannot."""
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # whatever an import may raise is what we are here to tell
+        return Symptom(module, "wrong", errors.mend(error))
+    return Symptom(module, "fine", str(getattr(found, "__version__", "")) or environment.version(module))
+
+
+def _cuda() -> Symptom:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Symptom("cuda", "absent", "torch sees no CUDA device; runs use the processor")
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return Symptom("cuda", "fine", ", ".join(names))
+
+
+def _cache() -> Symptom:
+    folder = environment.cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Symptom(
+            "cache", "wrong", f"{folder} cannot be written ({error.strerror}); set MIBENCH_CACHE to a folder that can"
+        )
+    networks = sorted((folder / "models").glob("[!.]*.safetensors"))
+    damaged = [name for name in networks if _is_damaged(name)]
+    if damaged:
+        return Symptom("cache", "wrong", f"{damaged[0]} is damaged ({len(damaged)} in all): it is trained again on use")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    about = f", {len(networks)} networks, {size / 2**20:.0f} MiB" if size else ""
+    return Symptom("cache", "fine", f"{folder}{about}")
+
+
+def _is_damaged(network: Path) -> bool:
+    from mibench.models import cache
+
+    try:
+        cache.read(network)
+    except Damaged:
+        return True
+    return False

@@ -1,0 +1,1 @@
+"""Does a plug-in keep the contract? Every rule is asked on tiny networks."""

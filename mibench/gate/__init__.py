@@ -1,0 +1,1 @@
+"""CI's gate: two sides compared, the thresholds, and the comment that a reviewer reads."""

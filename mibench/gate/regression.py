@@ -1,0 +1,85 @@
+"""A run, or a committed leaderboard, as one side of a comparison; and the gate that a change must pass."""
+
+from __future__ import annotations
+
+import filecmp
+import io
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from mibench.errors import UsageError
+from mibench.files.reading import read_text
+from mibench.gate.comparison import Comparison, Side, compare
+from mibench.gate.thresholds import Thresholds
+from mibench.leaderboard import reporting
+from mibench.leaderboard.csv_text import restored
+from mibench.leaderboard.tables import COLUMNS, board, to_csv
+from mibench.record.identity import Identity
+from mibench.record.store import Store
+
+WORDS = ("suite", "data", "model", "method", "metric", "family", "direction", "unit", "tie", "status", "reason")
+MEND = "make both by `mibench report RUN`"
+
+
+def side(path: Path) -> Side:
+    """A run's folder, with every sample's score, or a leaderboard's CSV with the JSON beside it."""
+    if _is_run(path):
+        with Store(path) as store:
+            results, identity = reporting.results_of(store), reporting.identity_of(store)
+        return Side(str(path), identity, _read(to_csv(board(results)), path), results.scores)
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is not the folder of a run: it has no results.sqlite; name a run or a leaderboard's CSV"
+        )
+    if not path.exists():
+        raise UsageError(f"there is no folder or file {path}: name a run or a leaderboard's CSV")
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        raise UsageError(
+            f"{path} cannot be compared without {beside.name} beside it, which says what it was made from: {MEND}"
+        )
+    return Side(str(path), Identity.read_file(beside, MEND), _read(read_text(path), path))
+
+
+def gate(run: Path, baseline: Path, thresholds: Thresholds) -> Comparison:
+    """What a run changed beside the committed leaderboard of the same suite."""
+    after = side(run)
+    if baseline.is_dir() and not _is_run(baseline):
+        suite = str(after.table["suite"].iloc[0])
+        boards = sorted(file.stem for file in baseline.glob("*.json"))
+        if suite not in boards:
+            there = f"there are {', '.join(boards)}" if boards else "there is none"
+            raise UsageError(f"{baseline} has no leaderboard of the suite {suite!r} ({there}); give another --baseline")
+        baseline = baseline / f"{suite}.csv"
+    return compare(side(baseline), after, thresholds)
+
+
+def refuse_itself(run: Path, baseline: Path) -> None:
+    """Refuse a board that the run itself has written: measured seconds make no two runs' boards equal to the byte."""
+    own = run / "leaderboard.csv"
+    for committed in sorted(baseline.glob("*.csv")) if baseline.is_dir() else [baseline]:
+        if os.path.isfile(own) and os.path.isfile(committed) and filecmp.cmp(own, committed, shallow=False):
+            raise UsageError(
+                f"{committed} was written by {run} itself, which is never worse than itself: "
+                "restore the committed one, and run with --no-publish"
+            )
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "results.sqlite").exists()
+
+
+def _read(text: str, origin: Path) -> pd.DataFrame:
+    """A leaderboard's CSV; a method may be called `nan` or `null`."""
+    try:
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        lacking = [column for column in COLUMNS if column not in table]
+        if lacking or table.empty:
+            raise ValueError(f"no column {lacking[0]!r}" if lacking else "it has no row")
+        figures = [column for column in COLUMNS if column not in WORDS]
+        numbers = {column: pd.to_numeric(table[column].replace("", None)) for column in figures}
+        return table.assign(**{column: table[column].map(restored) for column in WORDS}, **numbers)
+    except ValueError as error:  # pandas' own errors are of this kind
+        raise UsageError(f"{origin} is no leaderboard: {error}") from error

@@ -1,0 +1,304 @@
+"""From a network and samples to maps on disk: fit, explain, and look at what came out before anything is scored.
+
+Beside the plain maps there are variants of the first samples' maps, which the sanity gates compare with the plain ones:
+another class explained, the same network with random weights explained (and fitted) anew, and the same thing again;
+and, for the robustness metrics, the maps of inputs with a little noise.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mibench.errors import MibenchError
+from mibench.network.probe import OpenProbe
+from mibench.network.untouched import left_as_found
+from mibench.plugins import registry
+from mibench.plugins.contract import (
+    PERTURBED,
+    Explainer,
+    Explanation,
+    FittedExplainer,
+    Known,
+    Probe,
+    Samples,
+    State,
+    Truth,
+    Unsupported,
+    perturbed,
+)
+from mibench.record import maps
+from mibench.record.cells import TRAINED, Cell, Job, Outcome, Prepared, Setting, TaskSpec
+from mibench.run.notices import notices
+from mibench.run.task import Task, make_task
+
+MOST = 32  # samples explained at once …
+NUMBERS = 2**18  # … fewer if they have more numbers: explainers that take 50 steps hold 50 of each in memory
+
+
+class ExplainerFault(MibenchError):
+    """An explainer broke the contract."""
+
+
+@functools.lru_cache(maxsize=2)
+def task_of(spec: TaskSpec, device: str, precision: str) -> Task:
+    """The task, kept by this worker for the jobs that follow."""
+    return make_task(spec, device, precision)
+
+
+def prepare(job: Job) -> Prepared:
+    """Make sure that the network is trained and the samples are there; keep a few samples to be looked at."""
+    task = task_of(job.task, job.setting.device, job.setting.precision)
+    scoring, probe = task.scoring, task.probe
+    seen = {"x": scoring.x[: job.samples]}
+    if scoring.mask is not None:
+        seen["mask"] = scoring.mask[: job.samples].float()
+    file = maps.path(Path(job.setting.folder), picture_key(task))
+    digest = maps.write(file, maps.Saved(Explanation({}, {}, seen)))
+    facts = {
+        "kind": probe.kind,
+        "layer": probe.local,
+        "grid": list(probe.grid),
+        "pixels": list(probe.pixels),
+        "samples": len(scoring),
+        "calibration": len(task.calibration),
+        "pictures": picture_key(task),
+    }
+    return Prepared(
+        task.name,
+        task.weights_hash,
+        task.data_hash,
+        float(task.accuracy),
+        scoring.ids,
+        tuple(scoring.label.tolist()),
+        tuple(task.target.tolist()),
+        tuple(probe.classes),
+        facts,
+        notices(task),
+        _forward_seconds(task),
+        digest,
+    )
+
+
+def _forward_seconds(task: Task) -> float:
+    """How long the network takes for one sample, in a batch as explainers get it: the fastest of three forwards."""
+    x = task.scoring.x[:MOST]
+    seconds = []
+    for _ in range(3):
+        before = time.perf_counter()
+        with torch.no_grad():
+            task.probe.logits(x).cpu()
+        seconds.append(time.perf_counter() - before)
+    return min(seconds) / len(x)
+
+
+def picture_key(task: Task) -> str:
+    """The name of the file with a task's first samples."""
+    return hashlib.sha256(f"{task.name} {task.data_hash} {task.weights_hash}".encode()).hexdigest()[:24]
+
+
+def fit(job: Job) -> list[Outcome]:
+    """Fit an explainer to a network and keep what it learned."""
+    (cell,) = job.cells
+    task, probe = _network(job.task, job.setting, cell)
+    explainer = registry.explainer(cell.method)
+    if not isinstance(explainer, FittedExplainer):
+        raise ExplainerFault(f"{cell.method} is not fitted")
+    calibration = copied(task.calibration, probe.device)
+    with left_as_found(probe.model, task.tensors):
+        clock = time.perf_counter if probe.device.type == "cuda" else time.process_time  # one thread: what others do
+        before = clock()  # beside it does not count
+        state = explainer.fit(probe, calibration, cell.seed)
+        seconds = clock() - before
+        state = _plain_state(state)
+    digest = maps.write_state(maps.path(Path(job.setting.folder), cell.key), state)
+    return [Outcome(cell.key, "ok", facts={"seconds": seconds}, digest=digest)]
+
+
+def explain(job: Job) -> list[Outcome]:
+    """Explain some samples, look at the maps and keep them."""
+    (cell,) = job.cells
+    task, probe = _network(job.task, job.setting, cell)
+    explainer = registry.explainer(cell.method)
+    part = slice(cell.start, cell.stop)
+    target = _other_class(task, explainer, cell.seed) if cell.variant == "other-class" else task.target
+    seeds = sample_seeds(task.scoring.ids, cell.seed)[part]
+    x = task.scoring.x[part]
+    if cell.variant.startswith(PERTURBED):
+        x = perturbed(x, seeds, cell.variant)
+    with left_as_found(probe.model, task.tensors):
+        fitted(explainer, probe, Path(job.setting.folder), job.fit, job.digests)
+        if isinstance(explainer, Known):
+            explanation = _shown(explainer, task, cell)
+        else:
+            explanation = in_batches(explainer, probe, x, target[part], seeds, job.setting.batch)
+    reasons = {name: [fault(one) for one in each] for name, each in explanation.maps.items()}
+    digest = maps.write(maps.path(Path(job.setting.folder), cell.key), maps.Saved(explanation, reasons))
+    return [replace(_judged(cell, reasons), digest=digest)]
+
+
+def copied(samples: Samples, device: torch.device | None = None) -> Samples:
+    """Samples that share no memory with these, on a device."""
+    truth = samples.truth and Truth(
+        samples.truth.grid,
+        {name: cells.clone() for name, cells in samples.truth.cells.items()},
+        {name: nats.clone() for name, nats in samples.truth.information.items()},
+    )
+    mask = None if samples.mask is None else samples.mask.clone()
+    x, label = (each.to(device, copy=True) for each in (samples.x, samples.label))
+    return Samples(x, label, samples.ids, mask, truth)
+
+
+def fitted(explainer: Explainer, probe: Probe, folder: Path, key: str, digests: Mapping[str, str]) -> Explainer:
+    """The explainer, with what its fit learned if it has one."""
+    if isinstance(explainer, FittedExplainer):
+        explainer.restore(probe, maps.read_state(maps.source(folder, key, digests)))
+    return explainer
+
+
+def in_batches(
+    explainer: Explainer, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int], batch: int
+) -> Explanation:
+    """Explain samples a batch at a time (0: as fits their size) and check the maps for what the contract promises."""
+    batch = batch or max(1, min(MOST, NUMBERS // x[0].numel()))
+    parts = []
+    for start in range(0, len(x), batch):
+        part = slice(start, start + batch)
+        _seed_everything(seeds[start])
+        inputs, classes = (each[part].to(probe.device, copy=True) for each in (x, target))
+        explanation = explainer.explain(probe, inputs, classes, seeds[part])
+        parts.append(checked(explainer, probe, explanation, len(x[part])))
+    return Explanation(*(_joined([getattr(part, kind) for part in parts]) for kind in ("maps", "facts", "signals")))
+
+
+def checked(explainer: Explainer, probe: Probe, explanation: Explanation, count: int) -> Explanation:
+    """The explanation on the CPU in float32, or an error that says what the contract wants."""
+    if not isinstance(explanation, Explanation):
+        raise ExplainerFault(f"returned {type(explanation).__name__}, not an Explanation")
+    promised = {spec.name for spec in explainer.maps}
+    if set(explanation.maps) != promised:
+        raise ExplainerFault(f"gave the maps {sorted(explanation.maps)}, but says that it gives {sorted(promised)}")
+    wanted = (count, *probe.pixels)
+    for name, each in {**explanation.maps, **explanation.facts, **explanation.signals}.items():
+        if not isinstance(each, Tensor):
+            raise ExplainerFault(f"{name!r} is {type(each).__name__}, not a tensor")
+        if each.is_complex():  # its imaginary part would be dropped
+            raise ExplainerFault(f"{name!r} holds complex numbers, not real ones")
+    for name, each in explanation.maps.items():
+        if tuple(each.shape) != wanted:
+            raise ExplainerFault(f"the map {name!r} has shape {tuple(each.shape)} where (B, H, W) = {wanted} is wanted")
+    for name, each in {**explanation.facts, **explanation.signals}.items():
+        if len(each) != count:
+            raise ExplainerFault(f"{name!r} has {len(each)} entries for {count} samples")
+    plain = [
+        {name: each.detach().float().cpu() for name, each in group.items()}
+        for group in (explanation.maps, explanation.facts, explanation.signals)
+    ]
+    return Explanation(*plain)
+
+
+def _shown(explainer: Known, task: Task, cell: Cell) -> Explanation:
+    """What is known of some samples."""
+    if cell.variant != TRAINED:
+        raise Unsupported("what is known of a sample is the same whatever the network answers")
+    samples = copied(task.scoring[slice(cell.start, cell.stop)])
+    return checked(explainer, task.probe, explainer.show(task.probe, samples), len(samples))
+
+
+def fault(image: Tensor) -> str:
+    """Why a map (H, W) cannot be scored, or an empty string."""
+    if image.isnan().any():
+        return "the map holds NaN"
+    if image.isinf().any():
+        return "the map holds infinite values"
+    if image.amax() == image.amin():
+        return "the map is zero everywhere" if image.amax() == 0 else "the map is constant"
+    return ""
+
+
+def sample_seeds(ids: Sequence[str], seed: int) -> tuple[int, ...]:
+    """One seed a sample, of its name and the run's seed: whatever else is in the batch or in the run."""
+    digests = (hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest() for name in ids)
+    return tuple(int.from_bytes(digest, "big") for digest in digests)
+
+
+def randomised(probe: OpenProbe, seed: int) -> OpenProbe:
+    """The network with all its weights drawn anew, opened at the same places."""
+    model = copy.deepcopy(probe.model)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        drawn = [_draw(module) for module in model.modules()]
+    if not any(drawn):
+        raise Unsupported("the network has no weights that could be randomised")
+    model.eval().requires_grad_(False)
+    return OpenProbe(replace(probe.network, model=model), probe.local, probe.depths)
+
+
+def _draw(module: nn.Module) -> bool:
+    """Initialise a layer's own weights as it does itself, or shuffle them if it does not say how."""
+    own = list(module.parameters(recurse=False))
+    reset: Callable[[], None] | None = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
+    if own and reset is not None:
+        reset()
+    elif own:
+        for parameter in own:
+            order = torch.randperm(parameter.numel()).to(parameter.device)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return bool(own)
+
+
+def _network(spec: TaskSpec, setting: Setting, cell: Cell) -> tuple[Task, OpenProbe]:
+    """A cell's task and the network that is explained in it."""
+    task = task_of(spec, setting.device, setting.precision)
+    return task, randomised(task.probe, cell.seed) if cell.variant == "random-weights" else task.probe
+
+
+def _judged(cell: Cell, reasons: dict[str, list[str]]) -> Outcome:
+    """Whether the maps are fine; NaN is a failure even where other samples have none."""
+    wrong = [reason for each in reasons.values() for reason in each if "NaN" in reason or "infinite" in reason]
+    if not wrong:
+        return Outcome(cell.key, "ok")
+    count = sum(len(each) for each in reasons.values())
+    return Outcome(cell.key, "nan", f"{wrong[0]} ({len(wrong)} of {count} maps)")
+
+
+def _other_class(task: Task, explainer: Explainer, seed: int) -> Tensor:
+    """A class drawn for each sample that is not the explained one, (N,)."""
+    if not explainer.of_class:
+        raise Unsupported("its maps speak of what the network represents, and are the same for every class")
+    count = len(task.probe.classes)
+    if count < 2:
+        raise Unsupported("there is no other class to explain")
+    steps = [1 + each % (count - 1) for each in sample_seeds(task.scoring.ids, seed)]
+    return (task.target + torch.tensor(steps)) % count
+
+
+def _seed_everything(seed: int) -> None:
+    """Somebody else's explainer may draw from the global generators: then it draws the same every time."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def _plain_state(state: State) -> State:
+    """What was learned as tensors of memory and values that JSON has, read while everything is still being watched."""
+    if not isinstance(state, State):
+        raise ExplainerFault(f"fit returned {type(state).__name__}, not a State")
+    tensors = {str(name): tensor.detach().cpu() for name, tensor in state.tensors.items()}
+    return State(tensors, json.loads(json.dumps(dict(state.facts))))
+
+
+def _joined(parts: Sequence[Any]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

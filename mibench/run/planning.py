@@ -1,0 +1,232 @@
+"""From a suite and its prepared tasks to cells and jobs: what there is to do, each piece under its key.
+
+    fit -> explain (plain, and the variants of the first samples) -> score          cost, where nothing else runs
+
+A cell's key covers whatever goes into it, the keys of the cells it needs among them, so an edit to one method changes
+the keys of that method's cells alone. Metrics of one file, which share what they compute, are asked in one job. Every
+job names its tenant, whose code runs in it: one explainer, this package's metrics, or one metric of another package.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mibench.errors import UsageError
+from mibench.plugins import registry
+from mibench.plugins.contract import PERTURBED, VARIANTS, Explainer, FittedExplainer, MapSpec, Metric
+from mibench.record import environment, fingerprint
+from mibench.record.cells import TRAINED, Cell, Job, Prepared, RowSource, Setting, TaskSpec, Tenant
+from mibench.suites.suite import Suite
+from mibench.suites.suite import Task as DeclaredTask
+
+RANDOM = "random-weights"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a run; those in `lane` are performed one at a time, after all others."""
+
+    jobs: tuple[Job, ...]
+    lane: tuple[Job, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, in the order in which it can be computed."""
+        return tuple(cell for job in (*self.jobs, *self.lane) for cell in job.cells)
+
+
+def specs(suite: Suite) -> list[TaskSpec]:
+    """The suite's tasks as data alone."""
+    found = list(dict.fromkeys(_spec(suite, task) for task in suite.tasks))
+    named: dict[str, TaskSpec] = {}
+    for spec in found:
+        if named.setdefault(spec.name, spec).model != spec.model:
+            other = named[spec.name].model
+            raise UsageError(f"{spec.model} and {other} have the same name: give each a name=… of its own")
+    return found
+
+
+def asked(suite: Suite, spec: TaskSpec) -> list[Metric]:
+    """The metrics that the suite asks of one of its tasks."""
+    own = [task.metrics for task in suite.tasks if _spec(suite, task) == spec]
+    names = {registry.label(registry.metric(name)) for some in own for name in some}
+    return [each for each in suite.chosen_metrics() if not all(own) or registry.label(each) in names]
+
+
+def _spec(suite: Suite, task: DeclaredTask) -> TaskSpec:
+    model = registry.model(task.model)
+    return TaskSpec(
+        model=registry.label(model),
+        data=registry.label(registry.data(task.data or model.data)),
+        samples=task.samples or suite.samples,
+        calibration=task.calibration or suite.calibration,
+    )
+
+
+def plan(suite: Suite, tasks: Mapping[TaskSpec, Prepared], setting: Setting, workers: int) -> Plan:
+    """Everything that the suite asks of its tasks."""
+    parts = [_TaskPlan(suite, spec, prepared, setting) for spec, prepared in tasks.items()]
+    jobs = [job for part in parts for job in part.explanations()]
+    jobs += [job for part in parts for job in part.scorings(max(1, workers))]
+    return Plan(tuple(jobs), tuple(job for part in parts for job in part.costs()))
+
+
+@dataclass
+class _TaskPlan:
+    """The jobs of one task."""
+
+    suite: Suite
+    spec: TaskSpec
+    prepared: Prepared
+    setting: Setting
+    fits: dict[tuple[str, int, str], Cell] = field(default_factory=dict)  # (explainer, seed, variant)
+    plain: dict[tuple[str, int], list[Cell]] = field(default_factory=dict)  # (explainer, seed)
+    variants: dict[tuple[str, int], dict[str, Cell]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        model, data = registry.model(self.spec.model), registry.data(self.spec.data)
+        self.methods, self.metrics = self.suite.chosen_methods(), asked(self.suite, self.spec)
+        self.explainers = {registry.label(method.explainer): method.explainer for method in self.methods}
+        self.context = fingerprint.digest(
+            self.spec.model,
+            self.spec.data,
+            self.spec.samples,
+            self.spec.calibration,
+            self.prepared.weights_hash,
+            self.prepared.data_hash,
+            _sources(model, data),
+            environment.device_class(self.setting.device),
+            self.setting.precision,
+        )
+
+    def explanations(self) -> Iterator[Job]:
+        """Fits and explanations of every explainer with its seeds; what gates compare, with the first."""
+        for seed in range(self.suite.seeds):
+            for label, explainer in self.explainers.items():
+                if seed and not explainer.seeded:
+                    continue
+                for variant in (TRAINED, *(() if seed else self._variants())):
+                    if isinstance(explainer, FittedExplainer) and variant in (TRAINED, RANDOM):
+                        yield self._fit(label, explainer, seed, variant)
+                    yield from self._explain(label, explainer, seed, variant)
+
+    def _variants(self) -> tuple[str, ...]:
+        """Those that a metric asks for: of the sanity gates, and maps of perturbed inputs."""
+        if not self.suite.gate_samples:
+            return ()
+        wanted = {need for metric in self.metrics for need in metric.needs}
+        perturbed = range(self.suite.perturbations * (PERTURBED in wanted))
+        return (*(each for each in VARIANTS if each in wanted), *(f"{PERTURBED}:{1 + number}" for number in perturbed))
+
+    def _fit(self, label: str, explainer: Explainer, seed: int, variant: str) -> Job:
+        key = fingerprint.digest("fit", self.context, _identity(explainer, "mibench.run.explaining"), seed, variant)
+        cell = Cell(key, "fit", self.prepared.name, label, seed=seed, variant=variant)
+        self.fits[label, seed, variant] = cell
+        return self._job("fit", label, (cell,))
+
+    def _explain(self, label: str, explainer: Explainer, seed: int, variant: str) -> Iterator[Job]:
+        fit = self.fits.get((label, seed, RANDOM if variant == RANDOM else TRAINED))
+        identity = _identity(explainer, "mibench.run.explaining")
+        for start, stop in self._shards() if variant == TRAINED else [(0, self.suite.gate_samples)]:
+            key = fingerprint.digest("explain", self.context, identity, seed, variant, start, stop, fit and fit.key)
+            needs = (fit.key,) if fit else ()
+            cell = Cell(key, "explain", self.prepared.name, label, "", seed, variant, start, stop, needs)
+            if variant == TRAINED:
+                self.plain.setdefault((label, seed), []).append(cell)
+            else:
+                self.variants.setdefault((label, seed), {})[variant] = cell
+            yield self._job("explain", label, (cell,), fit=fit.key if fit else "")
+
+    def _shards(self) -> list[tuple[int, int]]:
+        count, size = len(self.prepared.ids), self.suite.shard
+        return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def scorings(self, workers: int) -> Iterator[Job]:
+        """Scores of every row by every metric, with the seeds of what they are made from."""
+        every = [Row(row, spec, method) for method in self.methods for row, spec in method.rows.items()]
+        for seed in range(self.suite.seeds):
+            rows = [each for each in every if not seed or each.method.explainer.seeded]
+            families: dict[str, list[Metric]] = {}
+            for metric in self.metrics:
+                if not seed or not metric.needs & {*VARIANTS, PERTURBED}:
+                    families.setdefault(_author(metric), []).append(metric)
+            pieces = min(len(rows), math.ceil(2 * workers / max(1, len(families))))  # enough jobs for all workers
+            for metrics in families.values():
+                for wrapper in dict.fromkeys(_foreign_wrapper(each.method) for each in rows):
+                    some = [each for each in rows if _foreign_wrapper(each.method) == wrapper]
+                    for piece in range(min(pieces, len(some))):
+                        yield self._score(metrics, wrapper, some[piece::pieces], seed)
+
+    def _score(self, metrics: Sequence[Metric], wrapper: str, rows: Sequence[Row], seed: int) -> Job:
+        sources, cells = {}, []
+        wanted = {need for metric in metrics for need in metric.needs}
+        identities = [(metric, registry.label(metric), _identity(metric, "mibench.run.scoring")) for metric in metrics]
+        for row, spec, method in rows:
+            label = registry.label(method.explainer)
+            plain = tuple(cell.key for cell in self.plain[label, seed])
+            variants = {each: cell.key for each, cell in self.variants.get((label, seed), {}).items()}
+            kept = {each: key for each, key in variants.items() if _need(each) in wanted}
+            sources[row] = RowSource(spec, plain, kept, method.wrapper.name if method.wrapper else "")
+            code = _sources(method.wrapper) if method.wrapper else ""
+            for metric, name, identity in identities:
+                needs = (*plain, *(variants[each] for each in sorted(variants) if _need(each) in metric.needs))
+                key = fingerprint.digest(
+                    "score", self.context, identity, metric.version, row, spec.name, code, seed, needs
+                )
+                cells.append(Cell(key, "score", self.prepared.name, row, name, seed, needs=needs))
+        ours = registry.is_ours(metrics[0])
+        code = " ".join(filter(None, ("metrics" if ours else f"metric {registry.label(metrics[0])}", wrapper)))
+        return self._job("score", code, tuple(cells), lasting=ours and not wrapper, rows=sources)
+
+    def costs(self) -> Iterator[Job]:
+        """What every explainer costs, measured with the first seed."""
+        machine = environment.processor()
+        for label in self.explainers:
+            fit = self.fits.get((label, 0, TRAINED))
+            explained = [cell.key for cell in self.plain[label, 0]]
+            own = fingerprint.sources(["mibench.run.costs"])
+            key = fingerprint.digest("cost", explained, own, self.suite.timed_samples, machine)
+            cell = Cell(key, "cost", self.prepared.name, label, needs=tuple(explained))
+            yield self._job("cost", label, (cell,), fit=fit.key if fit else "", samples=self.suite.timed_samples)
+
+    def _job(self, stage: Any, code: str, cells: tuple[Cell, ...], *, lasting: bool = False, **more: Any) -> Job:
+        return Job(stage, self.setting, self.spec, cells, tenant=Tenant(self.prepared.name, code, lasting), **more)
+
+
+class Row(NamedTuple):
+    """A row of the board, the map that it shows, and whose it is."""
+
+    name: str
+    spec: MapSpec
+    method: registry.Method
+
+
+def _author(metric: Metric) -> str:
+    """What is the same for metrics that share a job: this package's of one file; each of another package is alone."""
+    module = type(metric).__module__
+    return module if registry.is_ours(metric) else f"{module} {registry.label(metric)}"
+
+
+def _foreign_wrapper(method: registry.Method) -> str:
+    """The wrapper of another package, whose code runs where its rows are scored; empty for all other rows."""
+    return "" if method.wrapper is None or registry.is_ours(method.wrapper) else f"wrapper {method.wrapper.name}"
+
+
+def _need(variant: str) -> str:
+    """What a metric must say to see a variant."""
+    return variant.partition(":")[0]
+
+
+def _identity(plugin: Explainer | Metric, harness: str) -> str:
+    """A plug-in with its parameters, and the harness's part in what it does."""
+    return fingerprint.digest(
+        plugin.name, plugin.parameters.model_dump(mode="json"), _sources(plugin), fingerprint.sources([harness])
+    )
+
+
+def _sources(*plugins: object) -> str:
+    """The source of plug-ins."""
+    return fingerprint.sources([type(plugin).__module__ for plugin in plugins])

@@ -1,0 +1,347 @@
+"""The whole run, read top to bottom: suite, tasks, fits, explanations, scores, costs, leaderboard.
+
+    >>> from mibench.run.run import run
+    >>> from mibench.suites import suite
+    >>> summary = run(suite.narrow(suite.load("default"), methods=["gradcam"], samples=8))
+
+Workers compute, this process alone writes. Whatever was computed before under the same key is not computed again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import inspect
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+
+from mibench.engines.base import Engine, answers, each
+from mibench.engines.inline import InlineEngine
+from mibench.engines.local import LocalEngine
+from mibench.errors import Damaged, MibenchError, UsageError
+from mibench.leaderboard import publish, reporting
+from mibench.leaderboard.tables import Board
+from mibench.models import training
+from mibench.plugins import contract, registry
+from mibench.plugins.contract import Data, Model
+from mibench.record import environment, fingerprint, maps
+from mibench.record.about import About, LostTask, Node, RowAbout, SettingFacts, TaskAbout, TaskFacts
+from mibench.record.cells import FAILURES, UNPREPARED, Cell, Job, Loss, Outcome, Prepared, Setting, TaskSpec
+from mibench.record.store import Store
+from mibench.run import planning, worker
+from mibench.suites import suite as suites
+from mibench.suites.suite import Suite
+
+Rerun = Literal["missing", "failed", "all"]
+PICTURES = 6  # samples of each task whose maps are shown on the page
+
+
+class Watch(Protocol):
+    """Somebody who wants to see how the run goes on."""
+
+    def preparing(self, tasks: int) -> None: ...
+    def prepared(self, task: Prepared) -> None: ...
+    def damaged(self, faults: Mapping[str, str]) -> None: ...
+    def planned(self, engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None: ...
+    def answered(self, job: Job, outcomes: Iterable[Outcome]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    folder: Path
+    cells: int
+    computed: int  # by this call
+    failures: tuple[tuple[Cell, Outcome], ...]
+    board: Board
+
+    @property
+    def code(self) -> int:
+        """The exit code: 3 if cells failed."""
+        return 3 if self.failures else 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is carried out; nothing here changes a score, but for device and precision."""
+
+    out: Path | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    engine: str = "local"
+    address: str = ""  # of a Ray cluster; empty: one for this run
+    jobs: int = 0  # workers; 0: as many as there are cores
+    timeout: float = 600.0  # seconds that one cell may take
+    batch: int = 0  # samples explained at once; 0: fewer where they are larger
+    rerun: Rerun = "missing"
+    title: str = ""  # of the board's page; empty: the suite's name
+
+
+def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) -> Summary:
+    """Run a suite in its folder, going on from whatever is there."""
+    suite = suites.check(suite)
+    folder = options.out or default_folder(suite)
+    workers = options.jobs or environment.cores()
+    setting = Setting(
+        str(folder.resolve()), device_of(options.device), options.precision, options.batch, options.timeout
+    )
+
+    with Store(folder, write=True) as store, engine_of(options, workers, setting.device) as engine:
+        damaged = store.repair()
+        tasks, lost = prepare(engine, planning.specs(suite), setting, watch)
+        plan = planning.plan(suite, tasks, setting, workers)
+        unprepared = _unprepared(suite, lost)
+        store.plan([*plan.cells, *unprepared])
+        for prepared in tasks.values():
+            store.record_samples(prepared.name, _samples(prepared))
+            pictures = str(maps.path(Path(), prepared.facts["pictures"]))
+            store.adopt([pictures], {pictures: prepared.digest})
+        store.write_text("suite.toml", suites.write(suite))
+        store.write_text("run.json", _about(suite, tasks, lost, setting, options, engine).written())
+        store.record([loss.outcome(cell.key) for cell, loss in unprepared.items()], log="")
+
+        jobs = [*plan.jobs, *plan.lane]
+        known, faults = sound(store, jobs, options.rerun)
+        store.strike(faults)
+        if watch:
+            watch.damaged(damaged | faults)
+            watch.planned(engine, jobs, known)
+        computed = perform(engine, store, plan, known, watch)
+        while (board := _board(store, folder, watch)) is None:  # what it shows was damaged, and is made again
+            known, faults = sound(store, jobs, "missing")
+            store.strike(faults)
+            computed += perform(engine, store, plan, known, watch)
+        store.adopt(f"leaderboard{ending}" for ending in publish.ENDINGS)
+        failures = failures_of([*plan.cells, *unprepared], store.known())
+    return Summary(folder, len(plan.cells) + len(unprepared), computed, failures, board)
+
+
+def perform(
+    engine: Engine, store: Store, plan: planning.Plan, known: dict[str, Outcome], watch: Watch | None = None
+) -> int:
+    """Compute what is not known and record it; how many cells that were. Those that need a damaged file fail."""
+    computed = 0
+    for jobs, alone in ((plan.jobs, False), (plan.lane, True)):
+        for job, outcomes in answers(engine, missing(jobs, known), known, alone=alone):
+            store.record(outcomes, job.log)
+            known |= {outcome.key: outcome for outcome in outcomes}
+            computed += len(outcomes)
+            if watch:
+                watch.answered(job, outcomes)
+            if any(outcome.status in FAILURES for outcome in outcomes):
+                store.strike(store.unreadable(job.digests))  # the next run makes it again
+    return computed
+
+
+def sound(store: Store, jobs: Sequence[Job], rerun: Rerun) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """What need not be computed again; and what must be although it was, for it is damaged, with the reasons.
+
+    Files are read to their end only where a job that is to be performed reads them. What failed is tried again where
+    something that it needs is made again.
+    """
+    faults = store.faults()
+    known = still_known(store.known(), rerun)
+    looked: set[str] = set()
+    while reads := {key for job in missing(jobs, known) for key in job.reads} & known.keys() - looked:
+        looked |= reads
+        damaged = store.unreadable(reads)
+        faults |= damaged
+        known = {key: outcome for key, outcome in known.items() if key not in damaged}
+    for cell in (cell for job in jobs for cell in job.cells):
+        outcome = known.get(cell.key)
+        if outcome and outcome.status in FAILURES and not known.keys() >= set(cell.needs):
+            del known[cell.key]
+    return known, faults
+
+
+def _board(store: Store, folder: Path, watch: Watch | None) -> Board | None:
+    """The run's board; nothing where something that goes into it turns out damaged and can be made again."""
+    try:
+        return publish.write(reporting.results_of(store), folder)
+    except Damaged as error:
+        if not error.key or not (store.strike([error.key]) or store.repair()):
+            raise
+        if watch:
+            watch.damaged({error.key: str(error)})
+        return None
+
+
+def default_folder(suite: Suite) -> Path:
+    """Where a suite's record is: the same suite finds its record again, and a narrowed one has its own."""
+    declared = suite.name in suites.names() and suites.load(suite.name) == suite
+    more = "" if declared else f"-{fingerprint.digest(suite.model_dump())[:8]}"
+    return Path("runs") / f"{suite.name}{more}"
+
+
+def device_of(name: str) -> str:
+    """The device that is meant by auto, cpu, cuda or cuda:N."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda:0" if count else "cpu"
+    if name == "cpu":
+        return name
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or not (number or "0").isdigit():
+        raise UsageError(f"there is no device {name!r}; write auto, cpu, cuda or cuda:N")
+    if int(number or 0) >= count:
+        raise UsageError(
+            f"there is no device {name!r}: this machine has {count or 'no'} CUDA devices that torch can use"
+        )
+    return f"cuda:{number or 0}"
+
+
+def engine_of(options: Options, workers: int, device: str) -> Engine:
+    """The engine of a name."""
+    if options.address and options.engine != "ray":
+        raise UsageError(f"--address is for --engine ray, not for {options.engine}")
+    if options.engine == "local":
+        return LocalEngine(worker.perform, workers, registry.places())
+    if options.engine == "inline":
+        return InlineEngine(worker.attempt)
+    if options.engine == "ray":
+        from mibench.engines.ray import RayEngine  # slow to import, and an extra
+
+        wanted = options.jobs if options.address else workers
+        gpu = device.startswith("cuda")
+        return RayEngine(worker.perform, wanted, options.address, gpu=gpu, places=registry.places())
+    raise registry.unknown("engine", options.engine, ("local", "inline", "ray"))
+
+
+def prepare(
+    engine: Engine, specs: Iterable[TaskSpec], setting: Setting, watch: Watch | None
+) -> tuple[dict[TaskSpec, Prepared], dict[TaskSpec, Loss]]:
+    """Train or find the networks and the samples; a task that is lost is lost with its reason."""
+    specs = list(specs)
+    if watch:
+        watch.preparing(len(specs))
+    found: dict[TaskSpec, Prepared] = {}
+    lost: dict[TaskSpec, Loss] = {}
+    for job, answer in each(engine, [Job("prepare", setting, spec, samples=PICTURES) for spec in specs]):
+        if isinstance(answer, Loss):
+            lost[job.task] = answer
+            continue
+        found[job.task] = answer
+        if watch:
+            watch.prepared(answer)
+    if not found:
+        raise MibenchError("; ".join(f"{spec.name}: {loss.reason}" for spec, loss in lost.items()))
+    return {spec: found[spec] for spec in specs if spec in found}, lost
+
+
+def still_known(known: Mapping[str, Outcome], rerun: Rerun) -> dict[str, Outcome]:
+    """What need not be computed again."""
+    if rerun == "all":
+        return {}
+    return {key: outcome for key, outcome in known.items() if rerun == "missing" or outcome.status not in FAILURES}
+
+
+def missing(jobs: Iterable[Job], known: Mapping[str, Outcome]) -> list[Job]:
+    """The jobs with the cells that are still to be computed."""
+    rest = (job.keep(cell.key for cell in job.cells if cell.key not in known) for job in jobs)
+    return [job for job in rest if job.cells]
+
+
+def _unprepared(suite: Suite, lost: Mapping[TaskSpec, Loss]) -> dict[Cell, Loss]:
+    """One cell for each row of a task that could not be prepared: a failure is a row, never a hole."""
+    rows = [row for method in suite.chosen_methods() for row in method.rows]
+    return {
+        Cell(fingerprint.digest("unprepared", spec.name, row), "explain", spec.name, row, variant=UNPREPARED): loss
+        for spec, loss in lost.items()
+        for row in rows
+    }
+
+
+def failures_of(cells: Iterable[Cell], known: Mapping[str, Outcome]) -> tuple[tuple[Cell, Outcome], ...]:
+    """The cells that failed, with what became of them."""
+    return tuple((cell, known[cell.key]) for cell in cells if cell.key in known and known[cell.key].status in FAILURES)
+
+
+def _samples(task: Prepared) -> list[tuple[str, str, str]]:
+    """Id, label and explained class of each sample, in words."""
+    return [
+        (name, task.classes[label], task.classes[target])
+        for name, label, target in zip(task.ids, task.labels, task.targets, strict=True)
+    ]
+
+
+def _about(
+    suite: Suite,
+    tasks: Mapping[TaskSpec, Prepared],
+    lost: Mapping[TaskSpec, Loss],
+    setting: Setting,
+    options: Options,
+    engine: Engine,
+) -> About:
+    """What the run was, for run.json."""
+    rows = {
+        row: RowAbout(method=method.label, explainer=registry.label(method.explainer), map=spec.name)
+        for method in suite.chosen_methods()
+        for row, spec in method.rows.items()
+    }
+    return About(
+        schema_number=2,
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        suite=suite,
+        setting=SettingFacts(device=setting.device, precision=setting.precision, batch=setting.batch),
+        title=options.title,
+        engine=options.engine,
+        nodes=tuple(Node(**node) for node in engine.nodes),
+        workers=engine.workers,
+        timeout=options.timeout,
+        environment=environment.facts(setting.device),
+        seeds=tuple(range(suite.seeds)),
+        pictures=PICTURES,
+        tasks={task.name: _task_about(suite, spec, task) for spec, task in tasks.items()},
+        lost={
+            spec.name: LostTask(data=spec.data, model=spec.shown_model, reason=loss.reason)
+            for spec, loss in lost.items()
+        },
+        rows=rows,
+        cards=reporting.cards(suite),
+    )
+
+
+def _task_about(suite: Suite, spec: TaskSpec, task: Prepared) -> TaskAbout:
+    return TaskAbout(
+        data=spec.data,
+        model=spec.shown_model,
+        network=spec.model,
+        accuracy=task.accuracy,
+        classes=task.classes,
+        weights_hash=task.weights_hash,
+        recipe=_recipe(registry.model(spec.model)),
+        data_hash=task.data_hash,
+        drawing=_drawing(spec, task),
+        facts=TaskFacts(**task.facts),
+        notices=task.notices,
+        metrics=tuple(registry.label(metric) for metric in planning.asked(suite, spec)),
+    )
+
+
+def _recipe(model: Model) -> str:
+    """A hash of how a network of ours is trained: the same on every machine, as its weights are not; else empty."""
+    if not model.floor:
+        return ""
+    return fingerprint.digest(
+        registry.label(model), _written(model, registry.data(model.data), more=[training.__name__])
+    )
+
+
+def _drawing(spec: TaskSpec, prepared: Prepared) -> str:
+    """A hash of how samples that no file holds are drawn: their last digits may depend on the machine; else empty."""
+    data = registry.data(spec.data)
+    if data.argument:
+        return ""
+    return fingerprint.digest(spec.data, spec.calibration, prepared.ids, prepared.labels, _written(data))
+
+
+def _written(*plugins: Model | Data, more: Iterable[str] = ()) -> str:
+    """A hash of the modules that plug-ins and their bases are written in, and of more modules."""
+    modules = {cls.__module__ for plugin in plugins for cls in type(plugin).__mro__} | {*more}
+    modules -= {"builtins", "abc", contract.__name__}
+    return fingerprint.contents(inspect.getsource(sys.modules[name]) for name in modules)

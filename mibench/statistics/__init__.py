@@ -1,0 +1,1 @@
+"""Intervals, ties and ranks, as pure functions."""
