@@ -1,4 +1,4 @@
-"""Runs beside plug-ins that misbehave, and what they must leave unharmed: `python tests/hostile_runs.py [--help]`.
+"""Runs beside plug-ins that misbehave, and what they must leave unharmed: `python -m tests.hostile_runs [--help]`.
 
 A case is one misbehaviour; `thirdparty/hostile/ends.csv` lists how each must end. Every run is a child of this process,
 which adopts whatever the run leaves behind, so no process that a plug-in starts can hide from the count.
@@ -26,16 +26,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mibench.errors import MibenchError
+from mibench.plugins import registry
+from mibench.record.store import Store
+from mibench.run.run import Options, run
+from mibench.suites import suite
+from tests.toy_suite import toy
+
 HERE = Path(__file__).parent
 TOYS, HOSTILE = HERE / "thirdparty", HERE / "thirdparty" / "hostile"
-sys.path[:0] = [str(HERE.parent), str(HERE)]  # as `python tests/hostile_runs.py` is started from anywhere
-
-from mibench.errors import MibenchError  # noqa: E402
-from mibench.plugins import registry  # noqa: E402
-from mibench.record.store import Store  # noqa: E402
-from mibench.run.run import Options, run  # noqa: E402
-from mibench.suites import suite  # noqa: E402
-from tests.toy_suite import toy  # noqa: E402
 
 METHODS = ("hostile", "hostile-fit", "bright", "learned")  # the first two behave: they share their code with culprits
 METRICS = ("hostile-metric", "inside", "drop", "moved", "sparseness", "random-logit")
@@ -195,6 +194,7 @@ def _child(culprits: Sequence[Case], folder: Path, engine: str, seconds: float, 
     }
     tempfile.tempdir = None
     vars(sys.modules["__main__"]).pop("__file__", None)  # or every worker imports this file again
+    vars(sys.modules["__main__"])["__spec__"] = None
     sys.path[:0] = paths
     if command:
         (folder / "suite.toml").write_text(suite.write(declared(culprits)))

@@ -26,9 +26,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     (folder / "work").mkdir()
     root = Path(__file__).parent.parent
     done = subprocess.run(
-        [sys.executable, root / "tests/bad_inputs.py", folder / "work", folder / "results.json"],
+        [sys.executable, "-m", "tests.bad_inputs", folder / "work", folder / "results.json"],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": f"{root}:{root / 'tests'}", "MIBENCH_CACHE": str(folder / "cache")},
+        env={**os.environ, "PYTHONPATH": str(root), "MIBENCH_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
         timeout=500,

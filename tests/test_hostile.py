@@ -28,8 +28,8 @@ KINDS = sorted({(case.plugin, case.group) for case in hostile_runs.cases()})
 
 def tried(folder: Path, *words: str) -> dict[str, dict[str, str]]:
     """What did not survive: case -> claim -> how it does not hold."""
-    command = [sys.executable, str(HERE / "hostile_runs.py"), *words, "--json", str(folder / "lost.json")]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    command = [sys.executable, "-m", "tests.hostile_runs", *words, "--json", str(folder / "lost.json")]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
     assert (folder / "lost.json").exists(), ended.stderr[-2000:]
     return json.loads((folder / "lost.json").read_text())
 
@@ -85,13 +85,13 @@ def test_a_run_that_ends_in_another_way_than_the_table_lists_is_seen(code: int |
 
 def test_a_process_that_a_child_leaves_behind_is_seen() -> None:
     code = (
-        "import os, subprocess, sys\nsys.path.insert(0, sys.argv[1])\nimport hostile_runs\n"
+        "import os, subprocess, sys\nfrom tests import hostile_runs\n"
         "hostile_runs.adopt_orphans()\n"
         "subprocess.run(['sh', '-c', 'setsid sleep 987 >/dev/null &'], check=True)\n"
         "left = hostile_runs._descendants()\nprint(*left.values(), sep=';')\n"
         "for process in left: os.kill(process, 9)\n"
     )
-    told = subprocess.run([sys.executable, "-c", code, str(HERE)], capture_output=True, text=True, check=True)
+    told = subprocess.run([sys.executable, "-c", code], cwd=HERE.parent, capture_output=True, text=True, check=True)
     assert re.search(r"sleep 987", told.stdout)
 
 

@@ -3,7 +3,7 @@
 They are counted on the tiny networks of the conformance check: for an explainer its fit and one sample's explanation,
 for a metric the scores of six rows of five samples. `counts.csv` holds what is committed; renew it by
 
-    python tests/benchmarks/counts.py
+    python -m tests.benchmarks.counts
 """
 
 from __future__ import annotations

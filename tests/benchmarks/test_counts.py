@@ -11,7 +11,7 @@ from mibench.conformance.check import Bench, benches
 from mibench.run.costs import counted
 from tests.benchmarks import counts
 
-RENEW = "if that is meant, renew the table: python tests/benchmarks/counts.py"
+RENEW = "if that is meant, renew the table: python -m tests.benchmarks.counts"
 
 
 @pytest.mark.parametrize("bench", benches(), ids=lambda bench: bench.name)

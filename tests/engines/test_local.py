@@ -181,7 +181,7 @@ def test_workers_at_work_do_not_outlive_the_run_that_is_killed(toy: None, tmp_pa
         f"    next(each(engine, [job(cell(name, 'hang'), folder={str(tmp_path)!r}) for name in 'ab']))\n"
     )
     (tmp_path / "logs").mkdir()
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.getcwd(), os.environ["PYTHONPATH"]])
+    path = os.pathsep.join([os.getcwd(), os.environ["PYTHONPATH"]])
     run = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path})
     workers: set[int] = set()
     deadline = time.monotonic() + 60

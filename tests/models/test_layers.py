@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import types
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +17,7 @@ from mibench.models.layers import Proposal, propose
 from mibench.plugins import registry
 from mibench.plugins.contract import Model
 from mibench.run.task import opened
-
-sys.path.append(str(Path(__file__).parent.parent / "methods"))
-import heads  # the zoo of heads, from the folder beside this one
+from tests.methods import heads
 
 
 def proposed(monkeypatch: pytest.MonkeyPatch, network: nn.Module, shape: tuple[int, ...] = ()) -> Proposal:

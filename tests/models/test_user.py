@@ -118,6 +118,7 @@ def test_a_short_name_and_a_title_replace_the_spec_and_the_suite_on_the_page(tmp
         def prepared(self, task: object) -> None:
             said.append(task.name)  # type: ignore[attr-defined]
 
+        def damaged(self, faults: object) -> None: ...
         def planned(self, engine: object, jobs: list[object], known: object) -> None:
             said.extend(job.name for job in jobs)  # type: ignore[attr-defined]
 

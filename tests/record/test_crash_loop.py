@@ -43,11 +43,13 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(script: str, *words: object, preload: Path | None = None) -> subprocess.Popen[str]:
-    """A script of the folder crash/, each line of whose output is JSON."""
-    paths = os.pathsep.join(map(str, (HERE.parent, HERE, HERE / "thirdparty", CRASH)))
+    """A module of the folder crash/, each line of whose output is JSON."""
+    paths = os.pathsep.join(map(str, (HERE.parent, HERE / "thirdparty")))
     variables = os.environ | {"PYTHONPATH": paths} | ({"LD_PRELOAD": str(preload)} if preload else {})
-    command = [sys.executable, CRASH / script, *map(str, words)]
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", f"tests.crash.{script}", *map(str, words)]
+    return subprocess.Popen(
+        command, cwd=HERE.parent, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def lines(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
@@ -64,7 +66,7 @@ def refused(tried: Sequence[dict[str, Any]]) -> None:
 
 
 def test_a_run_killed_or_failing_at_any_call_goes_on_to_the_same_board(shim: Path, place: Path) -> None:
-    about, *tried = lines(start("loop.py", place, "kill,EIO,ENOSPC", 7, 48, preload=shim))
+    about, *tried = lines(start("loop", place, "kill,EIO,ENOSPC", 7, 48, preload=shim))
     assert about["points"] > 200
     assert len(tried) >= 25
     assert {each["way"] for each in tried} == {"kill", "EIO", "ENOSPC"}
@@ -86,7 +88,7 @@ def check_syncs(trace: Sequence[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_run_killed_or_failing_at_every_call_goes_on_to_the_same_board(shim: Path, place: Path) -> None:
-    halves = [start("loop.py", place / str(part), "kill,EIO,ENOSPC", part, 2, preload=shim) for part in range(2)]
+    halves = [start("loop", place / str(part), "kill,EIO,ENOSPC", part, 2, preload=shim) for part in range(2)]
     found = [lines(half) for half in halves]
     tried = [each for _, *half in found for each in half]
     assert len(tried) == 3 * found[0][0]["points"]
@@ -95,7 +97,7 @@ def test_a_run_killed_or_failing_at_every_call_goes_on_to_the_same_board(shim: P
 
 
 def test_a_flipped_bit_in_a_record_is_named_or_harmless(place: Path) -> None:
-    tried = lines(start("flips.py", place, 5, 12))
+    tried = lines(start("flips", place, 5, 12))
     assert sum(bool(each["named"]) for each in tried) >= 4
     refused(tried)
 
@@ -103,7 +105,7 @@ def test_a_flipped_bit_in_a_record_is_named_or_harmless(place: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_none_of_a_thousand_flipped_bits_changes_a_number(place: Path) -> None:
-    halves = [start("flips.py", place / str(part), part, 500) for part in range(2)]
+    halves = [start("flips", place / str(part), part, 500) for part in range(2)]
     tried = [each for half in halves for each in lines(half)]
     print(Counter((Path(each["file"]).suffix, bool(each["named"])) for each in tried))
     refused(tried)

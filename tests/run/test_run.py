@@ -102,7 +102,7 @@ def own_toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in sys.modules if name.partition(".")[0] == "toy"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", f"{folder}:{HERE}")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{HERE.parent}")
     registry.refresh()
     yield folder
     monkeypatch.undo()

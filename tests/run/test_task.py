@@ -150,7 +150,7 @@ def test_an_unknown_precision_is_refused() -> None:
             "no layer 'avgpol'; the nearest names are avgpool",
         ),
         (user("build", parameters=TINY.replace("3x16x16", "1x16x16")), "cannot look at an input of 1x16x16"),
-        (user("pair"), "gives no tensor of logits"),
+        (user("pair"), "not one tensor of logits"),
         (user("flat"), r"numbers of shape \(16,\), not with logits"),
         (user("overflowing"), "its logits of an ordinary input are NaN or infinite"),
     ],
