@@ -351,6 +351,7 @@ class _Hand:
         for part in PARTS:
             (self._folder / part).mkdir(parents=True)
         os.environ["MIBENCH_CACHE"] = str(self._folder / "cache")
+        tempfile.tempdir = str(self._folder)  # of the fork server's sockets, too: Ray kills this process untidied
         self._engine = LocalEngine(perform, 1, places)
 
     def about(self) -> dict[str, str]:
