@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from mibench.errors import UsageError, is_unprintable
-from mibench.plugins import reasons
+from mibench.plugins import reasons, trial
 from mibench.plugins.contract import PERTURBED, VARIANTS, Data, Explainer, MapSpec, Metric, Model, Parameters, Wrapper
 
 MAX_LETTERS = 4096  # of a spec: the longest path that Linux takes
@@ -320,6 +320,9 @@ def _survey(room: Room) -> tuple[dict[str, type[Any]], list[Broken], dict[str, P
     known: dict[str, Place] = {}
     for ours, sources in ((True, _modules(room)), (False, _entry_points(room))):
         for origin, module, attribute, load in sources:
+            if not ours and (fault := trial.fault(load)):
+                failed.append(Broken(origin, fault))
+                continue
             try:
                 for name, cls in _classes(load(), ROOMS[room], attribute):
                     fault = _fault(cls, found)
