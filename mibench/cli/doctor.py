@@ -88,6 +88,8 @@ def _is_damaged(network: Path) -> bool:
 
     try:
         cache.read(network)
+    except cache.Outdated:
+        return False  # nothing loads it any more
     except Damaged:
         return True
     return False
