@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.node import map_arg
+from torch.utils._python_dispatch import _disable_current_modes  # or shapes would be counted as operations
 
 from mibench.plugins.contract import Unsupported
 
@@ -100,7 +101,7 @@ def _propagate(network: fx.GraphModule, shape: Shape) -> None:
     first = next(network.parameters(), torch.empty(0))
     for batch in BATCHES:
         try:
-            with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            with _disable_current_modes(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
                 _Shapes(network).run(torch.empty((batch, *shape), device=first.device))
         except Exception as error:  # the network's own code, on tensors without numbers
             raise Unsupported(

@@ -15,7 +15,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -42,21 +42,23 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-def start(script: str, *words: object, preload: Path | None = None) -> subprocess.Popen[str]:
-    """A module of the folder crash/, each line of whose output is JSON."""
+def start(script: str, *words: object, preload: Path | None = None) -> tuple[subprocess.Popen[str], IO[str]]:
+    """A module of the folder crash/, and what it writes: a file, because a full pipe would stop it."""
     paths = os.pathsep.join(map(str, (HERE.parent, HERE / "thirdparty")))
     variables = os.environ | {"PYTHONPATH": paths} | ({"LD_PRELOAD": str(preload)} if preload else {})
     command = [sys.executable, "-m", f"tests.crash.{script}", *map(str, words)]
-    return subprocess.Popen(
-        command, cwd=HERE.parent, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    out = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it is read after the process has ended
+    return subprocess.Popen(command, cwd=HERE.parent, env=variables, stdout=out, stderr=subprocess.PIPE, text=True), out
 
 
-def lines(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
-    """All that a script found."""
-    out, errors = process.communicate()
+def lines(started: tuple[subprocess.Popen[str], IO[str]]) -> list[dict[str, Any]]:
+    """All that a script found, each line as JSON."""
+    process, out = started
+    _, errors = process.communicate()
     assert process.returncode == 0, errors
-    return [json.loads(line) for line in out.splitlines()]
+    with out:
+        out.seek(0)
+        return [json.loads(line) for line in out]
 
 
 def refused(tried: Sequence[dict[str, Any]]) -> None:
