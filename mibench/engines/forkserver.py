@@ -15,6 +15,10 @@ from types import ModuleType
 from typing import Any
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+MALLOC = {  # what glibc comes to by itself in a process that lives long: a new one would give memory back all the time
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**26),
+}
 
 
 def processes() -> Any:
@@ -23,8 +27,8 @@ def processes() -> Any:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mibench.engines.libraries"])
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+    before = {name: os.environ.get(name) for name in ONE_THREAD | MALLOC}
+    os.environ.update(ONE_THREAD | MALLOC)
     resource_tracker.ensure_running()  # here, for it would let interrupts through again
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
