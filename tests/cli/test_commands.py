@@ -164,10 +164,10 @@ def test_a_damaged_map_is_one_line_wherever_it_is_read_and_made_anew_by_the_same
         os.truncate(file, 20)
     for words in (
         ("report", "first", "-o", "boards"),
-        ("score", "first", "--metrics", "random-logit", "--engine", "inline"),
+        ("show", "scoring-3", "--run", "first"),
+        ("score", "first", "--metrics", "random-logit", "--engine", "inline"),  # which drops what is damaged
         ("compare", "whole", "first"),
         ("gate", "first", "--baseline", "whole"),
-        ("show", "scoring-3", "--run", "first"),
     ):
         told = mibench(*words)
         assert (told.code, told.err.count("\n")) == (2, 1), told
