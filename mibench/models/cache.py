@@ -51,6 +51,7 @@ def keep(network: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
 
 def restore(network: nn.Module, path: Path) -> float | None:
     """Load cached weights into the network: its accuracy, or None where there are none or they are damaged."""
+    writing.sweep(path.parent)
     if not path.exists():
         return None
     try:

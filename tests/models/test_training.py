@@ -125,10 +125,13 @@ def test_a_truncated_file_is_learned_again(cache: Path, length: int) -> None:
         assert same(learned, trained(lesson(), build, teach))
 
 
-def test_drafts_of_killed_processes_are_removed_and_those_of_living_ones_kept(cache: Path) -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_drafts_of_killed_processes_are_removed_and_those_of_living_ones_kept(cache: Path, known: bool) -> None:
     killed = subprocess.Popen([sys.executable, "-c", ""])
     killed.wait()
     cache.mkdir()
+    if known:
+        trained(lesson(), build, teach)
     host = socket.gethostname()
     for name in (f"{host}-{killed.pid}-0a", f"{host}-{os.getpid()}-0b", "elsewhere-1-0c", f"elsewhere-{killed.pid}-0d"):
         (cache / f".x.safetensors.{name}.part").touch()
