@@ -11,9 +11,11 @@ from abc import ABC, abstractmethod
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from mibench.record import maps
 from mibench.record.cells import USABLE, Job, Loss, Outcome
 
 Perform = Callable[[Job], Any]
@@ -92,9 +94,16 @@ def answers(
             elif isinstance(answer, Loss) and answer.status == "oom" and not (alone or last_try):
                 hungry.append(job)
             else:
-                outcomes = [answer.outcome(job.cells[0].key)] if isinstance(answer, Loss) else list(answer)
+                outcomes = [answer.outcome(job.cells[0].key)] if isinstance(answer, Loss) else _kept(job, answer)
                 schedule.settle(outcomes)
                 yield job, outcomes
+
+
+def _kept(job: Job, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """A job's outcomes; one whose file is not there has failed, or it would be asked for again without end."""
+    folder = Path(job.setting.folder)
+    lost = {each.key for each in outcomes if each.digest and not maps.path(folder, each.key).exists()}
+    return [Outcome(each.key, "failed", "its file was not written") if each.key in lost else each for each in outcomes]
 
 
 class _Schedule:

@@ -239,6 +239,17 @@ def test_what_ran_out_of_memory_is_tried_once_more_when_nothing_runs_beside_it()
     assert tries == ["a", "b", "c", "a", "b", "d"]
 
 
+def test_an_answer_whose_file_was_not_written_is_a_failure(tmp_path: Path) -> None:
+    """A plug-in may have turned renaming off in its process; the same cell was explained again without end."""
+
+    def pretends(work: Job) -> list[Outcome]:
+        return [Outcome(each.key, "ok", digest="ab" * 32) for each in work.cells]
+
+    asked = Job("explain", Setting(str(tmp_path)), TASK, (cell("a"),))
+    ((_, (outcome,)),) = answers(InlineEngine(pretends), [asked], {})
+    assert (outcome.status, outcome.reason) == ("failed", "its file was not written")
+
+
 def test_known_outcomes_count_as_needs() -> None:
     known = {"maps": Outcome("maps", "ok"), "bad maps": Outcome("bad maps", "timeout", "too slow")}
     jobs = [job(cell("score", needs=("maps",)), cell("bad score", needs=("bad maps",)))]
