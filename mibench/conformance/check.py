@@ -257,6 +257,22 @@ def fits_once(explainer: FittedExplainer, bench: Bench) -> None:
     _same(_explained(ready(explainer, bench), bench), _explained(other, bench), "after being saved")
 
 
+def learns_what_its_learner_learns(explainer: FittedExplainer, bench: Bench) -> None:
+    """The state of the explainer that it names as its learner is the state that its own `fit` returns."""
+    if explainer.learner is explainer:
+        return
+    own, learned = (each.fit(bench.probe, bench.calibration, 0) for each in (explainer, explainer.learner))
+    different = {name for name in own.tensors.keys() | learned.tensors.keys() if not _equal(own, learned, name)}
+    if different or own.facts != learned.facts:
+        raise Broken(f"its learner {registry.label(explainer.learner)!r} learns other {sorted(different) or 'facts'}")
+
+
+def _equal(first: State, second: State, name: str) -> bool:
+    if not (name in first.tensors and name in second.tensors):
+        return False
+    return torch.equal(first.tensors[name].nan_to_num(), second.tensors[name].nan_to_num())
+
+
 def leaves_its_input_alone(explainer: Explainer, bench: Bench) -> None:
     """Neither the samples nor the classes are changed in place."""
     explainer = ready(explainer, bench)
@@ -444,7 +460,7 @@ KNOWN_RULES: Rules = {
     "says what it is": says_what_it_is,
     "gives the maps it promises": shows_the_maps_it_promises,
 }
-FIT_RULES: Rules = {"fits once": fits_once}
+FIT_RULES: Rules = {"fits once": fits_once, "learns what its learner learns": learns_what_its_learner_learns}
 WRAPPER_RULES: Rules = {"keeps name and shape": keeps_name_and_shape}
 METRIC_RULES: Rules = {
     "declares direction and range": declares_direction_and_range,

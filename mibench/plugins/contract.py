@@ -173,6 +173,14 @@ class Explainer(ABC):
 class FittedExplainer(Explainer):
     """An explainer that learns from calibration data before it explains."""
 
+    @property
+    def learner(self) -> FittedExplainer:
+        """The explainer whose `fit` gives this one's state: itself, unless another learns exactly the same.
+
+        Explainers whose learners have the same parameters are fitted once a run and restore the same state.
+        """
+        return self
+
     @abstractmethod
     def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Learn from the calibration samples; return all that `explain` needs."""

@@ -110,12 +110,13 @@ def picture_key(task: Task) -> str:
 
 
 def fit(job: Job) -> list[Outcome]:
-    """Fit an explainer to a network and keep what it learned."""
-    (cell,) = job.cells
+    """Fit an explainer to a network and keep what it learned, a copy for every explainer that learns the same."""
+    cell = job.cells[0]
     task, probe = _network(job.task, job.setting, cell)
     explainer = registry.explainer(cell.method)
     if not isinstance(explainer, FittedExplainer):
         raise ExplainerFault(f"{cell.method} is not fitted")
+    explainer = _learner(explainer)
     calibration = copied(task.calibration, probe.device)
     with left_as_found(probe.model, task.tensors):
         clock = time.perf_counter if probe.device.type == "cuda" else time.process_time  # one thread: what others do
@@ -123,8 +124,21 @@ def fit(job: Job) -> list[Outcome]:
         state = explainer.fit(probe, calibration, cell.seed)
         seconds = clock() - before
         state = _plain_state(state)
-    digest = maps.write_state(maps.path(Path(job.setting.folder), cell.key), state)
-    return [Outcome(cell.key, "ok", facts={"seconds": seconds}, digest=digest)]
+    files = {each.key: maps.path(Path(job.setting.folder), each.key) for each in job.cells}
+    return [
+        Outcome(key, "ok", facts={"seconds": seconds}, digest=maps.write_state(file, state))
+        for key, file in files.items()
+    ]
+
+
+def _learner(explainer: FittedExplainer) -> FittedExplainer:
+    """Who learns for an explainer, by its name: what another plug-in calls `mire` learns as `mire` does."""
+    if explainer.learner is explainer:
+        return explainer
+    learner = registry.explainer(registry.label(explainer.learner))
+    if not isinstance(learner, FittedExplainer):
+        raise ExplainerFault(f"its learner {learner.name!r} is not fitted")
+    return learner
 
 
 def explain(job: Job) -> list[Outcome]:

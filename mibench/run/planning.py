@@ -110,7 +110,7 @@ class _TaskPlan:
                     continue
                 for variant in (TRAINED, *(() if seed else self._variants())):
                     if isinstance(explainer, FittedExplainer) and variant in (TRAINED, RANDOM):
-                        yield self._fit(label, explainer, seed, variant)
+                        yield from self._fit(label, explainer, seed, variant)
                     yield from self._explain(label, explainer, seed, variant)
 
     def _variants(self) -> tuple[str, ...]:
@@ -121,11 +121,17 @@ class _TaskPlan:
         perturbed = range(self.suite.perturbations * (PERTURBED in wanted))
         return (*(each for each in VARIANTS if each in wanted), *(f"{PERTURBED}:{1 + number}" for number in perturbed))
 
-    def _fit(self, label: str, explainer: Explainer, seed: int, variant: str) -> Job:
-        key = fingerprint.digest("fit", self.context, _identity(explainer, "mibench.run.explaining"), seed, variant)
-        cell = Cell(key, "fit", self.prepared.name, label, seed=seed, variant=variant)
-        self.fits[label, seed, variant] = cell
-        return self._job("fit", label, (cell,))
+    def _fit(self, label: str, explainer: FittedExplainer, seed: int, variant: str) -> Iterator[Job]:
+        """One job for all explainers of the same learner, when the first of them is met: a cell for each."""
+        if (label, seed, variant) in self.fits:
+            return
+        learner, cells = _learner(label, explainer), []
+        for each, other in self.explainers.items():
+            if isinstance(other, FittedExplainer) and _learner(each, other) == learner:
+                key = fingerprint.digest("fit", self.context, _identity(other, "mibench.run.explaining"), seed, variant)
+                cells.append(Cell(key, "fit", self.prepared.name, each, seed=seed, variant=variant))
+                self.fits[each, seed, variant] = cells[-1]
+        yield self._job("fit", learner, tuple(cells))
 
     def _explain(self, label: str, explainer: Explainer, seed: int, variant: str) -> Iterator[Job]:
         fit = self.fits.get((label, seed, RANDOM if variant == RANDOM else TRAINED))
@@ -213,6 +219,14 @@ def _author(metric: Metric) -> str:
 def _foreign_wrapper(method: registry.Method) -> str:
     """The wrapper of another package, whose code runs where its rows are scored; empty for all other rows."""
     return "" if method.wrapper is None or registry.is_ours(method.wrapper) else f"wrapper {method.wrapper.name}"
+
+
+def _learner(label: str, explainer: FittedExplainer) -> str:
+    """The label of the explainer that learns for another; its own where the plug-in cannot say: its fit says why."""
+    try:
+        return registry.label(explainer.learner)
+    except Exception:  # a plug-in's own code
+        return label
 
 
 def _need(variant: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from mibench.conformance.check import Finding, check
 from mibench.plugins import registry
-from mibench.plugins.contract import Explainer, Wrapper
+from mibench.plugins.contract import Explainer, State, Wrapper
 from mibench.plugins.registry import Method
 
 EXPLAINERS = [name for name, cls in registry.plugins("methods").items() if issubclass(cls, Explainer)]
@@ -59,6 +59,21 @@ def test_an_explainer_that_says_that_nothing_changes_is_held_to_it(toy: None, sa
     liar = type("Liar", (type(registry.method(name).explainer),), {says: False, "__doc__": "It lies."})
     rule = "heeds the seed and the class as it says"
     assert any(each.rule == rule for each in check(Method(liar())) if each.verdict == "broken")
+
+
+def test_a_learner_that_learns_something_else_is_seen(toy: None) -> None:
+    from toy.methods import Learned, Pupil
+
+    class Truant(Pupil):
+        """It learns half of what its learner learns."""
+
+        def fit(self, *given):
+            state = Learned().fit(*given)
+            return State({"mean": state.tensors["mean"] / 2}, state.facts)
+
+    rule = "learns what its learner learns"
+    assert [each.verdict for each in check(Method(Pupil())) if each.rule == rule] == ["kept"] * 3
+    assert "broken" in [each.verdict for each in check(Method(Truant())) if each.rule == rule]
 
 
 def test_a_metric_that_mixes_rows_or_leaves_its_range_is_seen(toy: None) -> None:

@@ -68,6 +68,24 @@ def test_the_board_is_written_and_says_who_is_better(toy_plugins: None, tmp_path
     assert summary.board.results.tasks[0].facts["accuracy"] == "100.0%"
 
 
+def test_explainers_that_learn_the_same_are_fitted_once(
+    toy_plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toy.methods import Learned
+
+    fits, fit = [], Learned.fit
+    monkeypatch.setattr(Learned, "fit", lambda self, *given: fits.append(self.name) or fit(self, *given))
+    summary = go(tmp_path, toy(methods=["bright", "learned", "pupil"], metrics=["inside"]))
+    assert len(fits) == 1
+    assert summary.code == 0
+    with Store(tmp_path) as store:
+        assert [cell.method for cell in store.cells("fit")] == ["learned", "pupil"]
+    table = pd.read_csv(tmp_path / "leaderboard.csv")
+    assert set(table[table["metric"] == "fit_seconds"]["method"]) >= {"learned", "pupil"}
+    inside = table[table["metric"] == "inside"].set_index("method")["value"]
+    assert inside["learned.total"] == inside["pupil"]
+
+
 def test_an_unchanged_suite_computes_nothing_and_gives_the_same_board(toy_plugins: None, tmp_path: Path) -> None:
     first = go(tmp_path, toy())
     second = go(tmp_path, toy())

@@ -63,6 +63,28 @@ class Learned(FittedExplainer):
         return Explanation({"decision": away, "total": away.abs()}, {"score": logits}, {"source": x})
 
 
+class Pupil(FittedExplainer):
+    """Shows how far a sample is from the mean that `learned` learned, without a sign."""
+
+    name = "pupil"
+    title = "Distance from another's mean"
+    maps = (MapSpec("total", "total", "nats"),)
+
+    @property
+    def learner(self) -> FittedExplainer:
+        return Learned()
+
+    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+        return self.learner.fit(probe, calibration, seed)
+
+    def restore(self, probe: Probe, state: State) -> None:
+        self.learned = Learned()
+        self.learned.restore(probe, state)
+
+    def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
+        return Explanation({"total": self.learned.explain(probe, x, target, seeds).maps["total"]})
+
+
 class Noise(Explainer):
     """Shows noise of each sample's own seed."""
 
