@@ -32,6 +32,11 @@ class NIFMin(FittedExplainer):
         super().__init__(parameters)
         self.nif = nif.NIF(self.parameters)
 
+    @property
+    def learner(self) -> nif.NIF:
+        """As NIF."""
+        return self.nif.learner
+
     def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """As NIF."""
         return self.nif.fit(probe, calibration, seed)

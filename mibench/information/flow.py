@@ -25,6 +25,7 @@ from mibench.information.pairwise import KSG, every_pair
 Compose = Literal["product", "min"]
 Estimator = Literal["mixed", "ksg", "edge", "binning"]
 Correction = Literal["jitter", "permutation", "none"]
+Order = Literal["any", "index"]
 
 ROOM = 2**26  # numbers that a (max, min) product holds at a time
 
@@ -38,10 +39,10 @@ class PairEstimator(Protocol):
     ) -> Tensor: ...
 
 
-def estimator(name: Estimator, k: int = 10, counting: Counting = "psi") -> PairEstimator:
+def estimator(name: Estimator, k: int = 10, counting: Counting = "psi", seed: int = 0) -> PairEstimator:
     """An estimator of pairs by its name."""
     if name == "edge":
-        return EDGE()
+        return EDGE(seed=seed)
     return Binning() if name == "binning" else KSG(k, name, counting)
 
 
@@ -92,12 +93,13 @@ class Flow:
     def information(self, here: int, there: int, pairs: Tensor, samples: int | None = None) -> Tensor:
         """Global information of some pairs of neurons of two layers, (P,), from all or the first `samples`."""
         first, second = self.reference[here][:samples], self.reference[there][:samples]
-        found = self.pairs.information(first, second, pairs)
+        found = self.pairs.information(first, second, pairs).to(first.device)  # counting is done on the CPU
         return found - self._shuffled(first, second, pairs) if self.correction == "permutation" else found
 
     def pointwise(self, link: int, pairs: Tensor, new: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Pointwise information of some pairs of a link at the reference or at prepared new samples, (P, N or Q)."""
         found = self.pairs.pointwise(self.reference[link], self.reference[link + 1], pairs, new)
+        found = found.to(self.reference[link].device)
         return found - self._null(link)[pairs[:, 0], pairs[:, 1], None] if self.correction == "permutation" else found
 
     def _null(self, link: int) -> Tensor:
@@ -110,15 +112,22 @@ class Flow:
 
     def _shuffled(self, first: Tensor, second: Tensor, pairs: Tensor) -> Tensor:
         shuffle = self.shuffle[self.shuffle < len(second)].to(second.device)
-        return self.pairs.information(first, second[shuffle], pairs)
+        return self.pairs.information(first, second[shuffle], pairs).to(first.device)
 
-    def redundancy(self, layer: int, samples: int | None = None) -> Tensor:
-        """sum over j < i of I(X_i; X_j) for every neuron i of a layer, (F,): the second term of NIF's equation (3)."""
+    def redundancy(self, layer: int, samples: int | None = None, order: Order = "any") -> Tensor:
+        """What every neuron i of a layer shares with those before it, (F,): the second term of NIF's equation (3).
+
+        sum over j < i of I(X_i; X_j) grows with i whatever the neurons are, and neurons have no order of their own.
+        `any` is its mean over all orders, which has no such ramp: half the sum over all other neurons.
+        """
         size = len(self.layers[layer])
         pairs = torch.tril_indices(size, size, -1).T  # (P, 2) with j < i
         total = torch.zeros(size, dtype=torch.float64)
         if len(pairs):
-            total.index_add_(0, pairs[:, 0], self.information(layer, layer, pairs, samples).cpu())
+            shared = self.information(layer, layer, pairs, samples).cpu()
+            total.index_add_(0, pairs[:, 0], shared)
+            if order == "any":
+                total = total.index_add(0, pairs[:, 1], shared) / 2
         return total
 
 

@@ -2,7 +2,7 @@
 
 The estimator is `ksg.pointwise` of scalars, and so are its numbers: equation (1) there. On a CPU the neighbours come
 from the compiled grid of `neighbours`, pair by pair on as many threads as torch may use, and no number depends on how
-many; on a GPU all distances are computed outright, some pairs at a time.
+many; on an accelerator all distances are computed outright, some pairs at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mibench.information.ksg import Counting, Variant, check, table
 from mibench.information.neighbours import SAME, Floats, pointwise_of_pairs, sort_layer
 
 CHUNK = 1024  # pairs that a thread takes at a time
-BUDGET = 2**26  # distances that the form for GPUs holds at a time
+BUDGET = 2**26  # distances that the form for accelerators holds at a time
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class KSG:
 
     def information(self, first: Tensor, second: Tensor, pairs: Tensor) -> Tensor:
         """Information of each pair, (P,), in nats: the mean of its pointwise values, which are not kept."""
-        if first.is_cuda:
+        if on_accelerator(first):
             return torch.cat([values.mean(1) for values in self.outright(first, second, pairs)])
         return self._compiled(first, second, pairs, None, mean=True)[:, 0]
 
@@ -45,7 +45,7 @@ class KSG:
 
         A new sample gets the value that it would have as the layers' sample number N + 1.
         """
-        if first.is_cuda:
+        if on_accelerator(first):
             return torch.cat(list(self.outright(first, second, pairs, new)))
         return self._compiled(first, second, pairs, new, mean=False)
 
@@ -77,7 +77,7 @@ class KSG:
     def outright(
         self, first: Tensor, second: Tensor, pairs: Tensor, new: tuple[Tensor, Tensor] | None = None
     ) -> Iterator[Tensor]:
-        """The same values from all distances, some pairs at a time, (p, N or Q): the form for GPUs."""
+        """The same values from all distances, some pairs at a time, (p, N or Q): the form for accelerators."""
         device, others = first.device, int(new is not None)
         _columns(first.cpu(), self.k), _columns(second.cpu(), self.k)
         x_all, y_all = first.double().T, second.double().T  # (F, N)
@@ -100,6 +100,11 @@ class KSG:
             values = psi[k] + self._constant(samples) - count[a] - count[b]
             varies = (x_all[i] != x_all[i, :1]).any(1) & (y_all[j] != y_all[j, :1]).any(1)  # (p,)
             yield torch.where(varies[:, None], values, 0.0)
+
+
+def on_accelerator(layer: Tensor) -> bool:
+    """Whether a layer is on a device that compiled code cannot read."""
+    return layer.device.type != "cpu"
 
 
 def every_pair(first: int, second: int) -> Tensor:

@@ -92,8 +92,36 @@ def test_redundancy_sums_over_the_neurons_before() -> None:
     flow = Flow(neurons(copies, first), estimator("mixed", 3))
     pairs = flow.information(0, 0, torch.tensor([[1, 0], [2, 0], [2, 1]]))
     expected = torch.tensor([0.0, float(pairs[0]), float(pairs[1] + pairs[2])], dtype=torch.float64)
-    assert torch.allclose(flow.redundancy(0), expected)
-    assert float(flow.redundancy(0)[1]) > 1.5 > 0.1 > abs(float(flow.redundancy(0)[2]))
+    before = flow.redundancy(0, order="index")
+    assert torch.allclose(before, expected)
+    assert float(before[1]) > 1.5 > 0.1 > abs(float(before[2]))
+
+
+def test_without_an_order_redundancy_is_the_mean_over_all_orders() -> None:
+    layer = normal(200, 4) @ normal(4, 4, seed=1)
+    every = []
+    for order in itertools.permutations(range(4)):
+        found = Flow(neurons(layer[:, order], layer), estimator("mixed", 3), "none").redundancy(0, order="index")
+        every.append(found[[order.index(neuron) for neuron in range(4)]])
+    known = Flow(neurons(layer, layer), estimator("mixed", 3), "none")
+    assert torch.allclose(known.redundancy(0), torch.stack(every).mean(0))
+
+
+class OnTheCpu:
+    """An estimator that counts on the CPU, wherever the neurons are."""
+
+    def information(self, first: Tensor, second: Tensor, pairs: Tensor) -> Tensor:
+        return torch.ones(len(pairs), dtype=torch.float64)
+
+    def pointwise(self, first: Tensor, second: Tensor, pairs: Tensor, new: object = None) -> Tensor:
+        return torch.ones(len(pairs), len(first), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("correction", ["jitter", "permutation", "none"])
+def test_edges_are_on_the_device_of_the_neurons_wherever_they_are_counted(correction: Correction) -> None:
+    layers = [Neurons(name, (), torch.ones(5, 3, device="meta")) for name in ("a", "b")]
+    flow = Flow(layers, OnTheCpu(), correction)
+    assert {each.device.type for each in (*flow.edges(), flow.pointwise(0, every_pair(3, 3)))} == {"meta"}
 
 
 def test_the_seed_is_all_that_moves_a_flow() -> None:

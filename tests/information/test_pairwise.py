@@ -13,7 +13,7 @@ from sklearn.feature_selection import mutual_info_regression
 from torch import Tensor
 
 from mibench.information import ksg, neighbours
-from mibench.information.pairwise import KSG, every_pair
+from mibench.information.pairwise import KSG, every_pair, on_accelerator
 
 VARIANTS = [(variant, counting) for variant in ("ksg", "mixed") for counting in ("psi", "log")]
 
@@ -121,16 +121,20 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -
 def test_the_device_chooses_the_form_and_both_say_the_same(
     monkeypatch: pytest.MonkeyPatch, variant: ksg.Variant, counting: ksg.Counting
 ) -> None:
-    """No GPU is asked: tensors that only say they are on one get the form for GPUs, on the CPU and part by part."""
+    """No accelerator is needed: the form for accelerators runs on the CPU, part by part."""
     first, second = relu_layers(120)
     asked, pairs, estimator = relu_layers(7, seed=5), every_pair(6, 5), KSG(4, variant, counting)
     compiled = [estimator.information(first, second, pairs), estimator.pointwise(first, second, pairs, asked)]
-    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda _: True))
+    monkeypatch.setattr("mibench.information.pairwise.on_accelerator", lambda _: True)
     monkeypatch.setattr("mibench.information.pairwise.BUDGET", 4 * 120 * 120)
     monkeypatch.setattr(KSG, "_compiled", None)  # would fail if it were called
     outright = [estimator.information(first, second, pairs), estimator.pointwise(first, second, pairs, asked)]
     for ours, theirs in zip(outright, compiled, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-9, rtol=0)
+
+
+def test_every_device_but_the_cpu_gets_the_form_for_accelerators() -> None:
+    assert [on_accelerator(torch.empty(1, device=name)) for name in ("cpu", "meta")] == [False, True]
 
 
 def test_rounding_at_the_boundary_miscounts_nobody() -> None:

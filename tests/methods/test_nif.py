@@ -15,12 +15,19 @@ from mibench.methods.nif.neurons import choose, read
 from mibench.methods.nif.nif import NIF
 from mibench.methods.nif.weakest_link import NIFMin
 from mibench.network.probe import OpenProbe, open_probe
+from mibench.plugins import registry
 from mibench.plugins.contract import Samples, Unsupported
 from mibench.record.cells import TaskSpec
 from mibench.run.task import make_task
 from tests.methods.small_networks import calibration, convolutional, explained, frozen, ready, some, table, transformer
 
-PLAIN = {"correction": "none", "k": 3, "beta": 0.01}  # no jitter, so that the numbers can be written again
+KSG = {"estimator": "mixed"}
+PLAIN = KSG | {
+    "correction": "none",
+    "k": 3,
+    "beta": 0.01,
+    "order": "index",
+}  # no jitter, so that the numbers can be written again
 
 
 def equation_6(x: list[float], z: list[float], k: int) -> float:
@@ -94,6 +101,37 @@ def test_nif_min_is_nif_composed_by_min_in_nats() -> None:
     thin = explained(NIFMin(), probe).maps["attribution"]
     assert torch.equal(thin, explained(NIF(NIF.Parameters(compose="min")), probe).maps["attribution"])
     assert NIFMin.maps[0].unit == "nats"
+
+
+def test_both_kinds_of_nif_restore_the_same_fit() -> None:
+    probe = convolutional()
+    assert registry.label(NIFMin().learner) == registry.label(NIF().learner) == "nif"
+    state = NIF().fit(probe, calibration(probe), seed=0)
+    shown = {}
+    for explainer in (NIFMin(), NIF(NIF.Parameters(compose="min"))):
+        explainer.restore(probe, state)
+        shown[explainer.name] = explainer.explain(probe, *some(probe)).maps["attribution"]
+    assert torch.equal(shown["nif"], shown["nif-min"])
+
+
+def test_the_redundancy_term_has_no_ramp_along_the_index() -> None:
+    """Inputs that are all alike share the same with each other: only the paper's order tells the last from the first."""
+    model = frozen(nn.Sequential(nn.Linear(40, 4), nn.ReLU(), nn.Linear(4, 3)))
+    cut = {"kind": "columns", "local": "input", "representation": "1", "shape": (40,), "classes": ("a", "b", "c")}
+    probe = open_probe(model, **cut)
+    found = {}
+    for order in ("any", "index"):
+        state = NIF(NIF.Parameters(beta=5e-4, order=order)).fit(probe, calibration(probe, 60), seed=0)
+        index = torch.arange(40, dtype=torch.float64)
+        found[order] = float(torch.corrcoef(torch.stack([index, state.tensors["redundancy"]]))[0, 1])
+    assert found["index"] > 0.9
+    assert abs(found["any"]) < 0.5
+
+
+def test_by_default_no_input_pair_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mibench.information.flow.Flow.redundancy", lambda *_: pytest.fail("it was estimated"))
+    monkeypatch.setattr("mibench.methods.nif.STATED", 0)
+    assert "redundancy" not in NIF().fit(convolutional(), calibration(convolutional()), seed=0).tensors
 
 
 def test_neurons_are_channels_averaged_over_positions_and_cells_of_each_colour() -> None:
@@ -181,7 +219,7 @@ def test_too_many_edges_are_refused_with_the_cost_and_the_mend() -> None:
 def test_bad_calibration_and_layers_are_refused_in_plain_words() -> None:
     probe = small_table()
     with pytest.raises(ValueError, match="8 samples, but 10 neighbours need at least 11: lower k"):
-        NIF().fit(probe, calibration(probe, 8), seed=0)
+        NIF(NIF.Parameters(**KSG)).fit(probe, calibration(probe, 8), seed=0)
     samples = calibration(probe, 40)
     samples.x[3] = math.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
@@ -200,11 +238,17 @@ def test_duplicate_samples_are_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "nats", "pointwise"), [("linear-gaussian", 0.02, 0.25), ("planted-table", 0.02, 0.25)]
+    ("network", "estimator", "nats", "pointwise"),
+    [
+        ("linear-gaussian", "mixed", 0.02, 0.25),
+        ("planted-table", "mixed", 0.02, 0.25),
+        ("linear-gaussian", "edge", 0.06, 0.25),
+        ("planted-table", "edge", 0.01, 0.25),
+    ],
 )
-def test_stated_edges_are_near_what_theory_says(network: str, nats: float, pointwise: float) -> None:
+def test_stated_edges_are_near_what_theory_says(network: str, estimator: str, nats: float, pointwise: float) -> None:
     task = make_task(TaskSpec(network, "", samples=64, calibration=1000))
-    nif = NIF(NIF.Parameters(reference=1000))
+    nif = NIF(NIF.Parameters(reference=1000, estimator=estimator))
     nif.restore(task.probe, nif.fit(task.probe, task.calibration, 0))
     stated = nif.explain(task.probe, task.scoring.x, task.target, range(64)).signals
     truth = task.scoring.truth
