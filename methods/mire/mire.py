@@ -11,10 +11,13 @@ is redundant. Critic and mask learn together, the network is frozen; section 3, 
     maximise   l(X) + alpha mean i + alpha mean i' - beta sum_k lambda_k                          (5; eq. 7)
 
 Erratum: the paper's eq. 2 sums exp f(z_m, x_mj) over matching pairs, which bounds nothing; z_n fixed makes it InfoNCE.
-Ours, said by parameters: mask="noise" mixes noise in, which takes information away where dimming only hides it;
-reward="none" keeps the mask from being paid for mean i'; mask_cost="mean" keeps beta's meaning when K changes;
-keep="prediction" holds on to what the network says, not to the label; joint=64 is for speed. The letter of the paper is
-`mire[mask_cost=sum,keep=label,joint=0]`.
+
+The defaults are the closest reading of the paper: eq. 7 writes expectations over the cells in both information terms and
+a sum over them in the cost, and l(X) is the network's own objective, on the label. What it leaves open is a parameter:
+information="sum" reads the expectations as sums too, mask_cost="mean" divides the cost by the number of cells K, so that
+beta means beta / K. Not the paper's: mask="noise", which takes information away where dimming only hides it;
+reward="none", which gives the mask no credit for mean i'; keep="prediction", which preserves the network's decision
+instead of the label. Every other departure, with what it changes, is in docs/methods.md.
 
 A new sample's negatives are its own K features and fixed ones of the calibration data, so that its map does not depend
 on the samples explained with it. The maps speak of the representation, not of a class: `target` changes nothing.
@@ -47,13 +50,14 @@ class Parameters(contract.Parameters):
     beta: float = Field(0.5, ge=0)
     mask: Blend = "multiply"
     noise: float = Field(1.0, ge=0)  # the noise's deviation, as a multiple of the calibration features'
-    mask_cost: Literal["mean", "sum"] = "mean"  # whether beta meets the mean or the sum of lambda over the cells
+    mask_cost: Literal["mean", "sum"] = "sum"  # whether beta weighs the mean or the sum of lambda over the cells
+    information: Literal["mean", "sum"] = "mean"  # whether alpha weighs the mean or the sum of i and i' over the cells
     reward: Literal["mask", "none"] = "mask"  # whether mean i' in (5) trains the mask too
-    keep: Literal["prediction", "label"] = "prediction"  # what l(X) asks the network to go on saying
+    keep: Literal["prediction", "label"] = "label"  # the class whose log likelihood l(X) is
     critic: Objective = "infonce"
     separate_critic: bool = False  # whether x' has a critic of its own
     hidden: int = Field(256, ge=1)
-    joint: int = Field(64, ge=0)  # a wider z is mapped to so many dimensions; 0: never, as in the paper
+    joint: int = Field(0, ge=0)  # a wider z is mapped to so many dimensions; 0: never, as in the paper
     temperature: float = Field(1.0, gt=0)  # of the critic's start; it is learned
     epochs: int = Field(20, ge=1)
     batch: int = Field(64, ge=2)
@@ -68,7 +72,7 @@ PARTS = ("likelihood", "total", "decision", "mask", "kept")  # what the loss cur
 
 
 class Mire(FittedExplainer):
-    """MIRE as published, with its weights; see `Parameters` for what is ours."""
+    """MIRE as published: the closest reading of equation (7), with the paper's weights; `mire-noise` is ours."""
 
     name = "mire"
     title = "MIRE"
@@ -234,7 +238,8 @@ def objective(
     decision = critic.pointwise(*model.pair(critic, z, seen), p.critic)  # (N, K), (3)
     likelihood = -F.cross_entropy(logits, wanted[index])
     cost = mask.mean() if p.mask_cost == "mean" else mask.sum(1).mean()
-    value = likelihood + p.alpha * total.mean() + p.alpha * decision.mean() - p.beta * cost  # (5)
+    cells_each = 1 if p.information == "mean" else cells.shape[1]
+    value = likelihood + p.alpha * cells_each * (total.mean() + decision.mean()) - p.beta * cost  # (5)
     kept = (logits.argmax(1) == wanted[index]).float().mean()
     return value, torch.stack([likelihood, total.mean(), decision.mean(), mask.mean(), kept]).detach()
 

@@ -1,9 +1,10 @@
-"""MIRE with noise: the same decomposition through a mask that takes information away. Said to be ours, not published.
+"""MIRE with noise: the same decomposition through a mask that takes information away. Ours, not published.
 
 MIRE's mask multiplies by lambda > 0, which an observer can undo; here x'_k = lambda_k x_k + (1 - lambda_k) eps, the
 masked features have a critic of their own, and the mask answers to the decision and to beta alone (equation 5 of the
-paper), not to the critic. Everything else is `mire`, and every parameter is `mire`'s: `mire[mask=noise,…]` is this row.
-Its noise and beta were chosen on planted images that are never scored: leaderboards/studies/mire-beta.md.
+paper), not to the critic. The cost is a mean over the cells, so that beta keeps its meaning when K changes, and the mask
+preserves the network's decision, right or wrong. Everything else is `mire`, and every parameter is `mire`'s. Noise and
+beta were chosen on planted images that are never scored: leaderboards/studies/mire-beta.md.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ class MireNoise(FittedExplainer):
         mask: Blend = "noise"
         reward: Literal["mask", "none"] = "none"
         separate_critic: bool = True
+        mask_cost: Literal["mean", "sum"] = "mean"
+        keep: Literal["prediction", "label"] = "prediction"
+        joint: int = 64
 
     def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Train critics and mask on the calibration samples."""

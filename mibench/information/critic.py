@@ -2,7 +2,8 @@
 
 g is a two-layer perceptron on one local feature (MIRE, section 4: 256 hidden units). q leaves z as it is and appends a
 constant, so that f can also say how common x is; where z is wider than `joint`, q is a learned linear map to a space so
-narrow, which costs a fraction of the arithmetic. f has a learned scale.
+narrow. f has a learned scale. Where z is wider than g's hidden layer h, g's last step is taken on the side of z, once a
+sample in place of once a feature: <q, W h + b> = <W' q, h> + <q, b>, the same f for a fraction of the arithmetic.
 """
 
 from __future__ import annotations
@@ -58,17 +59,24 @@ class Critic(nn.Module):
             else:
                 self.q = nn.Linear(dimensions + 1, width, bias=False) if narrow else nn.Identity()
         initialise(self, generator)
+        self.folded = width > hidden + 1
         self.log_scale = nn.Parameter(torch.tensor(-0.5 * math.log(width) - math.log(temperature)))
         self.dtype = dtype
 
     def query(self, z: Tensor) -> Tensor:
-        """q(z), (N, D) to (N, joint); carries the scale."""
-        return self.q(F.pad(z, (0, 1), value=1.0)) * self.log_scale.exp()  # type: ignore[no-any-return]
+        """q(z), (N, D) to (N, joint), or [W' q, <q, b>]; carries the scale."""
+        query: Tensor = self.q(F.pad(z, (0, 1), value=1.0)) * self.log_scale.exp()
+        if not self.folded:
+            return query
+        last = self.g[2]
+        return torch.cat([query @ last.weight, query @ last.bias[:, None]], 1)  # (N, hidden + 1)
 
     def keys(self, x: Tensor) -> Tensor:
-        """g(x), (N, K, C) to (N, K, joint), in float32 whatever the precision of the products."""
+        """g(x), (N, K, C) to (N, K, joint), or [h, 1], in float32 whatever the precision of the products."""
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            return self.g(x).float()  # type: ignore[no-any-return]
+            if not self.folded:
+                return self.g(x).float()  # type: ignore[no-any-return]
+            return F.pad(self.g[:2](x).float(), (0, 1), value=1.0)  # (N, K, hidden + 1)
 
     def pointwise(self, query: Tensor, keys: Tensor, objective: Objective) -> Tensor:
         """The pointwise information (N, K) of one batch under a bound; its mean is to be maximised."""

@@ -194,6 +194,16 @@ def test_a_wide_representation_meets_the_features_in_a_narrow_space() -> None:
     critic = Critic(5, 300, generator, joint=32)
     assert critic.query(torch.randn(4, 300)).shape == (4, 32)
     assert critic.keys(torch.randn(4, 6, 5)).shape == (4, 6, 32)
-    plain = Critic(5, 300, generator, joint=0)
-    z = torch.randn(4, 300)
-    torch.testing.assert_close(plain.query(z)[:, :300], z / math.sqrt(301))  # <z, g(x)>, as in the paper
+
+
+@pytest.mark.parametrize(("dimensions", "folded"), [(30, False), (300, True)])
+def test_the_critic_is_the_papers_product_of_z_and_g_whichever_side_takes_the_last_step(
+    dimensions: int, folded: bool
+) -> None:
+    critic = Critic(5, dimensions, torch.Generator().manual_seed(0), joint=0, hidden=64)
+    z, x = torch.randn(4, dimensions), torch.randn(4, 6, 5)
+    product = torch.einsum("nd,nkd->nk", torch.nn.functional.pad(z, (0, 1), value=1.0), critic.g(x))
+    ours = torch.einsum("nd,nkd->nk", critic.query(z), critic.keys(x))
+    torch.testing.assert_close(ours, product / math.sqrt(dimensions + 1), atol=1e-5, rtol=1e-5)
+    assert critic.folded is folded
+    assert critic.keys(x).shape[-1] == min(65, dimensions + 1)
