@@ -9,14 +9,14 @@ convolutions, which say alpha for every element of the local features at once:
 The map is the information that passes, as in `iba`. Explaining is one pass of the network and never asks for the class:
 the map speaks for what the network predicts. Two things differ from the reference: its example's loss takes a (B, B)
 slice of the logits, and its clamp stops the gradient, so that channels thrown below -5 by the first steps stay closed
-for good; here the gradient passes the clamp.
+for good; here the gradient passes the clamp (`clamp=stop` for theirs).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,9 @@ class IbaReadout(FittedExplainer):
         batch: int = Field(32, ge=1)
         smooth: float = Field(1.0, ge=0, description="sigma on the grid; 0: not smoothed")
         min_std: float = Field(0.01, gt=0)
+        clamp: Literal["through", "stop"] = Field(
+            "through", description="of the gradient; stop is the reference code's"
+        )
 
     def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Learn the prior, then the readout network."""
@@ -68,7 +71,8 @@ class IbaReadout(FittedExplainer):
         if local.dim() == 2:
             raise Unsupported("a readout reads the channels of places: the features here are single numbers")
         generator = torch.Generator().manual_seed(seed)
-        readout = Readout(readouts.shape[1], on_grid(probe, local).shape[1], generator).to(probe.device)
+        through_clamp = self.parameters.clamp == "through"
+        readout = Readout(readouts.shape[1], on_grid(probe, local).shape[1], generator, through_clamp).to(probe.device)
         readout.standardise(readouts)
         adam = torch.optim.Adam(readout.parameters(), self.parameters.lr)
         blur, losses = blurs(probe, local, self.parameters.smooth), []
@@ -125,8 +129,9 @@ class Readout(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
+    def __init__(self, inputs: int, outputs: int, generator: torch.Generator, through_clamp: bool = True) -> None:
         super().__init__()
+        self.through_clamp = through_clamp
         widths = max(8, inputs // 2), max(8, outputs // 4)  # as in the reference code, but never fewer than 8
         with torch.device("meta"):
             hidden = nn.Conv2d(inputs, widths[0], 1), nn.ReLU(), nn.Conv2d(*widths, 1), nn.ReLU()
@@ -147,7 +152,8 @@ class Readout(nn.Module):
     def alpha(self, probe: Probe, local: Tensor, readouts: Tensor) -> Tensor:
         """alpha like local features; a class token, which has no place on the map, is closed: all passes elsewhere."""
         free: Tensor = self.layers((readouts - self.shift) / self.scale)  # (B, C, h, w)
-        grid = free + (free.clamp(-START, START) - free).detach()
+        clamped = free.clamp(-START, START)
+        grid = free + (clamped - free).detach() if self.through_clamp else clamped
         return probe.replace(torch.full_like(local, -START), grid.flatten(2).transpose(1, 2))
 
 

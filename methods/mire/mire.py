@@ -12,12 +12,15 @@ is redundant. Critic and mask learn together, the network is frozen; section 3, 
 
 Erratum: the paper's eq. 2 sums exp f(z_m, x_mj) over matching pairs, which bounds nothing; z_n fixed makes it InfoNCE.
 
-The defaults are the closest reading of the paper: eq. 7 writes expectations over the cells in both information terms and
-a sum over them in the cost, and l(X) is the network's own objective, on the label. What it leaves open is a parameter:
-information="sum" reads the expectations as sums too, mask_cost="mean" divides the cost by the number of cells K, so that
-beta means beta / K. Not the paper's: mask="noise", which takes information away where dimming only hides it;
-reward="none", which gives the mask no credit for mean i'; keep="prediction", which preserves the network's decision
-instead of the label. Every other departure, with what it changes, is in docs/methods.md.
+The defaults are the closest reading of the paper: eq. 7 writes expectations over the cells in both information terms
+and a sum over them in the cost, and l(X) is the network's own objective, on the label. What it leaves open is a
+parameter: information="sum" reads the expectations as sums too, mask_cost="mean" divides the cost by the number of
+cells K, so that beta means beta / K. A sum has its limit: a decision among C classes is worth no more than log C nats,
+so where the cells that it needs open up to more than log(C) / beta in all, closing every cell is the better bargain.
+
+Not the paper's: mask="noise", which takes information away where dimming only hides it; reward="none", which gives the
+mask no credit for mean i'; keep="prediction", which preserves the network's decision in place of the label. Every other
+departure, with what it changes, is in docs/methods.md.
 
 A new sample's negatives are its own K features and fixed ones of the calibration data, so that its map does not depend
 on the samples explained with it. The maps speak of the representation, not of a class: `target` changes nothing.

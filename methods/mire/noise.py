@@ -2,9 +2,10 @@
 
 MIRE's mask multiplies by lambda > 0, which an observer can undo; here x'_k = lambda_k x_k + (1 - lambda_k) eps, the
 masked features have a critic of their own, and the mask answers to the decision and to beta alone (equation 5 of the
-paper), not to the critic. The cost is a mean over the cells, so that beta keeps its meaning when K changes, and the mask
-preserves the network's decision, right or wrong. Everything else is `mire`, and every parameter is `mire`'s. Noise and
-beta were chosen on planted images that are never scored: leaderboards/studies/mire-beta.md.
+paper), not to the critic. The cost is a mean over the cells, so that beta keeps its meaning when K changes, the mask
+preserves the network's decision, right or wrong, and a wide z is narrowed for speed. Everything else is `mire`, and
+every parameter is `mire`'s. Noise and beta were chosen on planted images that are never scored:
+leaderboards/studies/mire-beta.md.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ but information is the mean of (2). Eq. 3's first term is per feature, or it wou
 counting="log". Multiplying informations along a path has no theory behind it (pointwise ones may be negative, and two
 of them on a path speak for the class); the row `nif-min` takes the weakest link.
 
-The paper names three estimators and does not choose. The default, EDGE, was chosen without truth: of it and KSG (2) its
-maps repeat better from one half of the calibration data to the other (leaderboards/studies/nif.md); `estimator=mixed` is
-(2). The paper's beta of 5e-4 is left at 0, because on images the term that it weighs is smaller than the error of one
-edge and takes nine tenths of the fit; where it is asked for, it is the mean over all orders of the inputs, since pixels
-have none and a sum over j < i is a ramp along their index (`order=index` is the paper's).
+The paper names three estimators and does not choose. The default, EDGE, was chosen without truth: over three tasks its
+maps repeat better than KSG's from one half of the calibration data to the other (leaderboards/studies/nif.md); (2) is
+`estimator=mixed`. The paper's beta of 5e-4 is left at 0, because on images the term that it weighs is smaller than the
+error of one edge and took nine tenths of the fit; where it is set, the term is the mean over all orders of the inputs,
+since pixels have none and a sum over j < i is a ramp along their index (`order=index` is the paper's).
 
 Ours: the null bias of (2) on ReLUs is corrected (without it, noise outweighs most edges); k = 10, since single values
 are noisy; the redundancy of eq. 3 is the average one for single samples too, from few samples, as beta makes it small.

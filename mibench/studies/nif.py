@@ -12,12 +12,13 @@ import itertools
 import math
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from scipy.stats import spearmanr, ttest_1samp, ttest_rel
 from scipy.stats import t as student
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold
@@ -31,7 +32,7 @@ from mibench.methods.nif.neurons import choose, read
 from mibench.models.mlp import RECIPE
 from mibench.models.training import accuracy, descend, frozen
 from mibench.plugins import registry
-from mibench.plugins.contract import FittedExplainer, Samples
+from mibench.plugins.contract import Evidence, FittedExplainer, Probe, Samples, Scene
 from mibench.record import maps
 from mibench.record.cells import TaskSpec
 from mibench.run import scoring
@@ -44,9 +45,15 @@ TABLES = ("iris", "wine", "breast-cancer", "csv:banknote.csv")
 HIDDEN = (10, 5)
 GRAINS: tuple[pruning.Grain, ...] = ("weights", "neurons")
 FOLDS = 5  # of a table; ten networks are two rounds of cross-validation
-ROWS = ("nif", "nif-min", "nif[k=3]", "nif[estimator=edge]", "nif[estimator=binning]", "nif-min[estimator=edge]",
-        "nif[correction=none]", "nif[beta=0]", "gradient-shap", "ig", "occlusion", "random")  # fmt: skip
-TABLE_1 = ("nif", "nif-min", "gradient-shap", "ig", "random")
+WITH_REDUNDANCY = "beta=0.0005,order=index"  # equation (3) to the letter
+ROWS = ("nif", "nif-min", "nif[estimator=mixed]", "nif-min[estimator=mixed]", "nif[estimator=binning]",
+        f"nif[{WITH_REDUNDANCY}]", f"nif[estimator=mixed,{WITH_REDUNDANCY}]",
+        f"nif[estimator=mixed,correction=none,{WITH_REDUNDANCY}]",
+        "gradient-shap", "ig", "occlusion", "random")  # fmt: skip
+TABLE_1 = ("nif", "nif-min", "nif[estimator=mixed]", "gradient-shap", "ig", "random")
+ESTIMATORS = ("nif", "nif[estimator=mixed]", "nif-min", "nif-min[estimator=mixed]")  # EDGE is the default
+REPEATED = (("planted", "planted"), ("cnn-m", "mnist"), ("mlp[data=breast-cancer]", "breast-cancer"))
+REFERENCE, SHOWN = 512, 32  # samples of one half, at most, and those whose maps are compared
 QUESTIONS = {
     "estimator": "Error of the estimators on Gaussians, N = 2000 (nats; the truth of a correlation is "
     "-1/2 log(1 - rho^2))",
@@ -57,6 +64,10 @@ QUESTIONS = {
     "pruning difference": "Pruning: area of NIF less that of another order, network by network",
     "table 1": "Table 1: Kolmogorov-Smirnov test between each map and the raw information",
     "maps": "Maps: planted truth (AUC, higher is better) and digits (pixel flipping, lower is better)",
+    "repeat": "Repeatability of maps without truth: rank correlation between the maps of two fits, each on its own "
+    "half of the calibration data, of samples that belong to neither",
+    "chance": "Decision AUC on planted images against chance (.5) and against a random map of the same images",
+    "redundancy": "The redundancy term of equation (3): what it can change, and what it costs (one core, 512 samples)",
     "cost": "All pairs of MLP-M on one core",
 }
 
@@ -95,20 +106,25 @@ def half_interval(values: Tensor) -> Tensor:
 def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path]:
     """Measure everything, write the CSV and the page."""
     lines: list[Line] = []
-    for part in (estimators, nulls, known, prune, table_1, compare, cost):
+    for part in (estimators, nulls, known, prune, table_1, compare, repeat, chance, redundancy, cost):
         for line in part(quick):
             lines.append(line)
             say(f"{line.question}: {line.subject}, {line.figure}: {line}")
     table, page = folder / f"{NAME}.csv", folder / f"{NAME}.md"
-    with table.open("w", newline="", encoding="utf-8") as stream:
+    write_table(lines, table)
+    page.write_text(describe(read_table(table)), encoding="utf-8")  # no digit that the table has not
+    return [table, page]
+
+
+def write_table(lines: Sequence[Line], file: Path) -> None:
+    """A line a figure."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("question", "subject", "figure", "mean", "half_interval", "repetitions"))
         for line in lines:
             writer.writerow(
                 (line.question, line.subject, line.figure, f"{line.mean:.6g}", f"{line.half:.6g}", line.count)
             )
-    page.write_text(describe(read_table(table)), encoding="utf-8")  # no digit that the table has not
-    return [table, page]
 
 
 def read_table(file: Path) -> list[Line]:
@@ -252,8 +268,78 @@ def compare(quick: bool) -> Iterator[Line]:
         yield from scored("maps", TaskSpec(model, data, samples=16 if quick else 64, calibration=512), rows, metrics)
 
 
+def repeat(quick: bool) -> Iterator[Line]:
+    """Which estimator says the same of a sample whatever half of the calibration data it learned from; no truth."""
+    for model, data in REPEATED[:1] if quick else REPEATED:
+        size, shown = (64, 8) if quick else (REFERENCE, SHOWN)
+        task = make_task(TaskSpec(model, data, samples=4, calibration=2 * size + shown))
+        for row in ESTIMATORS:
+            yield Line.of("repeat", task.name, row, repeatability(row, task.probe, task.calibration, shown))
+
+
+def repeatability(row: str, probe: Probe, calibration: Samples, shown: int) -> Tensor:
+    """Spearman's correlation between a sample's maps by two fits on disjoint halves, for the last `shown` samples."""
+    size = (len(calibration) - shown) // 2
+    asked = calibration[slice(len(calibration) - shown, None)]
+    target = probe.logits(asked.x).argmax(1)
+    found = []
+    for start in (0, size):
+        explainer = registry.method(row).explainer
+        assert isinstance(explainer, FittedExplainer)
+        explainer.restore(probe, explainer.fit(probe, calibration[slice(start, start + size)], 0))
+        shown_maps = explainer.explain(probe, asked.x, target, range(len(asked))).maps
+        found.append(shown_maps[explainer.maps[0].name].flatten(1).double())
+    return torch.tensor([spearmanr(first, second).statistic for first, second in zip(*found, strict=True)])
+
+
+def chance(quick: bool) -> Iterator[Line]:
+    """Whether NIF's maps of planted images are better than no knowledge at all; images as repetitions."""
+    spec = TaskSpec("planted", "planted", samples=16 if quick else 128, calibration=512)
+    scores = scores_of(spec, (*ESTIMATORS, "random"), "decision-auc")
+    random = scores["random"].double()
+    for row, each in scores.items():
+        value = each.double()
+        yield Line.of("chance", row, "decision-auc", value)
+        yield Line.of("chance", row, "p against .5", [float(ttest_1samp(value, 0.5).pvalue)])
+        if row != "random":
+            yield Line.of("chance", row, "less random's", value - random)
+            yield Line.of("chance", row, "p against random", [float(ttest_rel(value, random).pvalue)])
+
+
+def redundancy(quick: bool) -> Iterator[Line]:
+    """The term that the default leaves out: its largest value, its ramp, and the processor seconds of a fit."""
+    task = make_task(TaskSpec("planted", "planted", samples=4, calibration=64 if quick else 512))
+    for name in ("edge", "mixed"):
+        for order in ("none", "any", "index"):
+            given = f"estimator={name}" + ("" if order == "none" else f",beta=0.0005,order={order}")
+            explainer = registry.method(f"nif[{given}]").explainer
+            assert isinstance(explainer, FittedExplainer)
+            started = time.process_time()
+            state = explainer.fit(task.probe, task.calibration, 0)
+            yield Line.of("redundancy", f"nif[{given}]", "seconds of a fit", [time.process_time() - started])
+            if order != "none":
+                term = state.tensors["redundancy"].double()
+                ramp = torch.corrcoef(torch.stack([torch.arange(len(term), dtype=torch.float64), term]))[0, 1]
+                yield Line.of("redundancy", f"nif[{given}]", "beta x largest, nats", [5e-4 * float(term.max())])
+                yield Line.of("redundancy", f"nif[{given}]", "correlation with the index", [float(ramp)])
+
+
+def scores_of(spec: TaskSpec, rows: Sequence[str], metric: str) -> Mapping[str, Tensor]:
+    """Scores of the main maps of some methods by one metric, a sample each."""
+    scene, evidence = evidence_of(spec, rows)
+    return registry.metric(metric).score(scene, evidence)
+
+
 def scored(question: str, spec: TaskSpec, rows: Sequence[str], metrics: Sequence[str]) -> Iterator[Line]:
     """Explain a task by some methods and score their main maps."""
+    scene, evidence = evidence_of(spec, rows)
+    for metric in metrics:
+        for row, scores in registry.metric(metric).score(scene, evidence).items():
+            yield Line.of(question, f"{spec.data}/{spec.model}, {row}", metric, scores)
+
+
+def evidence_of(spec: TaskSpec, rows: Sequence[str]) -> tuple[Scene, dict[str, Evidence]]:
+    """A task's samples, and what some methods show of them, each fitted with the first seed."""
     task, scene = make_task(spec), scoring.scene_of(spec, "cpu", "fp32", 0, 0)
     evidence = {}
     for row in rows:
@@ -263,9 +349,7 @@ def scored(question: str, spec: TaskSpec, rows: Sequence[str], metrics: Sequence
         shown = explainer.explain(task.probe, scene.x, scene.target, scene.seeds)
         spared = {name: [""] * len(scene.x) for name in shown.maps}
         evidence[row] = scoring.evidence_of(maps.Saved(shown, spared), explainer.maps[0], {})
-    for metric in metrics:
-        for row, scores in registry.metric(metric).score(scene, evidence).items():
-            yield Line.of(question, f"{task.name}, {row}", metric, scores)
+    return scene, evidence
 
 
 def cost(quick: bool) -> Iterator[Line]:
@@ -318,6 +402,20 @@ def pivoted(lines: Sequence[Line]) -> Iterable[str]:
         yield f"| {subject} | {' | '.join(found.get((subject, figure), '') for figure in figures)} |"
 
 
+def chosen(lines: Sequence[Line]) -> Iterator[str]:
+    """The estimator whose maps repeat best on average over the tasks, which is the default, and where another does."""
+    edge, ksg = ({line.subject: line.mean for line in lines if line.figure == row} for row in ESTIMATORS[:2])
+    means = {"EDGE": sum(edge.values()) / len(edge), "KSG": sum(ksg.values()) / len(ksg)}
+    best = max(means, key=lambda name: means[name])
+    other = [task for task in edge if (edge[task] < ksg[task]) == (best == "EDGE")]
+    shown = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+    yield (
+        f"The rule is the higher mean over the tasks ({shown}): it says {best}. "
+        + (f"The other repeats better on {', '.join(other)}." if other else "The other repeats better nowhere.")
+        + " A map that is wrong in the same way every time repeats, too: what repeats is not shown to be right."
+    )
+
+
 def decided(line: Line) -> int:
     """The sign of a mean whose interval leaves out zero; otherwise 0."""
     return 0 if not abs(line.mean) > line.half else (1 if line.mean > 0 else -1)
@@ -341,6 +439,11 @@ def reading(question: str, lines: Sequence[Line]) -> Iterator[str]:
             "hardly reject anything; and the test forgets which value belongs to which place, so it cannot tell a good "
             "map from a shuffled one."
         )
+    if question == "repeat":
+        yield from chosen(lines)
+    if question == "chance":
+        better = [line.subject for line in lines if line.figure == "less random's" and decided(line) > 0]
+        yield f"Surely better than a random map of the same images: {', '.join(better) or 'none'}."
     if question == "maps":
         best = {metric: [line for line in lines if line.figure == metric] for metric in {line.figure for line in lines}}
         for metric, asked in sorted(best.items()):

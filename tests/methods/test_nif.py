@@ -115,7 +115,7 @@ def test_both_kinds_of_nif_restore_the_same_fit() -> None:
 
 
 def test_the_redundancy_term_has_no_ramp_along_the_index() -> None:
-    """Inputs that are all alike share the same with each other: only the paper's order tells the last from the first."""
+    """Inputs that are all alike share as much with each other: only the paper's order tells the last from the first."""
     model = frozen(nn.Sequential(nn.Linear(40, 4), nn.ReLU(), nn.Linear(4, 3)))
     cut = {"kind": "columns", "local": "input", "representation": "1", "shape": (40,), "classes": ("a", "b", "c")}
     probe = open_probe(model, **cut)
