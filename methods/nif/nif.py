@@ -49,8 +49,8 @@ class Parameters(contract.Parameters):
     """How edges are estimated, and between which neurons."""
 
     estimator: Estimator = "edge"
-    k: int = Field(10, ge=1)
-    counting: Counting = "psi"
+    k: int = Field(10, ge=1)  # neighbours of mixed and ksg
+    counting: Counting = "psi"  # of mixed and ksg
     correction: Correction = "jitter"
     beta: float = Field(0.0, ge=0)  # of (1); the paper's 5e-4 changes less than the estimator's error
     order: Order = "any"  # of the inputs in (1); index: as they are numbered, the paper's
