@@ -69,6 +69,7 @@ class Critic(nn.Module):
         if not self.folded:
             return query
         last = self.g[2]
+        assert isinstance(last, nn.Linear)
         return torch.cat([query @ last.weight, query @ last.bias[:, None]], 1)  # (N, hidden + 1)
 
     def keys(self, x: Tensor) -> Tensor:

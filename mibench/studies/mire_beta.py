@@ -308,7 +308,10 @@ def describe(fits: Sequence[Fit], learned: int, read: int) -> str:
     ]
     planned = len(list(plan()))
     if len(fits) < planned:
-        settings.insert(2, f"This page shows {len(fits)} of the study's {planned} fits; the command does them all.")
+        fewer = {kind.title: len(each) for kind in KINDS for each in by_beta[kind.title].values() if len(each) < SEEDS}
+        shown = "".join(f" {title}: {count} of {SEEDS} seeds." for title, count in fewer.items())
+        part = f"This page shows {len(fits)} of the study's {planned} fits; the command does them all.{shown}"
+        settings.insert(2, part)
     reading = [
         "## How the noise and the beta of `mire-noise` were chosen",
         *choice([fit for fit in fits if fit.split == "calibration"]),
