@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mibench.studies.nif import Line, pivoted, read_table, scored, write_table
-from mibench.task import TaskSpec
+from mibench.record.cells import TaskSpec
 
 NAME = "departures"
 COMMAND = f"python -m mibench study {NAME}"

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mibench import registry
-from mibench.contract import Explanation, FittedExplainer
+from mibench.plugins import registry
+from mibench.plugins.contract import Explanation, FittedExplainer
 from mibench.studies.nif import Line, pivoted, read_table, write_table
-from mibench.task import Task, TaskSpec, make_task
+from mibench.record.cells import TaskSpec
+from mibench.run.task import Task, make_task
 
 NAME = "mire-digits"
 COMMAND = f"python -m mibench study {NAME}"

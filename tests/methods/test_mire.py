@@ -18,6 +18,7 @@ from mibench.plugins import registry
 from mibench.plugins.contract import Explanation, Samples, State, Unsupported
 from mibench.record.cells import TaskSpec
 from mibench.run.task import make_task
+from mibench.studies import nif as nif_study
 from tests.methods.planted_cells import NATS, drawn, opened
 from tests.methods.small_networks import calibration, convolutional, fully_connected, joined, some, table, transformer
 
@@ -90,6 +91,20 @@ def test_with_the_cost_a_mean_the_mask_hides_the_difference() -> None:
     scored = drawn(400, 1)
     decision = explainer.explain(opened(), scored.x, scored.label, range(400)).maps["decision"]
     assert at("redundant", decision) > 0.6 * NATS
+    assert scored.truth is not None
+    above = decision[scored.truth.cells["signal"]] > decision[scored.truth.cells["redundant"]]
+    assert float(above.float().mean()) < 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("row", "low", "high"), [("mire", 0.9, 1.0), ("mire[mask_cost=mean]", 0.0, 0.9)])
+def test_on_the_planted_task_the_default_alone_orders_decision_above_redundant(
+    row: str, low: float, high: float
+) -> None:
+    """The score `decision-hard` of the planted images, at the board's settings."""
+    spec = TaskSpec("planted", "planted", samples=64, calibration=512)
+    [line] = nif_study.scored("planted", spec, (row,), ("decision-hard",))
+    assert low < line.mean <= high
 
 
 def test_the_primary_map_is_the_decision_and_the_redundant_one_a_difference(

@@ -130,7 +130,7 @@ def test_the_redundancy_term_has_no_ramp_along_the_index() -> None:
 
 def test_by_default_no_input_pair_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mibench.information.flow.Flow.redundancy", lambda *_: pytest.fail("it was estimated"))
-    monkeypatch.setattr("mibench.methods.nif.STATED", 0)
+    monkeypatch.setattr("mibench.methods.nif.nif.STATED", 0)
     assert "redundancy" not in NIF().fit(convolutional(), calibration(convolutional()), seed=0).tensors
 
 
