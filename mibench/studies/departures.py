@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mibench.studies.nif import Line, pivoted, read_table, scored, write_table
 from mibench.record.cells import TaskSpec
+from mibench.studies.nif import Line, pivoted, read_table, scored, write_table
 
 NAME = "departures"
 COMMAND = f"python -m mibench study {NAME}"

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from mibench.plugins import registry
 from mibench.plugins.contract import Explanation, FittedExplainer
-from mibench.studies.nif import Line, pivoted, read_table, write_table
 from mibench.record.cells import TaskSpec
 from mibench.run.task import Task, make_task
+from mibench.studies.nif import Line, pivoted, read_table, write_table
 
 NAME = "mire-digits"
 COMMAND = f"python -m mibench study {NAME}"
