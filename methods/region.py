@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from mibench.plugins.contract import Explanation, Known, Probe, Samples, Unsupported
 
 
@@ -11,7 +13,7 @@ class Region(Known):
     name = "region"
     title = "Known region"
 
-    def show(self, probe: Probe, samples: Samples) -> Explanation:
+    def show(self, probe: Probe, samples: Samples, target: Tensor) -> Explanation:
         if samples.mask is None:
-            raise Unsupported("nobody knows where the class is in these data")
+            raise Unsupported("these data have no localisation mask")
         return Explanation({"map": samples.mask.float()})

@@ -1,14 +1,20 @@
 """Truth: a control that shows the information that each cell is known to hold, on data that we made ourselves.
 
 Cells become pixels as an explainer's grid does, so a metric that reads the map on cells reads the truth itself. Where
-a metric cannot tell this map from a random one, it is the metric that is blind.
+a metric cannot tell this map from a random one, it is the metric that is blind. Like any explainer it answers for the
+class that is asked: log p(c | x_S) is known for every class c (a class that a cell rules out has 1e-9 left of its
+probability). `decision`, `total` and `redundant` are the data's, `marginal`, `conditional` and `additive` those that
+maps are judged by: of the network itself, where the task knows what the network makes of hidden cells.
 """
 
 from __future__ import annotations
 
-from typing import get_args
+from torch import Tensor
 
-from mibench.plugins.contract import Explanation, Known, MapSpec, Probe, Role, Samples, Unsupported
+from mibench.information.pointwise import of_class
+from mibench.plugins.contract import CLAIMS, Explanation, Known, MapSpec, Probe, Samples, Unsupported
+
+OF_Z = ("decision", "total", "redundant")
 
 
 class Truth(Known):
@@ -16,15 +22,22 @@ class Truth(Known):
 
     name = "truth"
     title = "Planted truth"
+    of_class = True
     maps = (
-        MapSpec("decision", "decision", "nats"),
-        MapSpec("total", "total", "nats"),
+        MapSpec("decision", "decision", "nats", signed=True, claim="marginal"),
+        MapSpec("total", "total", "nats", signed=True),
         MapSpec("redundant", "redundant", "nats"),
+        *(MapSpec(claim, "decision", "nats", signed=True, claim=claim) for claim in CLAIMS),
     )
 
-    def show(self, probe: Probe, samples: Samples) -> Explanation:
-        if samples.truth is None or not {spec.name for spec in self.maps} <= set(samples.truth.information):
-            raise Unsupported("nobody knows how much information the cells of these data hold")
-        known = {name: each.float() for name, each in samples.truth.information.items()}
-        maps = {spec.name: probe.upsample(known[spec.name].to(probe.device)) for spec in self.maps}
-        return Explanation(maps, signals={name: known[name] for name in known.keys() - {*get_args(Role)}})
+    def show(self, probe: Probe, samples: Samples, target: Tensor) -> Explanation:
+        truth = samples.truth
+        if truth is None or truth.beliefs is None or not set(OF_Z) <= set(truth.information):
+            raise Unsupported("these data do not state how much information their cells hold")
+        of_data, judged = of_class(truth.beliefs, target.cpu()), of_class(truth.judge, target.cpu())
+        known = {name: truth.information[name] for name in ("total", "redundant")}
+        known["decision"] = truth.placed(of_data["marginal"])
+        known |= {claim: truth.placed(nats) for claim, nats in judged.items()}
+        maps = {spec.name: probe.upsample(known[spec.name].float().to(probe.device)) for spec in self.maps}
+        others = {name: each.float() for name, each in truth.information.items() if name not in maps}
+        return Explanation(maps, signals=others)

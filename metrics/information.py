@@ -36,6 +36,7 @@ class PlantedAUC(RowMetric):
     family = "information"
     direction = "higher"
     range = (0.0, 1.0)
+    chance = 0.5
     no_score = "this map claims to show another quantity, or no cell holds this one"
     hard: ClassVar[bool] = False
 
@@ -121,9 +122,7 @@ class NatsError(RowMetric):
             return torch.full((len(scene.x),), torch.nan)
         nats, role = claim
         error = (on_cells(scene, nats) - truth.information[role].flatten(1).double()).abs()  # (B, K)
-        kinds = torch.stack([cells.flatten(1) for cells in truth.cells.values()], 1)  # (B, kinds, K)
-        kinds = torch.cat([kinds, ~kinds.any(1, keepdim=True)], 1).double()  # the others are a kind too
-        return ((error[:, None] * kinds).sum(2) / kinds.sum(2)).nanmean(1)
+        return by_kinds(truth, error)
 
 
 class InformationError(NatsError):
@@ -199,7 +198,9 @@ def claimed(row: Evidence, role: Role) -> Tensor | None:
 def holds(truth: Truth, role: Role) -> Tensor:
     """(B, K) the cells that hold a quantity; a cell that decides only together with another decides too."""
     cells = truth.information[role] > 0
-    return (cells | truth.cells["signal"] if role == "decision" else cells).flatten(1)
+    if role == "decision":  # but not one whose glyph speaks against the class
+        cells = cells | (truth.cells["signal"] & (truth.information[role] >= 0))
+    return cells.flatten(1)
 
 
 def lacks(truth: Truth, role: Role, *, hard: bool) -> Tensor:
@@ -217,6 +218,13 @@ def above(values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     tie = difference.abs() <= ROUNDING * values.abs().amax(1)[:, None, None]  # the way back from pixels rounds
     higher = torch.where(tie, 0.5, (difference > 0).double())
     return (higher * pairs).sum((1, 2)) / pairs.sum((1, 2))  # NaN where there is no pair
+
+
+def by_kinds(truth: Truth, error: Tensor) -> Tensor:
+    """The mean error (B,) over kinds of cell, each counting the same, from that of every cell (B, K)."""
+    kinds = torch.stack([cells.flatten(1) for cells in truth.cells.values()], 1)  # (B, kinds, K)
+    kinds = torch.cat([kinds, ~kinds.any(1, keepdim=True)], 1).double()  # the others are a kind too
+    return ((error[:, None] * kinds).sum(2) / kinds.sum(2)).nanmean(1)
 
 
 def nats_each(scene: Scene, row: Evidence) -> float | None:

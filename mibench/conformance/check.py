@@ -22,6 +22,7 @@ from mibench.network.probe import OpenProbe, open_probe
 from mibench.network.untouched import left_as_found
 from mibench.plugins import registry
 from mibench.plugins.contract import (
+    CLAIMS,
     PERTURBED,
     VARIANTS,
     Evidence,
@@ -204,7 +205,7 @@ def gives_the_maps_it_promises(explainer: Explainer, bench: Bench) -> None:
 def shows_the_maps_it_promises(control: Known, bench: Bench) -> None:
     """The same of a control that shows what is known."""
     samples = bench.samples if bench.samples.mask is None else replace(bench.samples, truth=_truth(bench))
-    _look(control, bench, control.show(bench.probe, copied(samples)))
+    _look(control, bench, control.show(bench.probe, copied(samples), bench.target[: len(samples)]))
 
 
 def _look(explainer: Explainer, bench: Bench, explanation: Explanation) -> None:
@@ -395,8 +396,12 @@ def _truth(bench: Bench) -> Truth:
     signal[:, 0, 0], redundant[:, -1, -1] = True, True
     nats = torch.tensor(3.0).log()
     roles = {"total": (signal | redundant) * nats, "decision": signal * nats, "redundant": redundant * nats}
+    roles |= dict.fromkeys(CLAIMS, roles["decision"])  # of one source the three are the same
     information = _Any(0.5 * bench.samples.x, roles)  # of whatever else an explainer may state
-    return Truth((height, width), {"signal": signal, "redundant": redundant}, information)
+    known = nn.functional.one_hot(bench.target, len(CLASSES)).double()  # (N, C)
+    beliefs = torch.stack([torch.full_like(known, 1 / len(CLASSES)), known], 1)  # (N, 2, C)
+    source = torch.zeros(COUNT, 1, dtype=torch.int64)
+    return Truth((height, width), {"signal": signal, "redundant": redundant}, information, source, beliefs)
 
 
 def rows_of(bench: Bench) -> dict[str, Evidence]:

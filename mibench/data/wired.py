@@ -12,6 +12,8 @@ The truth of an edge stands in `information` as "edges" and "pointwise-edges", (
 truth of a column x_k with the decision y is, as in planted images, in nats,
 
     total  i(z; x_k),      decision  i(y; x_k),      redundant  i(z; x_k | y) = total - decision
+
+and what the signal columns tell of y alone, beside the others, and as their shares (`mibench.information.pointwise`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -29,6 +32,7 @@ from torch import Tensor
 
 from mibench.errors import DataError
 from mibench.information.exact import discrete, discrete_pointwise, gaussian_pair, gaussian_value
+from mibench.information.pointwise import of_class
 from mibench.plugins import contract
 from mibench.plugins.contract import Data, Samples, Split, Truth
 
@@ -78,6 +82,25 @@ class Wired(Data):
         named = ((role, [column.startswith(role) for column in self.columns]) for role in ("signal", "redundant"))
         return {role: torch.tensor(where).expand(count, 1, -1) for role, where in named}
 
+    def signals(self) -> int:
+        """How many columns decide: the first ones."""
+        return sum(column.startswith("signal") for column in self.columns)
+
+    def stated(
+        self,
+        information: dict[str, Tensor],
+        edges: Sequence[Tensor],
+        pointwise: Sequence[Tensor],
+        beliefs: Tensor,
+        label: Tensor,
+    ) -> Truth:
+        """The truth from columns (N, F), edges, and what the signal columns tell of the label."""
+        count = len(label)
+        sources = torch.arange(self.signals()).expand(count, -1)
+        truth = Truth((1, len(self.columns)), self.roles(count), {}, sources, beliefs)
+        claims = {name: truth.placed(nats).float() for name, nats in of_class(beliefs, label).items()}
+        return replace(truth, information=_stated(information, edges, pointwise) | claims)
+
 
 class LinearGaussian(Wired):
     """Gaussian columns and a linear network of two classes."""
@@ -125,7 +148,19 @@ class LinearGaussian(Wired):
             pointwise.append(gaussian_value(first[:, :, None], second[:, None], correlation).flatten(1))
         total, decision = self._of_z(inputs), self._of_decision(inputs)  # (N, F) each
         information = {"total": total, "decision": decision, "redundant": total - decision}
-        return Truth((1, len(self.columns)), self.roles(len(x)), _stated(information, edges, pointwise))
+        return self.stated(information, edges, pointwise, self.beliefs(inputs), self.label(x))
+
+    def beliefs(self, x: Tensor) -> Tensor:
+        """p(y | x_S) of the signal columns' subsets, (N, 2^K, 2): what is not seen leaves a Gaussian's noise."""
+        negative, positive = self.neurons()[-1]
+        weights = (positive - negative)[: self.signals()]  # (K,) no other column reaches the decision
+        answers = []
+        for number in range(2 ** len(weights)):
+            seen = torch.tensor([number >> column & 1 for column in range(len(weights))], dtype=torch.bool)
+            sum_, left = x[:, : len(weights)][:, seen] @ weights[seen], weights[~seen].norm()  # (N,)
+            answers.append(torch.special.ndtr(sum_ / left) if left > 0 else (sum_ > 0).double())
+        certain = torch.stack(answers, 1)  # (N, 2^K)
+        return torch.stack([1 - certain, certain], 2)
 
     def _of_z(self, x: Tensor) -> Tensor:
         """i(z; x_k) = log N(x_k; E[x_k | z], v_k) / N(x_k; 0, 1), v_k the variance that z leaves."""
@@ -205,8 +240,9 @@ class PlantedTable(Wired):
         roles, whole = self.roles(len(x)), math.log(self.parameters.alphabet)
         decision, redundant = (whole * roles[role][:, 0].double() for role in ("signal", "redundant"))  # (N, F)
         information = {"total": decision + redundant, "decision": decision, "redundant": redundant}
-        stated = _stated(information, [torch.tensor(edges)], [torch.stack(pointwise, 1)])
-        return Truth((1, len(self.columns)), roles, stated)
+        known = torch.nn.functional.one_hot(self.label(x), self.parameters.alphabet).double()  # (N, A)
+        beliefs = torch.stack([torch.full_like(known, 1 / self.parameters.alphabet), known], 1)  # (N, 2, A)
+        return self.stated(information, [torch.tensor(edges)], [torch.stack(pointwise, 1)], beliefs, self.label(x))
 
     def neurons(self, x: Tensor) -> list[Tensor]:
         """Every layer's neurons, the columns first, (N, F) each."""

@@ -43,7 +43,7 @@ def keep(network: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
     """Write weights with their facts, then the same facts as JSON for people."""
     tensors = network.state_dict()
     try:
-        writing.write(path, pack(tensors, {**facts, DIGEST: _digest(tensors, facts)}))
+        writing.write(path, pack(tensors, {**facts, DIGEST: digest(tensors, facts)}))
         writing.write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
     except NotWritten as error:
         raise NotWritten(f"{error}, or set MIBENCH_CACHE to another folder") from error
@@ -74,11 +74,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise Damaged(f"{path} is damaged ({error})") from error
     if DIGEST not in facts:
         raise Outdated(f"{path} carries no SHA-256, because another version wrote it")
-    if facts.pop(DIGEST) != _digest(tensors, facts):
+    if facts.pop(DIGEST) != digest(tensors, facts):
         raise Damaged(f"{path} is damaged: its SHA-256 is not the one that it carries")
     return tensors, facts
 
 
-def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+def digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
     """Over everything that the file holds: names, types, shapes and numbers, and the facts."""
     return hashlib.sha256(pack(tensors, facts)).hexdigest()

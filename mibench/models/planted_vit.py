@@ -56,7 +56,7 @@ class PlantedVit(PlantedModel):
     local = "encoder.dropout"
     representation = "encoder.ln"
     depths = ("encoder.dropout", "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_1")
-    recipe = Recipe(epochs=8, rate=2e-3)
+    recipe = Recipe(epochs=8, rate=2e-3)  # whatever the variant
 
     class Parameters(planted.Parameters):
         pass

@@ -11,7 +11,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, final
+from typing import Any, ClassVar, Literal, Protocol, final, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +20,10 @@ from torch import Tensor, nn
 Kind = Literal["grid", "tokens", "columns"]
 Unit = Literal["none", "nats", "bits"]
 Role = Literal["decision", "total", "redundant", "mask"]
+Claim = Literal[
+    "marginal", "conditional", "additive"
+]  # what a number of nats at a cell may mean: information.pointwise
+CLAIMS: tuple[Claim, ...] = get_args(Claim)
 Family = Literal[
     "faithfulness", "localisation", "randomisation", "robustness", "complexity", "information", "completeness"
 ]
@@ -44,13 +48,47 @@ class Parameters(BaseModel):
 class Truth:
     """What is known about each sample because we made it.
 
-    `cells` says which grid cells hold what; `information` gives the pointwise information of each cell in nats
-    for the quantities total, decision and redundant, where it is known in closed form.
+    `cells` says which grid cells hold what; `information` gives amounts in nats for each cell, where they are known:
+    of the representation (y, r) total, decision and redundant; of the explained class y the three claims that a map
+    can make. The claims follow from `beliefs`, p(c | x_S) for every class and every subset S of the K cells `sources`
+    that tell of the class, so that they can be stated for any class.
     """
 
     grid: tuple[int, int]
     cells: Mapping[str, Tensor]  # role of a cell ("signal", "redundant", …) -> (N, h, w) bool
-    information: Mapping[str, Tensor]  # "total" | "decision" | "redundant" -> (N, h, w) nats
+    information: Mapping[str, Tensor]  # "total" | "decision" | "redundant" | a claim -> (N, h, w) nats
+    sources: Tensor | None = None  # (N, K) places of the cells that tell of the class, row by row
+    beliefs: Tensor | None = None  # (N, 2^K, C) of an ideal observer; bit k of a subset's number: source k is seen
+    network: Tensor | None = None  # the same of the explained network: the mean of its probabilities
+
+    def __getitem__(self, index: slice) -> Truth:
+        return self.changed(lambda tensor: tensor[index])
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Truth:
+        """The same of every tensor changed."""
+        optional = (None if each is None else change(each) for each in (self.sources, self.beliefs, self.network))
+        cells = {name: change(each) for name, each in self.cells.items()}
+        return Truth(self.grid, cells, {name: change(each) for name, each in self.information.items()}, *optional)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by a name."""
+        optional = {"sources": self.sources, "beliefs": self.beliefs, "network's beliefs": self.network}
+        there = {name: each for name, each in optional.items() if each is not None}
+        return {**self.cells, **{f"{name} (nats)": each for name, each in self.information.items()}, **there}
+
+    @property
+    def judge(self) -> Tensor:
+        """The beliefs by which maps are judged: the network's where they are known, for it is what is explained."""
+        beliefs = self.beliefs if self.network is None else self.network
+        assert beliefs is not None
+        return beliefs
+
+    def placed(self, values: Tensor) -> Tensor:
+        """Values of the sources (N, K) on the grid (N, h, w); all other cells hold 0."""
+        assert self.sources is not None
+        flat = torch.zeros(len(values), self.grid[0] * self.grid[1], dtype=values.dtype)
+        return flat.scatter(1, self.sources, values).reshape(-1, *self.grid)
 
 
 @dataclass(frozen=True)
@@ -67,11 +105,7 @@ class Samples:
         return len(self.x)
 
     def __getitem__(self, index: slice) -> Samples:
-        truth = self.truth and Truth(
-            self.truth.grid,
-            {name: cells[index] for name, cells in self.truth.cells.items()},
-            {name: nats[index] for name, nats in self.truth.information.items()},
-        )
+        truth = None if self.truth is None else self.truth[index]
         mask = None if self.mask is None else self.mask[index]
         return Samples(self.x[index], self.label[index], self.ids[index], mask, truth)
 
@@ -124,6 +158,7 @@ class MapSpec:
     role: Role = "decision"
     unit: Unit = "none"
     signed: bool = False  # negative values speak against the class; False: the map is never negative
+    claim: Claim | None = None  # which truth the map's nats or bits are to be held against; None: it claims none
 
 
 @dataclass(frozen=True)
@@ -198,8 +233,8 @@ class Known(Explainer):
     of_class = False
 
     @abstractmethod
-    def show(self, probe: Probe, samples: Samples) -> Explanation:
-        """What is known of these samples, or `Unsupported`."""
+    def show(self, probe: Probe, samples: Samples, target: Tensor) -> Explanation:
+        """What is known of these samples and of the class `target` (B,) of each, or `Unsupported`."""
 
     @final
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
@@ -262,6 +297,7 @@ def perturbed(x: Tensor, seeds: Sequence[int], variant: str) -> Tensor:
 
 
 Split = Literal["training", "calibration", "scoring"]
+Normalise = Callable[[Tensor], Tensor]  # raw inputs as a model wants them
 
 
 class DataNotice(UserWarning):
@@ -297,6 +333,15 @@ class Data(ABC):
     @abstractmethod
     def load(self, split: Split, count: int | None, shape: tuple[int, ...]) -> Samples:
         """The first `count` samples of a split (None: all), at the model's input shape (C, H, W) or (F,)."""
+
+    def network_beliefs(
+        self, probe: Probe, normalise: Normalise, split: Split, count: int
+    ) -> Mapping[str, Tensor] | None:
+        """Where the data can hide their sources: p_net(c | x_S) of a network for the first samples of a split.
+
+        "beliefs" (N, 2^K, C), their standard "errors", and "outside" (N, C), its mean over all that is no source.
+        """
+        return None
 
 
 class Model(ABC):
@@ -347,6 +392,7 @@ class Metric(ABC):
     default: ClassVar[bool] = True  # in the default set of METRICS; False: offered
     needs: ClassVar[frozenset[str]] = frozenset()  # mask, truth, image, signals:NAME, map:NAME, VARIANTS, PERTURBED
     no_score: ClassVar[str] = "the metric gives no number for this sample"  # said where a score is NaN
+    chance: ClassVar[float | None] = None  # the expected score of a random map, where it is known
     gate: ClassVar[bool] = False  # a sanity gate: shown, not ranked
     limit: ClassVar[float] = 0.9  # of a gate that is a similarity: from here on two sets of maps are the same
 

@@ -35,7 +35,6 @@ from mibench.plugins.contract import (
     Probe,
     Samples,
     State,
-    Truth,
     Unsupported,
     perturbed,
 )
@@ -75,6 +74,7 @@ def prepare(job: Job) -> Prepared:
         "samples": len(scoring),
         "calibration": len(task.calibration),
         "pictures": picture_key(task),
+        **({"truth": task.truth_figures} if task.truth_figures else {}),
     }
     return Prepared(
         task.name,
@@ -155,7 +155,7 @@ def explain(job: Job) -> list[Outcome]:
     with left_as_found(probe.model, task.tensors):
         fitted(explainer, probe, Path(job.setting.folder), job.fit, job.digests)
         if isinstance(explainer, Known):
-            explanation = _shown(explainer, task, cell)
+            explanation = _shown(explainer, task, cell, target)
         else:
             explanation = in_batches(explainer, probe, x, target[part], seeds, job.setting.batch)
     reasons = {name: [fault(one) for one in each] for name, each in explanation.maps.items()}
@@ -165,11 +165,7 @@ def explain(job: Job) -> list[Outcome]:
 
 def copied(samples: Samples, device: torch.device | None = None) -> Samples:
     """Samples that share no memory with these, on a device."""
-    truth = samples.truth and Truth(
-        samples.truth.grid,
-        {name: cells.clone() for name, cells in samples.truth.cells.items()},
-        {name: nats.clone() for name, nats in samples.truth.information.items()},
-    )
+    truth = samples.truth and samples.truth.changed(Tensor.clone)
     mask = None if samples.mask is None else samples.mask.clone()
     x, label = (each.to(device, copy=True) for each in (samples.x, samples.label))
     return Samples(x, label, samples.ids, mask, truth)
@@ -223,12 +219,13 @@ def checked(explainer: Explainer, probe: Probe, explanation: Explanation, count:
     return Explanation(*plain)
 
 
-def _shown(explainer: Known, task: Task, cell: Cell) -> Explanation:
-    """What is known of some samples."""
-    if cell.variant != TRAINED:
-        raise Unsupported("what is known of a sample is the same whatever the network answers")
-    samples = copied(task.scoring[slice(cell.start, cell.stop)])
-    return checked(explainer, task.probe, explainer.show(task.probe, samples), len(samples))
+def _shown(explainer: Known, task: Task, cell: Cell, target: Tensor) -> Explanation:
+    """What is known of some samples and of the class that is explained."""
+    if cell.variant not in (TRAINED, "other-class"):
+        raise Unsupported("what is known of a sample does not change with the weights or from run to run")
+    part = slice(cell.start, cell.stop)
+    samples = copied(replace(task.scoring, truth=task.truth)[part])
+    return checked(explainer, task.probe, explainer.show(task.probe, samples, target[part]), len(samples))
 
 
 def fault(image: Tensor) -> str:

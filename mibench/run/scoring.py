@@ -44,7 +44,7 @@ def scene_of(spec: TaskSpec, device: str, precision: str, seed: int, batch: int)
         baselines=task.baselines,
         seeds=sample_seeds(scoring.ids, seed),
         mask=scoring.mask,
-        truth=scoring.truth,
+        truth=task.truth,
     )
 
 

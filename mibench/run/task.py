@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import get_args
@@ -17,10 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from mibench.errors import DataError, ModelError, UsageError
+from mibench.information.pointwise import agreement, of_class
+from mibench.models.kept import kept
 from mibench.models.weights import check_finite
 from mibench.network.probe import OpenProbe, open_probe
 from mibench.plugins import registry
-from mibench.plugins.contract import SMALLEST, Data, DataNotice, Model, Samples, Split
+from mibench.plugins.contract import SMALLEST, Data, DataNotice, Model, Samples, Split, Truth
+from mibench.record import fingerprint
 from mibench.record.cells import TaskSpec
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -100,6 +103,36 @@ class Task:
         return self._load("scoring", self.spec.samples)
 
     @cached_property
+    def network_beliefs(self) -> Mapping[str, Tensor] | None:
+        """What the network makes of hidden sources, kept for a network and its data (`Data.network_beliefs`)."""
+        module = fingerprint.sources([type(self.data).__module__])
+        made = f"{self.name} {self.spec.samples} {self.weights_hash} {module} {self.probe.device.type}"
+        return kept(f"beliefs-{_digest([made.encode()])}", self._network_beliefs)
+
+    def _network_beliefs(self) -> dict[str, Tensor] | None:
+        with torch.no_grad():
+            found = self.data.network_beliefs(self.probe, self.normalise, "scoring", len(self.scoring))
+        return None if found is None else {name: each.float() for name, each in found.items()}
+
+    @cached_property
+    def truth(self) -> Truth | None:
+        """What is known of the scoring samples; the claims are the network's own where the data can ask it."""
+        truth = self.scoring.truth
+        if truth is None or self.network_beliefs is None:
+            return truth
+        beliefs = self.network_beliefs["beliefs"]
+        claims = {name: truth.placed(nats).float() for name, nats in of_class(beliefs, self.target).items()}
+        return replace(truth, information={**truth.information, **claims}, network=beliefs)
+
+    @cached_property
+    def truth_figures(self) -> dict[str, float]:
+        """In nats: how far the network's own truth is from the data's, how well it is known, what the network leaks."""
+        asked, truth = self.network_beliefs, self.truth
+        if asked is None or truth is None or truth.beliefs is None:
+            return {}
+        return agreement(truth.beliefs, asked["beliefs"], asked["errors"], asked["outside"], self.target)
+
+    @cached_property
     def target(self) -> Tensor:
         """The explained class of each scoring sample, (N,): what the network says, or the label."""
         return self.scoring.label if self.data.targets == "label" else self.predictions(self.scoring.x)
@@ -165,6 +198,8 @@ class Task:
             if split in here:
                 found |= {f"{split} {name}": each for name, each in _tensors(here[split]).items()}
         found |= {f"baseline {name}": each for name, each in here.get("baselines", {}).items()}
+        judged = here["truth"].tensors if here.get("truth") else {}
+        found |= {f"truth's {name}": each for name, each in judged.items()}
         return found | ({"target": here["target"]} if "target" in here else {})
 
     @cached_property
@@ -178,13 +213,15 @@ class Task:
 
     @cached_property
     def data_hash(self) -> str:
-        """A hash of the calibration and scoring samples, with all that is known of them."""
+        """A hash of the calibration and scoring samples, with all that is known of them and of the network on them."""
         parts = []
         for samples in (self.calibration, self.scoring):
             parts += [_bytes(samples.x), _bytes(samples.label), " ".join(samples.ids).encode()]
             parts += [b"" if samples.mask is None else _bytes(samples.mask)]
             if samples.truth:
                 parts += [_bytes(each) for _, each in sorted(samples.truth.information.items())]
+        if self.truth is not None and self.truth.network is not None:
+            parts += [_bytes(self.truth.network)]
         return _digest(parts)
 
     def normalise(self, raw: Tensor) -> Tensor:
@@ -273,9 +310,7 @@ def check_samples(samples: Samples, task: Task) -> None:
 
 def _tensors(samples: Samples) -> dict[str, Tensor]:
     """The tensors of samples by their names."""
-    cells = samples.truth.cells if samples.truth else {}
-    nats = samples.truth.information if samples.truth else {}
-    known = {**cells, **{f"{name} (nats)": each for name, each in nats.items()}}
+    known = samples.truth.tensors if samples.truth else {}
     mask = {} if samples.mask is None else {"mask": samples.mask}
     return {"x": samples.x, "label": samples.label, **mask, **known}
 

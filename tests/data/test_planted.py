@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mibench.data.planted import CELL, ROLES, Parameters, Planted, draw_plan, glyphs, state_truth
+from mibench.data.planted import CELL, ROLES, Parameters, Planted, draw_plan, glyphs, render, state_truth
 from mibench.errors import DataError, UsageError
 from mibench.plugins import registry
 
@@ -42,7 +42,8 @@ def counted(symbols: Tensor, known: Tensor) -> Tensor:
 def test_the_stated_information_is_what_counting_finds(variant: Any) -> None:
     parameters = Parameters(variant=variant, alphabet=3, grid=2, p=0.7)
     plan = draw_plan(parameters, "training", 12_000)
-    stated = {name: nats.flatten(1) for name, nats in state_truth(parameters, plan).information.items()}
+    truth = state_truth(parameters, plan, render(parameters, plan))
+    stated = {name: nats.flatten(1) for name, nats in truth.information.items()}
     symbols = plan.role * 100 + plan.glyph
     total = counted(symbols, plan.label * 100 + plan.second)
     decision = counted(symbols, plan.label)
@@ -58,7 +59,7 @@ def test_the_stated_information_is_what_counting_finds(variant: Any) -> None:
 def test_a_hint_tells_the_alphabet_less_the_entropy_of_its_errors(p: float, alphabet: int) -> None:
     parameters = Parameters(variant="partial", p=p, alphabet=alphabet, grid=2)
     plan = draw_plan(parameters, "training", 6_000)
-    truth = state_truth(parameters, plan)
+    truth = state_truth(parameters, plan, render(parameters, plan))
     entropy = -p * math.log(p) - (1 - p) * math.log((1 - p) / (alphabet - 1))
     mean = truth.information["decision"][truth.cells["hint"]].mean()
     assert mean == pytest.approx(math.log(alphabet) - entropy, abs=0.05)
@@ -128,7 +129,40 @@ def test_a_model_that_wants_another_size_is_told_so() -> None:
         planted().load("scoring", 1, (3, 64, 64))
 
 
-@pytest.mark.parametrize("spec", ["planted[alphabet=99]", "planted[variant=and]", "planted[p=1]", "planted[noise=nan]"])
+@pytest.mark.parametrize(
+    "spec", ["planted[alphabet=99]", "planted[variant=or]", "planted[p=1.1]", "planted[noise=nan]", "planted[noise=5]"]
+)
 def test_impossible_parameters_are_refused(spec: str) -> None:
     with pytest.raises(UsageError):
         registry.data(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "mend"),
+    [
+        ("planted[variant=copies,p=0.1]", "p=0.1 is below chance, 1/6: choose 0.167 to 1"),
+        ("planted[variant=graded,cells=9]", "cells=9 have 2^9 subsets, too many for Shapley values: choose 1 to 8"),
+        ("planted[variant=rdnxor,alphabet=5]", "choose an even number"),
+        ("planted[variant=graded,cells=8,grid=2]", "grid=2 has no room for 9 cells: choose a larger grid"),
+        ("planted[variant=suppressor,noise=0]", "choose a noise above 0"),
+    ],
+)
+def test_what_cannot_be_planted_is_refused_in_one_line(spec: str, mend: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        registry.data(spec)
+    assert mend in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["1/f", "photographs"])
+def test_backgrounds_are_added_to_images_and_taken_as_known(kind: Any) -> None:
+    plain, behind = (planted(variant="graded", background=b).load("scoring", 20, SHAPE) for b in ("none", kind))
+    difference = behind.x - plain.x
+    assert difference.flatten(1).std(1).tolist() == pytest.approx([0.15] * 20, abs=0.01)
+    assert difference.flatten(1).mean(1).abs().max() < 1e-4
+    assert (difference[0] - difference[1]).abs().max() > 0.1
+    near = (difference[..., 1:] - difference[..., :-1]).square().mean()
+    assert near < difference.square().mean()  # neighbours are alike, as white noise's are not
+    assert plain.truth is not None
+    assert behind.truth is not None
+    torch.testing.assert_close(plain.truth.beliefs, behind.truth.beliefs, atol=1e-4, rtol=0)

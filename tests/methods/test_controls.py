@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
+import math
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
 
+from mibench.information.pointwise import FLOOR
 from mibench.methods import (
     constant,
     deconvnet,
@@ -142,19 +145,33 @@ def test_controls_are_not_ranked() -> None:
 def test_what_is_known_is_shown_as_it_is_known() -> None:
     spec = TaskSpec("planted", "planted", 8, 8)
     task, scene = task_of(spec, "cpu", "fp32"), scene_of(spec, "cpu", "fp32", 0, 0)
-    shown = truth.Truth().show(task.probe, task.scoring)
-    assert task.scoring.truth is not None
+    samples = dataclasses.replace(task.scoring, truth=task.truth)
+    shown = truth.Truth().show(task.probe, samples, task.target)
+    assert samples.truth is not None
     for name, nats in shown.maps.items():
-        wanted = task.scoring.truth.information[name].flatten(1).double()
+        wanted = samples.truth.information[name].flatten(1).double()
         assert torch.allclose(on_cells(scene, nats.double()), wanted, atol=1e-5), name
-    assert torch.equal(region.Region().show(task.probe, task.scoring).maps["map"].bool(), task.scoring.mask)
+    assert torch.equal(region.Region().show(task.probe, samples, task.target).maps["map"].bool(), task.scoring.mask)
+
+
+def test_the_truth_answers_for_the_class_that_is_asked() -> None:
+    spec = TaskSpec("planted", "planted", 8, 8)
+    task, scene = task_of(spec, "cpu", "fp32"), scene_of(spec, "cpu", "fp32", 0, 0)
+    other = (task.target + 1) % 6
+    samples = dataclasses.replace(task.scoring, truth=task.truth)
+    shown = truth.Truth().show(task.probe, samples, other)
+    assert samples.truth is not None
+    signal = samples.truth.cells["signal"].flatten(1)
+    against = on_cells(scene, shown.maps["decision"].double())
+    assert against[signal].tolist() == pytest.approx([math.log(FLOOR) + math.log(6)] * 8, abs=1e-3)
+    assert against[~signal].abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("control", [truth.Truth(), region.Region()], ids=lambda control: control.name)
 def test_where_nothing_is_known_nothing_is_shown_and_nothing_is_explained(control: Known) -> None:
     probe = convolutional()
     x, target, seeds = some(probe, 2)
-    with pytest.raises(Unsupported, match="nobody knows"):
-        control.show(probe, Samples(x, target, ("a", "b")))
+    with pytest.raises(Unsupported, match="these data"):
+        control.show(probe, Samples(x, target, ("a", "b")), target)
     with pytest.raises(Unsupported, match="explains nothing"):
         control.explain(probe, x, target, seeds)

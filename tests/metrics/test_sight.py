@@ -21,15 +21,15 @@ BASELINES = ("saliency", "smoothgrad", "ig", "input-x-gradient", "gradcam", "gui
 
 
 def world() -> tuple[Scene, Mapping[str, Evidence]]:
-    """The planted task of the default suite, and its rows; the truth is what its control shows, on cells as they are.
+    """The planted task, and its rows; the truth is what its control shows, on cells as they are.
 
     Of each baseline there is a second row, its average over each cell: the truth knows cells and nothing finer.
     """
-    spec = next(each for each in planning.specs(suite.load("default")) if each.data == "planted")
+    spec = next(each for each in planning.specs(suite.load("planted")) if each.data == "planted")
     task, scene = task_of(spec, "cpu", "fp32"), scene_of(spec, "cpu", "fp32", 0, 0)
     truth = registry.explainer("truth")
     assert isinstance(truth, Known)
-    rows = {"truth": row(truth.show(task.probe, task.scoring), truth.maps[0])}
+    rows = {"truth": row(truth.show(task.probe, task.scoring, task.target), truth.maps[0])}
     for name in ("occlusion", *BASELINES, "random"):
         explainer = registry.explainer(name)
         if isinstance(explainer, FittedExplainer):

@@ -1,0 +1,174 @@
+"""Claims: is a map right about the truth that it can be right about, without a ceiling that most maps reach?
+
+What a cell tells of the class has three answers (`mibench.information.pointwise`): marginal, conditional, additive.
+They are different truths, so they are never mixed: a map's order and its shares are held against each of the three in
+scores of their own, its nats against the one that its `MapSpec` claims and no other. Where the task can ask the network
+what it makes of hidden cells, the truth is the network's own, else the data's.
+
+    rank     Kendall's tau-b of map and truth within an image: the pairs of cells in one order less those in the other,
+             over the geometric mean of the pairs that each of the two can tell apart; a map without order has 0
+    error    mean over kinds of cell of |claimed - true| in nats
+    profile  how much of the map falls on each role (signal, other sources, suppressor, not needed, distractors):
+             1 - 1/2 sum over roles of |share of the map - share of the truth|, 1 if all shares agree
+
+A truth is negative where a cell speaks against the class. A map that is never negative cannot say so: it is held
+against the truth's positive part. Shares are those of the positive parts.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+import torch
+from torch import Tensor
+
+from mibench.information.pointwise import ROUNDING
+from mibench.metrics.information import ROUNDING as TIE
+from mibench.metrics.information import by_kinds, known, nats_each, on_cells
+from mibench.metrics.sharing import RowMetric
+from mibench.plugins import contract
+from mibench.plugins.contract import Claim, Evidence, Scene, Truth, Unsupported
+
+
+class InformationRank(RowMetric):
+    """The order of the cells of one image."""
+
+    family = "information"
+    direction = "higher"
+    range = (-1.0, 1.0)
+    chance = 0.0
+    needs = frozenset({"truth"})
+    no_score = "the map claims to show another quantity, or all cells tell the same"
+    claim: Claim
+
+    class Parameters(contract.Parameters):
+        over: Literal["all", "sources"] = "all"  # all cells, or those alone that tell of the class
+
+    @final
+    def judge(self, scene: Scene, row: Evidence) -> Tensor:
+        if row.spec.role not in ("decision", "mask"):
+            return torch.full((len(scene.x),), torch.nan)
+        values, truth = on_cells(scene, row.raw.double()), true(scene, row, self.claim)  # (B, G)
+        if self.parameters.over == "sources":
+            sources = known(scene).sources
+            assert sources is not None
+            values, truth = values.gather(1, sources), truth.gather(1, sources)
+        return tau(values, truth)
+
+
+class RankMarginal(InformationRank):
+    """Do cells that tell more alone have more of the map?"""
+
+    name = "information-rank-marginal"
+    title = "Rank, marginal: are cells in the order of what each tells alone?"
+    claim: Claim = "marginal"
+
+
+class RankConditional(InformationRank):
+    """Do cells that tell more beside the others have more of the map?"""
+
+    name = "information-rank-conditional"
+    title = "Rank, conditional: are cells in the order of what each adds to the others?"
+    claim: Claim = "conditional"
+
+
+class RankAdditive(InformationRank):
+    """Do cells that have a larger share have more of the map?"""
+
+    name = "information-rank-additive"
+    title = "Rank, additive: are cells in the order of their shares of what all tell together?"
+    claim: Claim = "additive"
+
+
+class ClaimedError(RowMetric):
+    """The error of the nats that a map claims, against the truth that it claims."""
+
+    name = "information-error-2"
+    title = "Error of the claimed nats, against the truth (marginal, conditional, additive) that the map claims"
+    family = "information"
+    direction = "lower"
+    range = (0.0, float("inf"))
+    unit = "nats"
+    needs = frozenset({"truth"})
+    no_score = "the map claims no nats or bits, or none of the three truths"
+
+    def judge(self, scene: Scene, row: Evidence) -> Tensor:
+        factor = nats_each(scene, row)
+        if factor is None or row.spec.claim is None:
+            return torch.full((len(scene.x),), torch.nan)
+        claimed = on_cells(scene, row.raw.double() * factor)
+        return by_kinds(known(scene), (claimed - true(scene, row, row.spec.claim)).abs())
+
+
+class Profile(RowMetric):
+    """Shares of the roles of cells."""
+
+    family = "information"
+    direction = "higher"
+    range = (0.0, 1.0)
+    needs = frozenset({"truth"})
+    no_score = "the map claims to show another quantity, or neither it nor the truth is positive anywhere"
+    claim: Claim
+
+    @final
+    def judge(self, scene: Scene, row: Evidence) -> Tensor:
+        if row.spec.role not in ("decision", "mask"):
+            return torch.full((len(scene.x),), torch.nan)
+        values, truth = on_cells(scene, row.raw.double()), true(scene, row, self.claim)
+        apart = shares(known(scene), values) - shares(known(scene), truth)  # (B, roles)
+        return 1 - apart.abs().sum(1) / 2
+
+
+class ProfileMarginal(Profile):
+    """Shares of what each role tells alone."""
+
+    name = "profile-marginal"
+    title = "Profile, marginal: has each role the share of what its cells tell alone?"
+    claim: Claim = "marginal"
+
+
+class ProfileConditional(Profile):
+    """Shares of what each role adds to the others."""
+
+    name = "profile-conditional"
+    title = "Profile, conditional: has each role the share of what its cells add to the others?"
+    claim: Claim = "conditional"
+
+
+class ProfileAdditive(Profile):
+    """Shares of what all tell together."""
+
+    name = "profile-additive"
+    title = "Profile, additive: has each role its share of what all cells tell together?"
+    claim: Claim = "additive"
+
+
+def true(scene: Scene, row: Evidence, claim: Claim) -> Tensor:
+    """What each cell tells in nats (B, G); for a map that is never negative, the positive part."""
+    information = known(scene).information
+    if claim not in information:
+        raise Unsupported(f"these data do not state the {claim} information of their cells")
+    nats = information[claim].flatten(1).double()
+    return nats if row.spec.signed else nats.clamp_min(0)
+
+
+def tau(values: Tensor, truth: Tensor) -> Tensor:
+    """Kendall's tau-b along rows (B, G), (B,): 0 where the values have no order, NaN where the truth has none."""
+    first, second = (_order(values, TIE * values.abs().amax(1)), _order(truth, torch.full((len(truth),), ROUNDING)))
+    told, there = first.square().sum((1, 2)), second.square().sum((1, 2))  # (B,) twice the pairs that are no ties
+    agreement = (first * second).sum((1, 2)) / (told * there).sqrt()
+    return torch.where(there == 0, torch.nan, torch.where(told == 0, 0.0, agreement))
+
+
+def _order(values: Tensor, tie: Tensor) -> Tensor:
+    """(B, G, G) 1 where the first cell is above the second, -1 where it is below, 0 where they are equal."""
+    difference = values[:, :, None] - values[:, None]
+    return torch.where(difference.abs() <= tie[:, None, None], 0.0, difference.sign())
+
+
+def shares(truth: Truth, values: Tensor) -> Tensor:
+    """The share of each role, and last of no role, in the positive part of values (B, G); NaN where there is none."""
+    roles = torch.stack([cells.flatten(1) for cells in truth.cells.values()], 1)  # (B, R, G)
+    roles = torch.cat([roles, ~roles.any(1, keepdim=True)], 1).double()  # (B, R + 1, G)
+    positive = torch.where(values > TIE * values.abs().amax(1, keepdim=True), values, 0.0)
+    return (roles @ positive[:, :, None])[..., 0] / positive.sum(1, keepdim=True)
