@@ -207,6 +207,7 @@ def _task(name: str, about: TaskAbout) -> TaskCard:
         **({"network": about.network} if about.network != about.model else {}),
         "weights": about.weights_hash[:12],
         "data hash": about.data_hash[:12],
+        **{f"truth, {name}": f"{nats:.3f} nats" for name, nats in about.facts.truth.items()},
     }
     return TaskCard(about.data, about.model, name, facts, about.notices)
 

@@ -42,6 +42,7 @@ class TaskFacts(Part):
     samples: Count
     calibration: Count
     pictures: Digest  # the name of the file with the samples that are shown
+    truth: dict[Line, Finite] = Field(default_factory=dict)  # in nats: `pointwise.agreement`
 
 
 class Place(Part):

@@ -74,7 +74,7 @@ def prepare(job: Job) -> Prepared:
         "samples": len(scoring),
         "calibration": len(task.calibration),
         "pictures": picture_key(task),
-        **({"truth": task.truth_figures} if task.truth_figures else {}),
+        "truth": task.truth_figures,
     }
     return Prepared(
         task.name,

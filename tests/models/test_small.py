@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mibench.data.planted import CELL
+from mibench.data.planted import CELL, ideal_accuracies, patches, unpatched
 from mibench.errors import DataError, ModelError
 from mibench.models.planted import PlantedModel, PlantedNetwork
 from mibench.models.training import accuracy
@@ -52,9 +52,33 @@ def test_the_transformer_learns_both_planted_labels_and_its_tokens_see_one_cell_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["shared", "partial", "xor"])
+@pytest.mark.parametrize("variant", ["shared", "partial", "xor", "and", "rdnxor"])
 def test_every_planted_variant_is_learned(variant: str) -> None:
     assert scored(f"planted[variant={variant}]") >= 0.995
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["graded", "suppressor", "copies"])
+def test_networks_of_doubtful_labels_are_nearly_ideal_observers(variant: str) -> None:
+    model = registry.model(f"planted[variant={variant}]")
+    assert isinstance(model, PlantedModel)
+    _, plan = model.drawn("scoring", 1_000)
+    ideal, _ = ideal_accuracies(model.parameters, plan)
+    assert scored(f"planted[variant={variant}]", 1_000) >= 0.97 * ideal
+
+
+@pytest.mark.slow
+def test_the_network_needs_the_suppressor() -> None:
+    model = registry.model("planted[variant=suppressor]")
+    assert isinstance(model, PlantedModel)
+    x, plan = model.drawn("scoring", 500)
+    for source, at_most in ((0, 0.4), (1, 0.6)):  # the signal's cell, the suppressor's
+        cells, here = patches(x, 4), torch.arange(500)
+        place = plan.places[:, source]
+        cells = cells.clone()
+        cells[here, place] = cells[here, place].roll(1, 0)  # another image's
+        assert accuracy(model.load(), unpatched(cells, 4), plan.label) < at_most
+    assert accuracy(model.load(), x, plan.label) > 0.97
 
 
 def test_the_networks_are_those_of_the_appendix(monkeypatch: pytest.MonkeyPatch) -> None:

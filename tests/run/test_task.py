@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from mibench.errors import DataError, MibenchError, ModelError, UsageError
+from mibench.models.kept import kept
 from mibench.plugins import registry
 from mibench.plugins.contract import Samples
 from mibench.record.cells import TaskSpec
@@ -246,3 +247,36 @@ def test_making_a_task_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _ = make_task(TaskSpec("planted", "", 4, 4)).baselines
+
+
+def test_maps_of_planted_images_are_judged_by_the_networks_own_truth() -> None:
+    task = make_task(TaskSpec("planted", "planted", 8, 8))
+    truth, figures = task.truth, task.truth_figures
+    assert truth is not None
+    assert truth.network is not None
+    assert task.scoring.truth is not None
+    assert truth.network.shape == task.scoring.truth.beliefs.shape == (8, 2, 6)  # type: ignore[union-attr]
+    assert torch.equal(truth.information["decision"], task.scoring.truth.information["decision"])  # the data's still
+    assert 0 < figures["marginal gap"] < 0.05  # a network that is nearly always right, and nearly always sure
+    assert figures["marginal largest error"] == 0  # all glyphs were tried
+    assert 0 <= figures["leak"] <= figures["largest leak"] < 0.1
+
+
+def test_the_networks_own_truth_is_asked_once_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path))
+    made = []
+
+    def make() -> dict[str, torch.Tensor]:
+        made.append(1)
+        return {"beliefs": torch.ones(2)}
+
+    first, second = kept("some", make), kept("some", make)
+    assert first is not None
+    assert second is not None
+    assert torch.equal(first["beliefs"], second["beliefs"])
+    assert len(made) == 1
+    (file,) = (tmp_path / "truth").glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="computed again"):
+        kept("some", make)
+    assert len(made) == 2
