@@ -11,6 +11,9 @@ what it makes of hidden cells, the truth is the network's own, else the data's.
     profile  how much of the map falls on each role (signal, other sources, suppressor, not needed, distractors):
              1 - 1/2 sum over roles of |share of the map - share of the truth|, 1 if all shares agree
 
+The network's own truth is an estimate, or has what the network's training left by chance: what is less than .05 nats is
+nothing, and amounts that differ by less are equal, wherever an order or a share is asked for.
+
 A truth is negative where a cell speaks against the class. A map that is never negative cannot say so: it is held
 against the truth's positive part. Shares are those of the positive parts.
 """
@@ -22,12 +25,13 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from mibench.information.pointwise import ROUNDING
 from mibench.metrics.information import ROUNDING as TIE
 from mibench.metrics.information import by_kinds, known, nats_each, on_cells
 from mibench.metrics.sharing import RowMetric
 from mibench.plugins import contract
 from mibench.plugins.contract import Claim, Evidence, Scene, Truth, Unsupported
+
+RESOLUTION = 0.05  # nats
 
 
 class InformationRank(RowMetric):
@@ -115,6 +119,7 @@ class Profile(RowMetric):
         if row.spec.role not in ("decision", "mask"):
             return torch.full((len(scene.x),), torch.nan)
         values, truth = on_cells(scene, row.raw.double()), true(scene, row, self.claim)
+        truth = torch.where(truth < RESOLUTION, 0.0, truth)
         apart = shares(known(scene), values) - shares(known(scene), truth)  # (B, roles)
         return 1 - apart.abs().sum(1) / 2
 
@@ -152,9 +157,9 @@ def true(scene: Scene, row: Evidence, claim: Claim) -> Tensor:
     return nats if row.spec.signed else nats.clamp_min(0)
 
 
-def tau(values: Tensor, truth: Tensor) -> Tensor:
+def tau(values: Tensor, truth: Tensor, tie: float = RESOLUTION) -> Tensor:
     """Kendall's tau-b along rows (B, G), (B,): 0 where the values have no order, NaN where the truth has none."""
-    first, second = (_order(values, TIE * values.abs().amax(1)), _order(truth, torch.full((len(truth),), ROUNDING)))
+    first, second = (_order(values, TIE * values.abs().amax(1)), _order(truth, torch.full((len(truth),), tie)))
     told, there = first.square().sum((1, 2)), second.square().sum((1, 2))  # (B,) twice the pairs that are no ties
     agreement = (first * second).sum((1, 2)) / (told * there).sqrt()
     return torch.where(there == 0, torch.nan, torch.where(told == 0, 0.0, agreement))

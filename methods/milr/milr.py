@@ -60,7 +60,7 @@ class MiLr(FittedExplainer):
     title = "MI-LR"
     paper = "Gu, Explaining Representation by Mutual Information (first version)"
     maps = (
-        MapSpec("decision", role="decision", unit="nats"),
+        MapSpec("decision", role="decision", unit="nats", claim="marginal"),
         MapSpec("total", role="total", unit="nats", signed=True),
         MapSpec("redundant", role="redundant", unit="nats", signed=True),
         MapSpec("mask", role="mask"),

@@ -81,7 +81,7 @@ class Mire(FittedExplainer):
     title = "MIRE"
     paper = "Gu, Explaining Representation by Mutual Information"
     maps = (
-        MapSpec("decision", role="decision", unit="nats", signed=True),
+        MapSpec("decision", role="decision", unit="nats", signed=True, claim="marginal"),
         MapSpec("total", role="total", unit="nats", signed=True),
         MapSpec("redundant", role="redundant", unit="nats", signed=True),
         MapSpec("mask", role="mask"),

@@ -26,7 +26,7 @@ from mibench.plugins.contract import Probe
 
 ENUMERATED = 6**6  # tables of so many answers are made where the cut tiles the image …
 ENUMERATED_WHOLE = 6**4  # … and of so many where every answer costs a whole forward pass
-DRAWS = 64  # a label, where contents are drawn
+DRAWN = 2**14  # images of one sample, over all subsets and labels, where contents are drawn
 CHUNK = 2**12  # images at once
 CLOSE = 1e-4  # two ways to one local feature
 
@@ -131,15 +131,20 @@ def pasted(x: Tensor, places: Tensor, cells: Tensor) -> Tensor:
     return images
 
 
+def draws(sources: int, labels: int) -> int:
+    """How many contents are drawn for each subset and label."""
+    return max(2, DRAWN // (2**sources * labels))
+
+
 def drawn_cells(
     distribution: Sources, likelihood: Tensor, glyphs: Tensor, pictures: Tensor, random: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """For every subset: p(y | x_S) (A,), and cells (A, DRAWS, K, 3, s, s), the hidden ones drawn given y and x_S."""
+    """For every subset: p(y | x_S) (A,), and cells (A, n, K, 3, s, s), the hidden ones drawn given y and x_S."""
     beliefs = distribution.beliefs(likelihood[None])[0]  # (2^K, A)
     seen = (likelihood - likelihood.amax(1, keepdim=True)).exp()  # (K, A)
-    sources, size = likelihood.shape
+    (sources, size), count = likelihood.shape, draws(*likelihood.shape)
     for number, belief in enumerate(beliefs):
-        contents = glyphs.repeat(size, DRAWS, 1)  # (A, DRAWS, K)
+        contents = glyphs.repeat(size, count, 1)  # (A, n, K)
         first = 0
         for table in distribution.groups:
             members = range(first, first + table.dim() - 1)
@@ -148,7 +153,7 @@ def drawn_cells(
                 if number >> source & 1:
                     weights = weights * seen[source].reshape(-1, *[1] * (table.dim() - 1 - axis))
             possible = weights.flatten(1) + (weights.flatten(1).sum(1, keepdim=True) == 0)  # of a label ruled out: any
-            joint = torch.multinomial(possible, DRAWS, replacement=True, generator=random)  # (A, DRAWS)
+            joint = torch.multinomial(possible, count, replacement=True, generator=random)  # (A, n)
             for axis, each in enumerate(torch.unravel_index(joint, table.shape[1:])):
                 if not number >> members[axis] & 1:
                     contents[..., members[axis]] = each
@@ -162,7 +167,7 @@ def drawn(network: Asked, x: Tensor, places: Tensor, strata: Iterator[tuple[Tens
     for belief, cells in strata:
         asked = belief > 1e-6  # (A,) no other label is worth a forward pass
         answers = network(pasted(x, places, cells[asked].flatten(0, 1))).double()
-        answers = answers.reshape(int(asked.sum()), -1, answers.shape[1])  # (A', DRAWS, C)
+        answers = answers.reshape(int(asked.sum()), -1, answers.shape[1])  # (A', n, C)
         weights = (belief[asked] / belief[asked].sum())[:, None]  # (A', 1)
         means.append((weights * answers.mean(1)).sum(0))
         errors.append((weights.square() * answers.var(1) / answers.shape[1]).sum(0).sqrt())

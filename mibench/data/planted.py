@@ -362,7 +362,7 @@ def _elsewhere(parameters: Parameters, plan: Plan, random: torch.Generator) -> T
 def _suppressor_cells(
     parameters: Parameters, plan: Plan, x: Tensor, random: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """For every subset of signal and suppressor: p(y | x_S), and both cells (A, DRAWS, 2, 3, 8, 8) given y.
+    """For every subset of signal and suppressor: p(y | x_S), and both cells (A, n, 2, 3, 8, 8) given y.
 
     Given the label and one cell, the common noise n is Gaussian: of cell k with ink i_k, noise a_k and t that of n, its
     mean is r (i_k - c glyph_y) and its variance r a_k^2, r = t^2 / (t^2 + a_k^2), where the suppressor's glyph is 0.
@@ -381,9 +381,9 @@ def _suppressor_cells(
                 r = pair.common**2 / (pair.common**2 + pair.noise[cell] ** 2)
                 mean, variance = r * (seen[cell] - drawn[cell]), torch.tensor(r * pair.noise[cell] ** 2)
         noise = mean[:, None] + variance.sqrt() * torch.randn(
-            (size, asked.DRAWS, mean.shape[1]), generator=random, dtype=torch.float64
+            (size, asked.draws(2, size), mean.shape[1]), generator=random, dtype=torch.float64
         )
-        ink = drawn[:, :, None] + noise + along  # (2, A, DRAWS, P)
+        ink = drawn[:, :, None] + noise + along  # (2, A, n, P)
         cells = _coloured(parameters, ink.reshape(*ink.shape[:-1], CELL, CELL).float()) + rest[:, None, None]
         for cell in range(2):
             if number >> cell & 1:

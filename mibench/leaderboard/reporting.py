@@ -53,7 +53,7 @@ def metric_card(metric: Metric) -> MetricCard:
     about = one_line((type(metric).__doc__ or "").strip().partition("\n")[0])
     name = registry.label(metric)
     facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, one_line(metric.paper))
-    return MetricCard(name, one_line(metric.title), *facts, about, metric.version, metric.limit)
+    return MetricCard(name, one_line(metric.title), *facts, about, metric.version, metric.limit, metric.chance)
 
 
 def _title(method: registry.Method, map_name: str) -> str:

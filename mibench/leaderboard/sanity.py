@@ -87,13 +87,16 @@ def _alike(
 def _told_from(
     wide: pd.DataFrame, methods: Sequence[str], metrics: Sequence[MetricCard], chance: str
 ) -> dict[str, list[Outcome]]:
-    """Whether any score of quality tells each row from random maps; nothing where no such score was asked for."""
+    """Whether any score of quality tells each row from random maps; nothing where no such score was asked for.
+
+    Where the score of random maps is known, it is that number, and not one row of maps drawn by chance.
+    """
     there = wide.index.unique("metric") if chance else ()
     quality = [card for card in metrics if card.family in QUALITY and not card.gate and card.name in there]
     found: dict[str, dict[str, tuple[float, int]]] = {method: {} for method in methods if method != chance}
     for card in quality:
         values = wide.xs(card.name, level="metric")
-        random = values.reindex([chance]).iloc[0]
+        random = values.reindex([chance]).iloc[0] if card.chance is None else card.chance
         better = (values.drop(chance, errors="ignore").sub(random) * card.sign).to_numpy(float)
         counts = np.isfinite(better).sum(1).tolist()
         rows = map(str, values.index.drop(chance, errors="ignore"))

@@ -30,7 +30,7 @@ from mibench.plugins.contract import Model, Split
 MEAN, STD = (0.15, 0.29, 0.15), (0.15, 0.31, 0.15)  # of the base data
 WIDTH = 64
 LOUD = (1.5, 1.5, 1.5)  # of `suppressor`, whose common noise is eight times as strong as a glyph
-PLAIN = {"graded": Recipe(epochs=8), "copies": Recipe(epochs=8), "suppressor": Recipe(epochs=10, rate=3e-3)}
+PLAIN = {"graded": Recipe(epochs=8), "copies": Recipe(epochs=8), "suppressor": Recipe(epochs=14, rate=3e-3)}
 MANY = 20_000  # training samples of these, whose noise could be learned by heart
 
 

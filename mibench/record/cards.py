@@ -22,6 +22,7 @@ class MetricCard:
     about: str = ""  # one plain sentence: what the number means
     version: int = 1  # scores of two versions are not compared
     limit: float = 0.9  # of a gate that is a similarity
+    chance: float | None = None  # the expected score of a random map, where it is known
 
     @property
     def plain(self) -> str:

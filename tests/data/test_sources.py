@@ -196,7 +196,7 @@ def test_a_cell_that_is_drawn_again_keeps_its_pixel_noise() -> None:
     own = planted.patches(x, 3)[0, plan.places[0]]
     assert torch.equal(strata[3][1], own.expand_as(strata[3][1]))  # nothing is hidden
     label = int(plan.label)
-    hidden = strata[1][1][label, :, 1]  # (DRAWS, 3, 8, 8) the suppressor, given the signal and the label
+    hidden = strata[1][1][label, :, 1]  # (n, 3, 8, 8) the suppressor, given the signal and the label
     spread = (hidden - own[1]).std()  # n is known up to the signal's pixel noise
     assert 0.02 < float(spread) < 0.15
 

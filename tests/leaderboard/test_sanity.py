@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,16 @@ def test_too_few_samples_to_tell_are_said_and_pass_nobody(samples: int, metrics:
 def test_that_every_sample_is_better_has_the_chance_of_as_many_like_signs(samples: int) -> None:
     lines = np.stack([np.full(samples, 0.5), np.arange(1, samples + 1), np.arange(samples) // 2 + 1])
     assert judged._larger(lines).tolist() == [0.5**samples] * 3
+
+
+def test_where_the_score_of_chance_is_known_an_unlucky_random_row_decides_nothing() -> None:
+    rng = np.random.default_rng(0)
+    known = replace(QUALITY, chance=0.5)
+    table = scores(random_quality=np.full(32, 0.3), a_quality=rng.uniform(0.3, 0.7, 32), b_quality=np.full(32, 0.6))
+    assert outcome(gates(table, [QUALITY], "random"), "a", "not random").passed  # told from one row, and no better
+    found = gates(table, [known], "random")
+    assert not outcome(found, "a", "not random").passed
+    assert outcome(found, "b", "not random").passed
 
 
 def test_without_scores_of_random_maps_no_row_is_told_from_them() -> None:

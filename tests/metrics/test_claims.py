@@ -136,7 +136,7 @@ def test_every_score_falls_as_the_truth_is_drowned_in_noise(variant: str, claim:
 def test_tau_is_kendalls_tau_b(count: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     values, truth = torch.randint(4, (2, 1, count), generator=generator).double()
-    found, wanted = float(claims.tau(values, truth)), kendalltau(values[0], truth[0]).statistic
+    found, wanted = float(claims.tau(values, truth, 0.0)), kendalltau(values[0], truth[0]).statistic
     if truth.unique().numel() == 1:
         assert found != found
     else:
@@ -198,3 +198,12 @@ def test_a_map_of_another_quantity_has_no_order_to_be_judged() -> None:
     total = dataclasses.replace(row(here, noise(), None), spec=MapSpec("total", role="total"))
     assert math.isnan(mean(claims.RankMarginal(), here, total))
     assert torch.isnan(claims.ProfileAdditive().score(here, {"row": total})["row"]).all()
+
+
+def test_amounts_below_the_truths_own_error_have_neither_order_nor_share() -> None:
+    here = scene("xor")
+    assert here.truth is not None
+    left = 0.04 * noise(9).double()  # what a network's training leaves by chance
+    here = dataclasses.replace(here, truth=dataclasses.replace(here.truth, information={"marginal": left}))
+    for metric in (claims.RankMarginal(), claims.ProfileMarginal()):
+        assert math.isnan(mean(metric, here, row(here, left, "marginal")))
