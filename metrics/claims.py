@@ -11,8 +11,9 @@ what it makes of hidden cells, the truth is the network's own, else the data's.
     profile  how much of the map falls on each role (signal, other sources, suppressor, not needed, distractors):
              1 - 1/2 sum over roles of |share of the map - share of the truth|, 1 if all shares agree
 
-The network's own truth is an estimate, or has what the network's training left by chance: what is less than .05 nats is
-nothing, and amounts that differ by less are equal, wherever an order or a share is asked for.
+The network's own truth may be an estimate, and holds what its training left by chance: two amounts that differ by less
+than .05 nats, but are not equal, are in no order, and their pair is left out; a truth that is nowhere .05 nats has no
+shares. Cells that hold exactly the same (distractors hold nothing) are ties of the truth, which a map must not part.
 
 A truth is negative where a cell speaks against the class. A map that is never negative cannot say so: it is held
 against the truth's positive part. Shares are those of the positive parts.
@@ -25,6 +26,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from mibench.information.pointwise import ROUNDING
 from mibench.metrics.information import ROUNDING as TIE
 from mibench.metrics.information import by_kinds, known, nats_each, on_cells
 from mibench.metrics.sharing import RowMetric
@@ -119,9 +121,8 @@ class Profile(RowMetric):
         if row.spec.role not in ("decision", "mask"):
             return torch.full((len(scene.x),), torch.nan)
         values, truth = on_cells(scene, row.raw.double()), true(scene, row, self.claim)
-        truth = torch.where(truth < RESOLUTION, 0.0, truth)
         apart = shares(known(scene), values) - shares(known(scene), truth)  # (B, roles)
-        return 1 - apart.abs().sum(1) / 2
+        return torch.where(truth.amax(1) < RESOLUTION, torch.nan, 1 - apart.abs().sum(1) / 2)
 
 
 class ProfileMarginal(Profile):
@@ -157,9 +158,17 @@ def true(scene: Scene, row: Evidence, claim: Claim) -> Tensor:
     return nats if row.spec.signed else nats.clamp_min(0)
 
 
-def tau(values: Tensor, truth: Tensor, tie: float = RESOLUTION) -> Tensor:
-    """Kendall's tau-b along rows (B, G), (B,): 0 where the values have no order, NaN where the truth has none."""
-    first, second = (_order(values, TIE * values.abs().amax(1)), _order(truth, torch.full((len(truth),), tie)))
+def tau(values: Tensor, truth: Tensor, resolution: float = RESOLUTION) -> Tensor:
+    """Kendall's tau-b along rows (B, G), (B,): 0 where the values have no order, NaN where the truth has none.
+
+    Pairs whose truth differs by no more than the resolution, and yet differs, do not count.
+    """
+    apart = (truth[:, :, None] - truth[:, None]).abs()  # (B, G, G)
+    counts = ((apart > resolution) | (apart <= ROUNDING)).double()
+    first, second = (
+        (counts * _order(values, TIE * values.abs().amax(1))),
+        counts * _order(truth, 0 * truth[:, 0] + ROUNDING),
+    )
     told, there = first.square().sum((1, 2)), second.square().sum((1, 2))  # (B,) twice the pairs that are no ties
     agreement = (first * second).sum((1, 2)) / (told * there).sqrt()
     return torch.where(there == 0, torch.nan, torch.where(told == 0, 0.0, agreement))

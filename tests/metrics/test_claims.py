@@ -207,3 +207,14 @@ def test_amounts_below_the_truths_own_error_have_neither_order_nor_share() -> No
     here = dataclasses.replace(here, truth=dataclasses.replace(here.truth, information={"marginal": left}))
     for metric in (claims.RankMarginal(), claims.ProfileMarginal()):
         assert math.isnan(mean(metric, here, row(here, left, "marginal")))
+
+
+def test_what_training_leaves_by_chance_puts_no_other_map_above_the_truth() -> None:
+    here = scene("graded")
+    assert here.truth is not None
+    sources = sum(cells.float() for name, cells in here.truth.cells.items() if name != "redundant")
+    left = here.truth.information["conditional"] + 0.02 * sources * noise(4)
+    here = dataclasses.replace(here, truth=dataclasses.replace(here.truth, information={"conditional": left}))
+    for metric in (claims.RankConditional(), claims.ProfileConditional()):
+        assert mean(metric, here, row(here, left, None)) == pytest.approx(1, abs=1e-4)
+        assert mean(metric, here, row(here, sources + 0.01 * noise(), None)) < 0.9
