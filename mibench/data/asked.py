@@ -26,7 +26,7 @@ from mibench.plugins.contract import Probe
 
 ENUMERATED = 6**6  # tables of so many answers are made where the cut tiles the image …
 ENUMERATED_WHOLE = 6**4  # … and of so many where every answer costs a whole forward pass
-DRAWN = 2**14  # images of one sample, over all subsets and labels, where contents are drawn
+DRAWN = 2**13  # images of one sample, over all subsets and labels, where contents are drawn
 CHUNK = 2**12  # images at once
 CLOSE = 1e-4  # two ways to one local feature
 
@@ -133,7 +133,7 @@ def pasted(x: Tensor, places: Tensor, cells: Tensor) -> Tensor:
 
 def draws(sources: int, labels: int) -> int:
     """How many contents are drawn for each subset and label."""
-    return max(2, DRAWN // (2**sources * labels))
+    return max(2, DRAWN // (1 << sources) // labels)
 
 
 def drawn_cells(

@@ -324,7 +324,7 @@ def ideal_accuracies(parameters: Parameters, plan: Plan) -> tuple[float, float]:
 
 def _asked(parameters: Parameters, network: asked.Asked, plan: Plan, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of one image: p_net(c | x_S) and its standard error (2^K, C), and p_net(c | all sources, no other cell) (C,)."""
-    random = torch.Generator().manual_seed(int(plan.label) + 1)
+    random = torch.Generator().manual_seed(seed_of("planted", "asked", plan.glyph.tolist(), plan.role.tolist()))
     outside = network(_elsewhere(parameters, plan, random)).double().mean(0)
     places = plan.places[0]
     if parameters.variant == "suppressor":

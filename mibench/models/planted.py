@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mibench.data import planted
+from mibench.data import backgrounds, planted, sources
 from mibench.models.training import Lesson, Recipe, accuracy, descend, frozen, trained
 from mibench.plugins import registry
 from mibench.plugins.contract import Model, Split
@@ -155,8 +155,9 @@ class PlantedModel(Model):
 
     def two_heads(self) -> Heads:
         """The whole trained network, with the head that is not explained."""
-        sources = tuple(dict.fromkeys((__name__, type(self).__module__, planted.__name__)))
-        lesson = Lesson(registry.label(self), self.floor, self.recipe, sources)
+        drawn_by = (each.__name__ for each in (planted, sources, backgrounds))
+        modules = tuple(dict.fromkeys((__name__, type(self).__module__, *drawn_by)))
+        lesson = Lesson(registry.label(self), self.floor, self.recipe, modules)
         return trained(lesson, self.build, self._teach)
 
     def drawn(self, split: Split, count: int) -> tuple[Tensor, planted.Plan]:
