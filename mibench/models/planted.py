@@ -160,16 +160,18 @@ class PlantedModel(Model):
         lesson = Lesson(registry.label(self), self.floor, self.recipe, modules)
         return trained(lesson, self.build, self._teach)
 
-    def drawn(self, split: Split, count: int) -> tuple[Tensor, planted.Plan]:
-        """Normalised images, and the plan that they were drawn from."""
+    def drawn(self, split: Split, count: int, *, noisy: bool = True) -> tuple[Tensor, planted.Plan]:
+        """Normalised images, with or without their pixel noise, and the plan that they were drawn from."""
         plan = planted.draw_plan(self.parameters, split, count)
         mean, std = (torch.tensor(figures)[:, None, None] for figures in (self.mean, self.std))
-        return (planted.render(self.parameters, plan) - mean) / std, plan
+        parameters = self.parameters if noisy else self.parameters.model_copy(update={"noise": 0.0})
+        return (planted.render(parameters, plan) - mean) / std, plan
 
     def _teach(self, heads: Heads, recipe: Recipe) -> float:
         """Learn both labels; the accuracy on held-out samples is that of the worse head, relative to Bayes'."""
         plain = self.parameters.variant in PLAIN
-        x, plan = self.drawn("training", MANY if plain else planted.SIZES["training"])
+        x, plan = self.drawn("training", MANY if plain else planted.SIZES["training"], noisy=not plain)
+        loudness = self.parameters.noise / torch.tensor(self.std)[:, None, None]  # each time another noise, if plain
         told = (plan.role == planted.ROLES.index("signal")) | (plan.role == planted.ROLES.index("redundant"))  # (N, K)
         inventory = (F.one_hot(plan.glyph, 2 * self.parameters.alphabet) * told[..., None]).sum(1).float()  # (N, 2A)
         noise = torch.Generator().manual_seed(recipe.seed)
@@ -177,9 +179,10 @@ class PlantedModel(Model):
 
         def loss(batch: Tensor) -> Tensor:
             label, second = plan.label[batch], plan.second[batch]
-            pooled, z = heads.pooled(x[batch])  # (B, D), (B, D)
             if plain:
+                _, z = heads.pooled(x[batch] + loudness * torch.randn(x[batch].shape, generator=noise))  # (B, D)
                 return F.cross_entropy(heads.head(z), label) + F.cross_entropy(heads.second(z), second)
+            pooled, z = heads.pooled(x[batch])  # (B, D), (B, D)
             noisy = z + torch.randn(z.shape, generator=noise)
             named = F.cross_entropy(heads.head(noisy), label) + F.cross_entropy(heads.second(noisy), second)
             ramp = max(0.0, 2 * next(passed) / steps - 1)  # from the middle on: first find the labels, then forget
