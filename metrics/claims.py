@@ -21,6 +21,7 @@ against the truth's positive part. Shares are those of the positive parts.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Literal, final
 
 import torch
@@ -45,10 +46,14 @@ class InformationRank(RowMetric):
     chance = 0.0
     needs = frozenset({"truth"})
     no_score = "the map claims to show another quantity, or all cells tell the same"
-    claim: Claim
 
     class Parameters(contract.Parameters):
         over: Literal["all", "sources"] = "all"  # all cells, or those alone that tell of the class
+
+    @property
+    @abstractmethod
+    def claim(self) -> Claim:
+        """The truth that the map is held against."""
 
     @final
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
@@ -114,7 +119,11 @@ class Profile(RowMetric):
     range = (0.0, 1.0)
     needs = frozenset({"truth"})
     no_score = "the map claims to show another quantity, or neither it nor the truth is positive anywhere"
-    claim: Claim
+
+    @property
+    @abstractmethod
+    def claim(self) -> Claim:
+        """The truth that the map is held against."""
 
     @final
     def judge(self, scene: Scene, row: Evidence) -> Tensor:

@@ -80,8 +80,8 @@ def candidates(here: Scene) -> dict[str, Tensor]:
 
 def scores(claim: Claim) -> dict[str, Metric]:
     """The scores of one claim."""
-    rank = next(each for each in RANKS if each.claim == claim)
-    profile = next(each for each in PROFILES if each.claim == claim)
+    rank = next(each for each in RANKS if each().claim == claim)
+    profile = next(each for each in PROFILES if each().claim == claim)
     return {
         "rank": rank(),
         "rank of sources": rank(rank.Parameters(over="sources")),
