@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mibench.metrics import perturbation
+from mibench.metrics import claims, perturbation
 from mibench.metrics.completeness import Apc, PositiveApc
 from mibench.metrics.edges import EdgeError, PointwiseEdgeError
 from mibench.metrics.faithfulness_agreement import Infidelity
@@ -25,7 +25,7 @@ from mibench.metrics.information import (
     RedundantHard,
     TotalAUC,
 )
-from mibench.plugins.contract import Evidence, Explanation, MapSpec, Metric, Scene
+from mibench.plugins.contract import CLAIMS, Evidence, Explanation, MapSpec, Metric, Scene
 from mibench.record.cells import Cell
 from mibench.record.maps import Saved
 from mibench.run import explaining, scoring
@@ -35,9 +35,14 @@ from tests.metrics import test_information as information_tests
 from tests.metrics import test_room as room_tests
 
 SPEC = MapSpec("map", signed=True)
+CLAIMED = (
+    *(claims.RankMarginal, claims.RankConditional, claims.RankAdditive, claims.ClaimedError),
+    *(claims.ProfileMarginal, claims.ProfileConditional, claims.ProfileAdditive),
+)
 OTHERS = [  # what the room's three maps in order do not reach: these need truth, other maps or signals
     *(DecisionAUC, DecisionHard, TotalAUC, RedundantAUC, RedundantHard, InformationError, EstimatorError),
     *(RedundancyTest, Apc, PositiveApc, EdgeError, PointwiseEdgeError),
+    *CLAIMED,
 ]
 IN_ORDER = [
     metric
@@ -66,6 +71,12 @@ def right_and_wrong(metric: type[Metric]) -> tuple[Scene, Evidence, Evidence]:
             evidence(torch.rand(len(scene.x), 24, 24), signals={metric.signal: each}) for each in (edges, 1 - edges)
         )  # type: ignore[attr-defined]
         return dataclasses.replace(scene, truth=known), *stated
+    if metric in CLAIMED:
+        nats = truth.information["decision"]
+        here = dataclasses.replace(scene, truth=dataclasses.replace(truth, information=dict.fromkeys(CLAIMS, nats)))
+        spec = MapSpec("map", unit="nats", signed=True, claim="additive")
+        maps = (scene.probe.upsample(each.float()) for each in (nats, nats.max() - nats))
+        return here, *(dataclasses.replace(evidence(each), spec=spec) for each in maps)
     role = getattr(metric, "role", "total" if metric is EstimatorError else "decision")
     other = {"decision": "redundant", "redundant": "decision", "total": "total"}
     right = information_tests.rows(scene, dict(truth.information))
