@@ -5,7 +5,7 @@ masked features have a critic of their own, and the mask answers to the decision
 paper), not to the critic. The cost is a mean over the cells, so that beta keeps its meaning when K changes, the mask
 preserves the network's decision, right or wrong, and a wide z is narrowed for speed. Everything else is `mire`, and
 every parameter is `mire`'s. Noise and beta were chosen on planted images that are never scored:
-leaderboards/studies/mire-beta.md.
+leaderboards/studies/mire_beta.
 """
 
 from __future__ import annotations

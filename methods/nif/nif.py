@@ -13,7 +13,7 @@ counting="log". Multiplying informations along a path has no theory behind it (p
 of them on a path speak for the class); the row `nif-min` takes the weakest link.
 
 The paper names three estimators and does not choose. The default, EDGE, was chosen without truth: over three tasks its
-maps repeat better than KSG's from one half of the calibration data to the other (leaderboards/studies/nif.md); (2) is
+maps repeat better than KSG's from one half of the calibration data to the other (leaderboards/studies/nif); (2) is
 `estimator=mixed`. The paper's beta of 5e-4 is left at 0, because on images the term that it weighs is smaller than the
 error of one edge and took nine tenths of the fit; where it is set, the term is the mean over all orders of the inputs,
 since pixels have none and a sum over j < i is a ramp along their index (`order=index` is the paper's).

@@ -383,12 +383,14 @@ def show(
 @app.command()
 def study(
     name: Annotated[str, typer.Argument(help="mire-beta, mipin, …; a wrong name lists them.")],
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Where NAME.md and NAME.csv go.")] = LEADERBOARDS
-    / "studies",
+    folder: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="For README.md and table.csv; default: the study's own."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Enough of it to see that it works.")] = False,
 ) -> None:
-    """Do an experiment whose table is committed, again."""
-    from mibench import studies
+    """Do an experiment of leaderboards/studies, whose table is committed, again."""
+    from mibench.cli import studies
 
     for file in studies.write(name, folder, quick=quick, say=out.print):
         out.print(f"wrote {file}", soft_wrap=True)
@@ -402,10 +404,10 @@ def figures(
     data: Annotated[str, typer.Option(help="Its data.")] = "",
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many samples.")] = 4,
 ) -> None:
-    """Draw a paper's figures anew."""
-    from mibench import figures as drawn
+    """Draw a paper's figures, which are in leaderboards/studies, again."""
+    from mibench.cli import studies
 
-    for file in drawn.draw(name, folder, model=model, data=data, count=count, say=out.print):
+    for file in studies.draw(name, folder, model=model, data=data, count=count, say=out.print):
         out.print(f"wrote {file}", soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from leaderboards.studies.measuring import scored as scores_of_rows
 from mibench.methods.mire import mire
 from mibench.methods.mire.mire import Mire
 from mibench.methods.mire.noise import MireNoise
@@ -18,7 +19,6 @@ from mibench.plugins import registry
 from mibench.plugins.contract import Explanation, Samples, State, Unsupported
 from mibench.record.cells import TaskSpec
 from mibench.run.task import make_task
-from mibench.studies import nif as nif_study
 from tests.methods.planted_cells import NATS, drawn, opened
 from tests.methods.small_networks import calibration, convolutional, fully_connected, joined, some, table, transformer
 
@@ -103,7 +103,7 @@ def test_on_the_planted_task_the_default_alone_orders_decision_above_redundant(
 ) -> None:
     """The score `decision-hard` of the planted images, at the board's settings."""
     spec = TaskSpec("planted", "planted", samples=64, calibration=512)
-    [line] = nif_study.scored("planted", spec, (row,), ("decision-hard",))
+    [line] = scores_of_rows("planted", spec, (row,), ("decision-hard",))
     assert low < line.mean <= high
 
 

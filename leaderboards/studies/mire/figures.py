@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from leaderboards.studies.drawing import as_picture, save, without_ticks
+from leaderboards.studies.measuring import fitted
 from mibench.data.episodes import Episodes
 from mibench.files.reading import file_name
 from mibench.plugins import registry
-from mibench.plugins.contract import FittedExplainer
 from mibench.record.cells import TaskSpec
 from mibench.run.explaining import sample_seeds
 from mibench.run.task import Task, make_task
@@ -84,15 +84,13 @@ def chosen(task: Task) -> Shown:
 
 def explained(task: Task, name: str, shown: Shown) -> dict[str, Tensor]:
     """A method's maps (N, H, W) of a page's samples."""
-    explainer = registry.method(name).explainer
-    if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    explainer = fitted(name, task.probe, task.calibration)
     return dict(explainer.explain(task.probe, shown.x, shown.target, shown.seeds).maps)
 
 
 def page(task: Task, method: str, shown: Shown, maps: Mapping[str, Tensor], folder: Path) -> list[Path]:
     """One row a sample: image, Grad-CAM over it, then each quantity alone and over the image."""
-    pictures = [picture(task, x) for x in shown.x]
+    pictures = [as_picture(task, x).numpy() for x in shown.x]
     largest = float(np.quantile(torch.stack([maps[name] for name in QUANTITIES]).abs().numpy(), WITHIN)) or 1.0
     scale = Normalize(-largest, largest, clip=True)
     headings = ["image", "Grad-CAM", *(heading for name in QUANTITIES for heading in (name, "over the image"))]
@@ -107,8 +105,7 @@ def page(task: Task, method: str, shown: Shown, maps: Mapping[str, Tensor], fold
             tiles += [coloured(values, COLOURS), mixed(image, torch.as_tensor(values), COLOURS)]
         for place, tile in zip(row, tiles, strict=True):
             place.imshow(tile, interpolation="nearest")
-            place.set_xticks([])
-            place.set_yticks([])
+            without_ticks(place)
         row[0].set_ylabel(shown.captions[index], fontsize=8)
     for place, heading in zip(axes[0], headings, strict=True):
         place.set_title(heading, fontsize=9)
@@ -116,22 +113,6 @@ def page(task: Task, method: str, shown: Shown, maps: Mapping[str, Tensor], fold
     figure.colorbar(bar, ax=axes, label="information (nats)", extend="both", aspect=40, shrink=0.8, pad=0.01)
     figure.suptitle(f"{registry.method(method).explainer.title}: {task.name}, layer {task.probe.local}", fontsize=10)
     return save(figure, folder / file_name("mire", method, task.name))
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """As PNG and as SVG, the same to the byte each time."""
-    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
-    with rc_context({"svg.hashsalt": "mibench"}):
-        figure.savefig(files[0], dpi=150, metadata={"Software": None})
-        figure.savefig(files[1], metadata={"Date": None})
-    return files
-
-
-def picture(task: Task, x: Tensor) -> Picture:
-    """A sample (C, H, W) as a picture (H, W, 3) in [0, 1]."""
-    mean, deviation = (torch.tensor(each).reshape(-1, 1, 1) for each in (task.model.mean, task.model.std))
-    raw = (x * deviation + mean).clamp(0, 1).expand(3, -1, -1)  # (3, H, W)
-    return np.asarray(raw.permute(1, 2, 0))
 
 
 def coloured(values: Picture, colours: str) -> Picture:

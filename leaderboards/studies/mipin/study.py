@@ -17,9 +17,10 @@ import torch
 from scipy.stats import kendalltau
 from torch import Tensor
 
+from leaderboards.studies.lines import PAGE, TABLE
+from leaderboards.studies.measuring import fitted
 from mibench.models.planted import PlantedNetwork
-from mibench.plugins import registry
-from mibench.plugins.contract import Explainer, FittedExplainer, Samples
+from mibench.plugins.contract import Explainer, Samples
 from mibench.record.cells import TaskSpec
 from mibench.run.task import Task, make_task
 
@@ -93,7 +94,7 @@ def write(folder: Path, *, quick: bool, say: Say) -> list[Path]:
 
 def publish(folder: Path, lines: Sequence[Line]) -> list[Path]:
     """The CSV and the page of what was measured."""
-    table, page = folder / f"{NAME}.csv", folder / f"{NAME}.md"
+    table, page = folder / TABLE, folder / PAGE
     with table.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("part", "network", "setting", "figure", "value"))
@@ -116,7 +117,7 @@ def completeness(network: str, quick: bool) -> Iterator[Line]:
     pool = joined(task.calibration, training)
     for plan in plans(network, quick):
         fitting = pool[: plan.count]
-        explainer = ready(f"mipin[{plan.parameters}]", task, fitting)
+        explainer = fitted(f"mipin[{plan.parameters}]", task.probe, fitting)
         asked = {"": task.scoring}
         if plan.parameters == "penalty=auto":
             asked[FITTED] = fitting[: len(task.scoring)]
@@ -132,14 +133,6 @@ def normalised(task: Task, samples: Samples) -> Samples:
 def joined(first: Samples, second: Samples) -> Samples:
     label = torch.cat([first.label, second.label])
     return Samples(torch.cat([first.x, second.x]), label, first.ids + second.ids)
-
-
-def ready(name: str, task: Task, samples: Samples) -> Explainer:
-    """A method by its spec, fitted on these samples if it must be."""
-    explainer = registry.method(name).explainer
-    if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, samples, 0))
-    return explainer
 
 
 def sources(task: Task, explainer: Explainer, x: Tensor, classes: Tensor) -> Tensor:
@@ -174,7 +167,7 @@ def minimality(quick: bool) -> list[Line]:
     where["others"] = ~(where["signal"] | where["redundant"])
     size, lines = x.shape[2] // truth.grid[0], []
     for setting in ("forward_relu=true", "forward_relu=false"):
-        source = sources(task, ready(f"mipin[fit_on=class,{setting}]", task, task.calibration), x, task.target)
+        source = sources(task, fitted(f"mipin[fit_on=class,{setting}]", task.probe, task.calibration), x, task.target)
         figures = {}
         for name, head in (("the decision", heads.head), ("the redundant glyph", heads.second)):
             same = head(heads.trunk(source)).argmax(1) == head(heads.trunk(x)).argmax(1)
@@ -194,7 +187,7 @@ def sensitivity(quick: bool) -> list[Line]:
     x, classes = task.scoring.x, task.scoring.label
     lines = []
     for name in APPENDIX_B:
-        explain = gradients if name == "gradient" else ready(name, task, task.calibration).explain
+        explain = gradients if name == "gradient" else fitted(name, task.probe, task.calibration).explain
         maps = [explain(task.probe, x, c, range(count)) for c in (classes, (classes + 1) % len(task.probe.classes))]
         raw = [m if isinstance(m, Tensor) else m.maps["map"] for m in maps]
         flat = [m.flatten(1) / m.flatten(1).abs().amax(1, keepdim=True).clamp(min=1e-30) for m in raw]
@@ -218,7 +211,7 @@ def describe(lines: Iterable[Line]) -> str:
     lines = list(lines)
     text = [
         "# What MIP-IN's source signal keeps",
-        f"Made by `{COMMAND}`; every number is in [{NAME}.csv]({NAME}.csv). Completeness is that of each held-out "
+        f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE}). Completeness is that of each held-out "
         "digit's own class, averaged over classes (eq. 10 and 11 of the paper). The first 2,000 fitting samples are "
         "calibration digits; from 4,000 on the network's own training digits are among them, as in the paper. "
         "`penalty=auto` chooses for each class and dense layer by cross-validation within the fitting samples; the "

@@ -7,17 +7,16 @@ half a million lines shows none. The interactive page holds all that it needs an
 from __future__ import annotations
 
 from collections import defaultdict
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
-from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from mibench.studies.graph import Graph
+from leaderboards.studies.drawing import save
+from leaderboards.studies.nif.graph import Graph
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#004488", "#997700", "#44aa99", "#882255")
 OTHER = "#999999"  # communities beyond these colours
@@ -84,11 +83,7 @@ def draw(graph: Graph, path: Path, title: str, edges: int = 1000) -> list[Path]:
                 va="center",
                 fontsize=7,
             )
-    written = [path.with_name(path.name + suffix) for suffix in (".png", ".svg")]  # names may hold dots
-    with rc_context({"svg.hashsalt": "mibench", "svg.fonttype": "none"}):
-        figure.savefig(written[0], dpi=150)
-        figure.savefig(written[1], metadata={"Date": None})
-    return written
+    return save(figure, path, text="none")
 
 
 def page(graph: Graph, path: Path, title: str, edges: int = 5000) -> Path:
@@ -111,9 +106,7 @@ def page(graph: Graph, path: Path, title: str, edges: int = 5000) -> Path:
     ]
     links = [[number[a], number[b], round(share, 4), round(graph.edges[a, b]["weight"], 4)] for a, b, share in shown]
     layers = [[graph.nodes[part[0]]["name"], sum(place[n][0] for n in part) / len(part)] for part in _layers(graph)]
-    template = Environment(autoescape=True).from_string(
-        (resources.files("mibench.leaderboard") / "flow.html").read_text("utf-8")
-    )
+    template = Environment(autoescape=True).from_string(Path(__file__).with_name("graph.html").read_text("utf-8"))
     total = graph.number_of_edges()
     path.write_text(template.render(title=title, total=total, nodes=nodes, links=links, layers=layers), "utf-8")
     return path

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from leaderboards.studies.drawing import as_picture, save, without_ticks
+from leaderboards.studies.measuring import fitted
 from mibench.files.reading import file_name
 from mibench.plugins import registry
-from mibench.plugins.contract import Explainer, Explanation, FittedExplainer, Unsupported
+from mibench.plugins.contract import Explainer, Explanation, Unsupported
 from mibench.record.cells import TaskSpec
 from mibench.run.task import Task, make_task
 
@@ -38,7 +39,7 @@ METHODS = (
 WAYS = {"local": "mipin", "global": "mipin[forward_relu=false]"}
 CALIBRATION = 2000
 COLOURS = "RdBu_r"
-Tile = tuple[str, Tensor, bool]  # a heading, (H, W) or (3, H, W), and whether it is a map
+Tile = tuple[str, Tensor, bool]  # a heading, (H, W) or (H, W, 3), and whether it is a map
 
 
 def draw(folder: Path, *, model: str, data: str, count: int, say: Callable[[str], None]) -> list[Path]:
@@ -60,7 +61,7 @@ def pages(task: Task, say: Callable[[str], None]) -> dict[str, list[list[Tile]]]
     second: dict[str, Explanation] = {}
     for name in METHODS:
         try:
-            explainer = ready(task, name)
+            explainer = fitted(name, task.probe, task.calibration)
             first[name], second[name] = (explained(task, explainer, best[:, choice]) for choice in (0, 1))
         except Unsupported as refusal:
             say(f"{name} is left out: {refusal}")
@@ -82,7 +83,7 @@ def pages(task: Task, say: Callable[[str], None]) -> dict[str, list[list[Tile]]]
 
 def signals(task: Task, classes: Tensor) -> list[list[Tile]]:
     """Rows of image, source signals and attributions, the logits of image and signals in their headings."""
-    ways = {name: explained(task, ready(task, spec), classes) for name, spec in WAYS.items()}
+    ways = {name: explained(task, fitted(spec, task.probe, task.calibration), classes) for name, spec in WAYS.items()}
     if any("source" not in explanation.signals for explanation in ways.values()):
         raise Unsupported("this network is not inverted down to its input")
     before = _logits(task, task.scoring.x, classes)
@@ -96,14 +97,6 @@ def signals(task: Task, classes: Tensor) -> list[list[Tile]]:
             row.append((f"{name} A", explanation.maps["map"][index], True))
         rows.append(row)
     return rows
-
-
-def ready(task: Task, name: str) -> Explainer:
-    """A method, fitted on the task's calibration samples if it must be."""
-    explainer = registry.method(name).explainer
-    if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
-    return explainer
 
 
 def explained(task: Task, explainer: Explainer, classes: Tensor) -> Explanation:
@@ -121,12 +114,6 @@ def picture(task: Task, index: int) -> Tensor:
     return as_picture(task, task.scoring.x[index])
 
 
-def as_picture(task: Task, x: Tensor) -> Tensor:
-    """An input (C, H, W) as a picture (3, H, W) in [0, 1]."""
-    mean, deviation = (torch.tensor(each).reshape(-1, 1, 1) for each in (task.model.mean, task.model.std))
-    return (x * deviation + mean).clamp(0, 1).expand(3, -1, -1)
-
-
 def page(rows: Sequence[Sequence[Tile]]) -> Figure:
     """One row a sample; red speaks for the class, blue against it."""
     figure = Figure(figsize=(1.4 * len(rows[0]), 1.55 * len(rows)), layout="constrained")
@@ -140,20 +127,10 @@ def page(rows: Sequence[Sequence[Tile]]) -> Figure:
 
 
 def _show(place: Any, tile: Tensor, is_map: bool) -> None:
-    shown = np.asarray(tile if is_map else tile.permute(1, 2, 0))
+    shown = np.asarray(tile)
     scale: Mapping[str, Any] = {}
     if is_map:
         largest = float(np.abs(shown).max()) or 1.0
         scale = {"cmap": COLOURS, "vmin": -largest, "vmax": largest}
     place.imshow(shown, interpolation="nearest", **scale)
-    place.set_xticks([])
-    place.set_yticks([])
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """As PNG and as SVG, the same to the byte each time."""
-    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
-    with rc_context({"svg.hashsalt": "mibench"}):
-        figure.savefig(files[0], dpi=150, metadata={"Software": None})
-        figure.savefig(files[1], metadata={"Date": None})
-    return files
+    without_ticks(place)

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from leaderboards.studies.nif import graph as flow_graph
+from leaderboards.studies.nif import graph_drawing
 from mibench.errors import UsageError
 from mibench.information.flow import Neurons
-from mibench.studies import graph as flow_graph
-from mibench.studies import graph_drawing
 
 
 def layers(*sizes: int) -> list[Neurons]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from mibench.figures import mipin
+from leaderboards.studies.mipin import figures as mipin
 from mibench.network.probe import open_probe
 from mibench.plugins.contract import Samples
 

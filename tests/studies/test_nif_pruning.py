@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from leaderboards.studies.nif import pruning
+from leaderboards.studies.nif.pruning import Scores
 from mibench.errors import UsageError
 from mibench.information.flow import Flow, Neurons, estimator
-from mibench.studies import pruning
-from mibench.studies.pruning import Scores
 
 
 def perceptron() -> nn.Sequential:

@@ -7,23 +7,24 @@ narrow), or samples. Banknote joins in where banknote.csv lies in the working fo
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr, ttest_1samp, ttest_rel
-from scipy.stats import t as student
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor, nn
 
+from leaderboards.studies.lines import TABLE, Line, pivoted, publish
+from leaderboards.studies.measuring import fitted, scored, scores_of
+from leaderboards.studies.nif import pruning
 from mibench.data.tables import Table
 from mibench.information.exact import gaussian_pair
 from mibench.information.flow import Correction, Flow, Neurons, PairEstimator, estimator
@@ -32,12 +33,9 @@ from mibench.methods.nif.neurons import choose, read
 from mibench.models.mlp import RECIPE
 from mibench.models.training import accuracy, descend, frozen
 from mibench.plugins import registry
-from mibench.plugins.contract import Evidence, FittedExplainer, Probe, Samples, Scene
-from mibench.record import maps
+from mibench.plugins.contract import FittedExplainer, Probe, Samples
 from mibench.record.cells import TaskSpec
-from mibench.run import scoring
 from mibench.run.task import make_task
-from mibench.studies import pruning
 
 NAME = "nif"
 COMMAND = f"python -m mibench study {NAME}"
@@ -72,66 +70,10 @@ QUESTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Line:
-    """One figure: which question, of what, measured how, mean and half the interval over `count` repetitions."""
-
-    question: str
-    subject: str
-    figure: str
-    mean: float
-    half: float
-    count: int
-
-    @staticmethod
-    def of(question: str, subject: str, figure: str, values: Sequence[float] | Tensor) -> Line:
-        """Mean and interval of repetitions; NaN is no repetition."""
-        every = torch.as_tensor(values, dtype=torch.float64)
-        known = every[~every.isnan()]
-        count = len(known)
-        return Line(question, subject, figure, float(known.mean()), float(half_interval(known)), count)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f}" + ("" if math.isnan(self.half) else f" ± {self.half:.3f}")
-
-
-def half_interval(values: Tensor) -> Tensor:
-    """Half the 95 % interval (Student's) of the mean of repetitions (R, ...); NaN where there is but one."""
-    count = len(values)
-    if count < 2:
-        return torch.full(values.shape[1:], math.nan)
-    return float(student.ppf(0.975, count - 1)) * values.std(0) / math.sqrt(count)
-
-
 def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path]:
     """Measure everything, write the CSV and the page."""
-    lines: list[Line] = []
-    for part in (estimators, nulls, known, prune, table_1, compare, repeat, chance, redundancy, cost):
-        for line in part(quick):
-            lines.append(line)
-            say(f"{line.question}: {line.subject}, {line.figure}: {line}")
-    table, page = folder / f"{NAME}.csv", folder / f"{NAME}.md"
-    write_table(lines, table)
-    page.write_text(describe(read_table(table)), encoding="utf-8")  # no digit that the table has not
-    return [table, page]
-
-
-def write_table(lines: Sequence[Line], file: Path) -> None:
-    """A line a figure."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("question", "subject", "figure", "mean", "half_interval", "repetitions"))
-        for line in lines:
-            writer.writerow(
-                (line.question, line.subject, line.figure, f"{line.mean:.6g}", f"{line.half:.6g}", line.count)
-            )
-
-
-def read_table(file: Path) -> list[Line]:
-    """The lines of a table."""
-    with file.open(newline="", encoding="utf-8") as stream:
-        _, *rows = csv.reader(stream)
-    return [Line(asked, of, how, float(mean), float(half), int(count)) for asked, of, how, mean, half, count in rows]
+    parts = (estimators, nulls, known, prune, table_1, compare, repeat, chance, redundancy, cost)
+    return publish(folder, itertools.chain.from_iterable(part(quick) for part in parts), describe, say)
 
 
 def estimators(quick: bool) -> Iterator[Line]:
@@ -284,9 +226,7 @@ def repeatability(row: str, probe: Probe, calibration: Samples, shown: int) -> T
     target = probe.logits(asked.x).argmax(1)
     found = []
     for start in (0, size):
-        explainer = registry.method(row).explainer
-        assert isinstance(explainer, FittedExplainer)
-        explainer.restore(probe, explainer.fit(probe, calibration[slice(start, start + size)], 0))
+        explainer = fitted(row, probe, calibration[slice(start, start + size)])
         shown_maps = explainer.explain(probe, asked.x, target, range(len(asked))).maps
         found.append(shown_maps[explainer.maps[0].name].flatten(1).double())
     return torch.tensor([spearmanr(first, second).statistic for first, second in zip(*found, strict=True)])
@@ -324,34 +264,6 @@ def redundancy(quick: bool) -> Iterator[Line]:
                 yield Line.of("redundancy", f"nif[{given}]", "correlation with the index", [float(ramp)])
 
 
-def scores_of(spec: TaskSpec, rows: Sequence[str], metric: str) -> Mapping[str, Tensor]:
-    """Scores of the main maps of some methods by one metric, a sample each."""
-    scene, evidence = evidence_of(spec, rows)
-    return registry.metric(metric).score(scene, evidence)
-
-
-def scored(question: str, spec: TaskSpec, rows: Sequence[str], metrics: Sequence[str]) -> Iterator[Line]:
-    """Explain a task by some methods and score their main maps."""
-    scene, evidence = evidence_of(spec, rows)
-    for metric in metrics:
-        for row, scores in registry.metric(metric).score(scene, evidence).items():
-            yield Line.of(question, f"{spec.data}/{spec.model}, {row}", metric, scores)
-
-
-def evidence_of(spec: TaskSpec, rows: Sequence[str]) -> tuple[Scene, dict[str, Evidence]]:
-    """A task's samples, and what some methods show of them, each fitted with the first seed."""
-    task, scene = make_task(spec), scoring.scene_of(spec, "cpu", "fp32", 0, 0)
-    evidence = {}
-    for row in rows:
-        explainer = registry.method(row).explainer
-        if isinstance(explainer, FittedExplainer):
-            explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
-        shown = explainer.explain(task.probe, scene.x, scene.target, scene.seeds)
-        spared = {name: [""] * len(scene.x) for name in shown.maps}
-        evidence[row] = scoring.evidence_of(maps.Saved(shown, spared), explainer.maps[0], {})
-    return scene, evidence
-
-
 def cost(quick: bool) -> Iterator[Line]:
     """Processor seconds and peak memory of every edge of MLP-M; quick: of its last two links."""
     task = make_task(TaskSpec("mlp-m", "mnist", samples=8, calibration=1000))
@@ -383,23 +295,13 @@ def _place(network: nn.Sequential, name: str) -> int:
 
 def describe(lines: Sequence[Line]) -> str:
     """The page: a table for each question, with what it says."""
-    parts = ["# What NIF is worth", f"Made by `{COMMAND}`; every number is in [{NAME}.csv]({NAME}.csv)."]
+    parts = ["# What NIF is worth", f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE})."]
     parts.append(" ".join((__doc__ or "").split("\n\n")[1].split()))
     for question, title in QUESTIONS.items():
         asked = [line for line in lines if line.question == question]
         if asked:
             parts += [f"## {title}", "\n".join(pivoted(asked)), *reading(question, asked)]
     return "\n\n".join(parts) + "\n"
-
-
-def pivoted(lines: Sequence[Line]) -> Iterable[str]:
-    """A table: one row a subject, one column a figure."""
-    figures = list(dict.fromkeys(line.figure for line in lines))
-    found = {(line.subject, line.figure): str(line) for line in lines}
-    yield f"| | {' | '.join(figures)} |"
-    yield f"| --- |{' ---: |' * len(figures)}"
-    for subject in dict.fromkeys(line.subject for line in lines):
-        yield f"| {subject} | {' | '.join(found.get((subject, figure), '') for figure in figures)} |"
 
 
 def chosen(lines: Sequence[Line]) -> Iterator[str]:

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import torch
 from scipy.stats import t as student
-from torch import Tensor
 
+from leaderboards.studies.lines import PAGE, TABLE
+from leaderboards.studies.measuring import fitted, on_grid
 from mibench.methods.mire.noise import MireNoise
-from mibench.plugins import registry
-from mibench.plugins.contract import FittedExplainer, Probe, Samples
+from mibench.plugins.contract import Probe, Samples
 from mibench.record import fingerprint
 from mibench.record.cells import TaskSpec
 from mibench.record.environment import cache_folder
-from mibench.run.task import Task, make_task
+from mibench.run.task import make_task
 
 NAME = "mire-beta"
 COMMAND = f"python -m mibench study {NAME}"
@@ -107,7 +107,7 @@ def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path
         figures = kept(unseen if split == "calibration" else scored, kind, beta, seed)
         fits.append(Fit(kind.title, beta, seed, figures, split))
         say(f"{kind.title}, beta {beta:g}, seed {seed}: {_short(fits[-1])}")
-    table, page = folder / f"{NAME}.csv", folder / f"{NAME}.md"
+    table, page = folder / TABLE, folder / PAGE
     write_table(fits, table)
     page.write_text(describe(read_table(table), len(scored.calibration), len(scored.scoring)), encoding="utf-8")
     return [table, page]
@@ -153,29 +153,19 @@ def measure(ground: Ground, kind: Kind, beta: float, seed: int) -> dict[str, flo
     """Fit once and read the maps of images that the fit did not see."""
     name, _, given = kind.spec.partition("[")
     parameters = ",".join(part for part in (given.rstrip("]"), f"beta={beta:g}", TRAINING) if part)
-    explainer = registry.method(f"{name}[{parameters}]").explainer
-    assert isinstance(explainer, FittedExplainer)
-    explainer.restore(ground.probe, explainer.fit(ground.probe, ground.calibration, seed))
+    explainer = fitted(f"{name}[{parameters}]", ground.probe, ground.calibration, seed)
     scoring, truth = ground.scoring, ground.scoring.truth
     assert truth is not None
     shown = explainer.explain(ground.probe, scoring.x, scoring.label, range(len(scoring)))
     where = {name: truth.cells[name] for name in ("signal", "redundant")}
     where["others"] = ~(where["signal"] | where["redundant"])
-    grids = {name: on_grid(ground, map_, truth.grid) for name, map_ in shown.maps.items()}  # (N, h, w)
+    grids = {name: on_grid(ground.probe, map_, truth.grid) for name, map_ in shown.maps.items()}  # (N, h, w)
     figures = {f"{name} at {cell}": float(grid[where[cell]].mean()) for name, grid in grids.items() for cell in CELLS}
     for name in QUANTITIES:
         above = grids[name][where["signal"]] > grids[name][where["redundant"]]
         figures[f"{name}: signal above redundant"] = float(above.double().mean())
     figures["decisions kept"] = float(shown.facts["kept"].mean())
     return figures
-
-
-def on_grid(ground: Ground | Task, map_: Tensor, grid: tuple[int, int]) -> Tensor:
-    """The grid (N, h, w) of which a map (N, H, W) is the upsampling."""
-    each = torch.eye(grid[0] * grid[1]).reshape(-1, *grid)
-    forth = ground.probe.upsample(each).flatten(1).double()  # (K, H W)
-    back: Tensor = torch.linalg.pinv(forth)
-    return (map_.flatten(1).double() @ back).reshape(-1, *grid)
 
 
 def write_table(fits: Iterable[Fit], file: Path) -> None:
@@ -295,7 +285,7 @@ def describe(fits: Sequence[Fit], learned: int, read: int) -> str:
     by_beta = {kind.title: chosen(scored, kind) for kind in KINDS}
     settings = [
         "# What beta does to MIRE",
-        f"Made by `{COMMAND}`; every number is in [{NAME}.csv]({NAME}.csv), one line a figure of a fit.",
+        f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE}), one line a figure of a fit.",
         f"Planted images (`planted`, base): the signal cell and the redundant cell hold log 6 = {NATS:.2f} nats each, "
         "the others none. The decision needs the signal alone. So the truth is, at signal / redundant / others: total "
         f"{NATS:.2f} / {NATS:.2f} / 0, decision {NATS:.2f} / 0 / 0, redundant 0 / {NATS:.2f} / 0. Each fit learns from "
@@ -332,7 +322,7 @@ def describe(fits: Sequence[Fit], learned: int, read: int) -> str:
         *(line for kind in (sums, means) for line in held(kind, by_beta[kind.title])),
         "So the order of decision and redundancy hangs on the reading and, with it, on the number of cells: only the "
         "closest one has it. What it does where there are more cells than sixteen is in "
-        "[mire-digits.md](mire-digits.md).",
+        "[mire-digits](../mire_digits/README.md).",
         "## With noise",
         *_block(results(by_beta[noisy.title])),
         "Noise takes information away where dimming only makes it unfamiliar; a critic of its own learns what is left, "

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from leaderboards.studies.lines import TABLE, Line, pivoted, publish
+from leaderboards.studies.measuring import scored
 from mibench.record.cells import TaskSpec
-from mibench.studies.nif import Line, pivoted, read_table, scored, write_table
 
 NAME = "departures"
 COMMAND = f"python -m mibench study {NAME}"
@@ -29,14 +30,8 @@ ROWS = (
 
 def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path]:
     """Score every row, write the CSV and the page."""
-    lines = []
-    for line in measure(ROWS[:2] if quick else ROWS, 8 if quick else SAMPLES, 128 if quick else 512):
-        lines.append(line)
-        say(f"{line.question}: {line.subject}, {line.figure}: {line}")
-    table, page = folder / f"{NAME}.csv", folder / f"{NAME}.md"
-    write_table(lines, table)
-    page.write_text(describe(read_table(table)), encoding="utf-8")
-    return [table, page]
+    lines = measure(ROWS[:2] if quick else ROWS, 8 if quick else SAMPLES, 128 if quick else 512)
+    return publish(folder, lines, describe, say)
 
 
 def measure(rows: Sequence[str], samples: int, calibration: int) -> Iterator[Line]:
@@ -52,7 +47,7 @@ def describe(lines: Sequence[Line]) -> str:
     """The page: a table for each task."""
     parts = [
         "# What departures from the papers change",
-        f"Made by `{COMMAND}`; every number is in [{NAME}.csv]({NAME}.csv).",
+        f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE}).",
     ]
     parts.append(" ".join((__doc__ or "").split("\n\n")[1].split()))
     for task in dict.fromkeys(line.question for line in lines):

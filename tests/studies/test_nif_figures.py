@@ -7,14 +7,14 @@ from pathlib import Path
 
 import networkx as nx
 
-from mibench import figures
-from mibench.figures import nif
+from leaderboards.studies.nif import figures as nif
+from mibench.cli import studies
 from mibench.record.cells import TaskSpec
 from mibench.run.task import make_task
 
 
 def test_the_figures_of_a_table_are_drawn(tmp_path: Path) -> None:
-    files = {path.name: path for path in figures.draw("nif", tmp_path, model="mlp", say=lambda _: None)}
+    files = {path.name: path for path in studies.draw("nif", tmp_path, model="mlp", say=lambda _: None)}
     drawn = {f"nif-iris-mlp-graph.{kind}" for kind in ("png", "svg", "html", "graphml", "json")}
     assert files.keys() == drawn | {"nif-iris-mlp-pruning.png", "nif-iris-mlp-pruning.svg"}
     text = json.loads(files["nif-iris-mlp-graph.json"].read_text("utf-8"))

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mibench.plugins import registry
-from mibench.plugins.contract import Explanation, FittedExplainer
+from leaderboards.studies.lines import PAGE, TABLE
+from leaderboards.studies.measuring import fitted, on_grid
+from mibench.plugins.contract import Explanation
 from mibench.record.cells import TaskSpec
 from mibench.run.task import Task, make_task
-from mibench.studies.mire_beta import on_grid
 
 NAME = "iba"
 COMMAND = f"python -m mibench study {NAME}"
@@ -113,7 +113,7 @@ def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path
             for setting in settings[:2] if quick else settings:
                 lines.append(Line(task.name, part.title, setting, measure(task, setting, part.against)))
                 say(f"{task.name}, {setting}: {_short(lines[-1])}")
-    table, page = folder / f"{NAME}.csv", folder / f"{NAME}.md"
+    table, page = folder / TABLE, folder / PAGE
     write_table(lines, table)
     page.write_text(describe(lines), encoding="utf-8")
     return [table, page]
@@ -121,9 +121,7 @@ def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path
 
 def explain(task: Task, setting: str, count: int, seed: int = 0) -> Explanation:
     """Maps of the first images under a setting; `seed` chooses the noise."""
-    explainer = registry.method(f"iba[{setting}]").explainer
-    assert isinstance(explainer, FittedExplainer)
-    explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    explainer = fitted(f"iba[{setting}]", task.probe, task.calibration)
     seeds = [100_000 * seed + index for index in range(count)]
     return explainer.explain(task.probe, task.scoring.x[:count], task.target[:count], seeds)
 
@@ -174,7 +172,7 @@ def at_cells(task: Task, shown: Explanation) -> dict[str, tuple[float, float]]:
 def _cells(task: Task, map_: Tensor, grid: tuple[int, int]) -> Tensor:
     """A map (N, H, W) of bits as bits at the truth's cells, (N, h, w), with the same sum."""
     total = map_.double().sum((1, 2), keepdim=True)
-    cells = on_grid(task, map_, grid)
+    cells = on_grid(task.probe, map_, grid)
     if not torch.allclose(task.probe.upsample(cells), map_.double(), atol=1e-3 * float(map_.max())):
         cells = F.adaptive_avg_pool2d(map_.double(), grid)  # the map of another layer is no upsampling of these cells
     return cells * (total / cells.sum((1, 2), keepdim=True))
@@ -208,7 +206,7 @@ def describe(lines: Sequence[Line]) -> str:
     """The page."""
     text = [
         "# What IBA's settings do",
-        f"Made by `{COMMAND}`; every number is in [{NAME}.csv]({NAME}.csv). Each line changes one thing of the paper's "
+        f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE}). Each line changes one thing of the paper's "
         "setting (10 steps, beta 10, sigma 1, 10 copies, the local layer) and explains the same images; figures are "
         "means ± half a 95 % interval over images. On planted images the signal cell holds log2 6 = 2.58 bits of the "
         "decision, the redundant cell and the others none. Correlations with the map after 300 steps of the same noise "

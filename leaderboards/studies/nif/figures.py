@@ -11,11 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from leaderboards.studies.drawing import save, without_ticks
+from leaderboards.studies.lines import half_interval
+from leaderboards.studies.measuring import fitted
+from leaderboards.studies.nif import graph, graph_drawing, pruning
+from leaderboards.studies.nif.study import links as study_links
+from leaderboards.studies.nif.study import perceptron
 from mibench.data.tables import Table
 from mibench.errors import UsageError
 from mibench.files.reading import file_name
@@ -23,12 +28,8 @@ from mibench.information.flow import Flow, Neurons, estimator
 from mibench.methods.nif.neurons import CLASSES, INPUT, choose, read
 from mibench.models.mlp import Mlp
 from mibench.plugins import registry
-from mibench.plugins.contract import FittedExplainer
 from mibench.record.cells import TaskSpec
 from mibench.run.task import Task, make_task
-from mibench.studies import graph, graph_drawing, pruning
-from mibench.studies.nif import half_interval, perceptron
-from mibench.studies.nif import links as study_links
 
 TASKS = (("mlp", "iris"), ("cnn-m", "mnist"))
 METHODS = ("nif", "nif-min")
@@ -149,8 +150,7 @@ def figure_4(task: Task, stem: Path, count: int) -> list[Path]:
             most = float(map_[index].abs().max())
             axes.imshow(map_[index], cmap=COLOURS, vmin=-most, vmax=most)
         for axes in row:
-            axes.set_xticks([])
-            axes.set_yticks([])
+            without_ticks(axes)
     for axes, heading in zip(rows[0], ("image", *METHODS), strict=True):
         axes.set_title(heading, fontsize=9)
     return save(figure, stem.with_name(f"{stem.name}-maps"))
@@ -163,17 +163,6 @@ def links(layers: tuple[Neurons, ...]) -> list[Tensor]:
 
 def explained(task: Task, method: str, x: Tensor) -> Tensor:
     """The main map of a method, (N, H, W)."""
-    explainer = registry.method(method).explainer
-    if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    explainer = fitted(method, task.probe, task.calibration)
     maps = explainer.explain(task.probe, x, task.target[: len(x)], range(len(x))).maps
     return maps[explainer.maps[0].name]
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """As PNG and as SVG, the same to the byte each time."""
-    files = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
-    with rc_context({"svg.hashsalt": "mibench"}):
-        figure.savefig(files[0], dpi=150, metadata={"Software": None})
-        figure.savefig(files[1], metadata={"Date": None})
-    return files

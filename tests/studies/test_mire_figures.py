@@ -10,9 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from mibench import figures
-from mibench.errors import UsageError
-from mibench.figures import mire
+from leaderboards.studies.drawing import as_picture
+from leaderboards.studies.mire import figures as mire
 from mibench.models.training import frozen
 from mibench.network.probe import open_probe
 from mibench.plugins.contract import Samples
@@ -70,11 +69,6 @@ def test_an_episode_shows_its_support_and_a_query_of_each_way(monkeypatch: pytes
 
 def test_pictures_are_in_the_datas_own_colours() -> None:
     task = small_task(3)
-    shown = torch.as_tensor(mire.picture(task, task.scoring.x[0]))
+    shown = as_picture(task, task.scoring.x[0])
     expected = (task.scoring.x[0] * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0)
     torch.testing.assert_close(shown, expected)
-
-
-def test_figures_that_are_not_there_get_the_nearest_name(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="mire"):
-        figures.draw("mir", tmp_path)

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import torch
 
+from leaderboards.studies.nif import graph as flow_graph
+from leaderboards.studies.nif import graph_drawing
 from mibench.information.flow import Neurons
-from mibench.studies import graph as flow_graph
-from mibench.studies import graph_drawing
 
 CHROMIUM = shutil.which("chromium")
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from leaderboards.studies.lines import TABLE, Line, pivoted, publish
+from leaderboards.studies.measuring import fitted
 from mibench.plugins import registry
-from mibench.plugins.contract import Explanation, FittedExplainer
+from mibench.plugins.contract import Explanation
 from mibench.record.cells import TaskSpec
 from mibench.run.task import Task, make_task
-from mibench.studies.nif import Line, pivoted, read_table, write_table
 
 NAME = "mire-digits"
 COMMAND = f"python -m mibench study {NAME}"
@@ -39,21 +40,12 @@ QUESTIONS = {
 def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path]:
     """Measure both, write the CSV and the page."""
     task = make_task(TaskSpec("cnn-m", "mnist", samples=16 if quick else 64, calibration=128 if quick else 512))
-    lines = []
-    for line in itertools.chain(readings(task, quick), narrow(fits(task, quick))):
-        lines.append(line)
-        say(f"{line.question}: {line.subject}, {line.figure}: {line}")
-    table, page = folder / f"{NAME}.csv", folder / f"{NAME}.md"
-    write_table(lines, table)
-    page.write_text(describe(read_table(table)), encoding="utf-8")
-    return [table, page]
+    return publish(folder, itertools.chain(readings(task, quick), narrow(fits(task, quick))), describe, say)
 
 
 def explained(task: Task, spec: str, seed: int) -> Explanation:
     """The maps of a fit."""
-    explainer = registry.method(spec).explainer
-    assert isinstance(explainer, FittedExplainer)
-    explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, seed))
+    explainer = fitted(spec, task.probe, task.calibration, seed)
     return explainer.explain(task.probe, task.scoring.x, task.target, range(len(task.scoring)))
 
 
@@ -96,7 +88,7 @@ def narrow(maps: Mapping[tuple[int, int], Mapping[str, Tensor]]) -> Iterator[Lin
 
 def describe(lines: Sequence[Line]) -> str:
     """The page: a table for each question, with what it says."""
-    parts = ["# MIRE on digits", f"Made by `{COMMAND}`; every number is in [{NAME}.csv]({NAME}.csv)."]
+    parts = ["# MIRE on digits", f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE})."]
     parts.append(" ".join((__doc__ or "").split("\n\n")[1].split()))
     for question, title in QUESTIONS.items():
         asked = [line for line in lines if line.question == question]
