@@ -39,7 +39,7 @@ from mibench.errors import MibenchError
 from mibench.gate.thresholds import Effects, Scatter, Thresholds
 from mibench.leaderboard.results import COSTS, LOST
 from mibench.record.identity import Identity, TaskIdentity
-from mibench.statistics.statistics import holm
+from mibench.statistics.pairs import holm
 
 EXACT = tuple(cost.name for cost in COSTS if cost.exact)
 MULTIPLE = "forwards"
