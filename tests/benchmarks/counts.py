@@ -15,7 +15,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mibench.conformance.check import Bench, benches, ready, rows_of, scene_of, scored
+from mibench.conformance.bench import Bench, benches, ready, rows_of, scene_of
+from mibench.conformance.metric_rules import scored
 from mibench.plugins import registry
 from mibench.plugins.contract import Explainer, FittedExplainer, Known, Probe, Unsupported
 from mibench.run.costs import counted
