@@ -9,7 +9,6 @@ checkpoint that holds tensors alone. Layers go by their names in the network, an
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import sys
@@ -20,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from mibench.errors import ModelError, UsageError
+from mibench.errors import ModelError, UsageError, nearest
 from mibench.models.training import frozen
 from mibench.models.vision import VisionNetwork
 from mibench.models.weights import fill
@@ -110,9 +109,8 @@ def built(argument: str) -> nn.Module:
         raise ModelError(f"the module {module_name!r} cannot be imported: {_said(error)}") from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        near = difflib.get_close_matches(name, [key for key in vars(module) if key[0] != "_"], n=3)
-        advice = f"; the nearest names are {', '.join(near)}" if near else ""
-        raise ModelError(f"the module {module_name!r} has no function {name!r}{advice}")
+        mend = nearest(name, (key for key, value in vars(module).items() if key[0] != "_" and callable(value)))
+        raise ModelError(f"the module {module_name!r} has no function {name!r}; {mend}")
     try:
         network = factory()
     except Exception as error:

@@ -8,7 +8,6 @@ replayed with every module before the cut answering from a recording, and openin
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 import operator
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from mibench.errors import ModelError
+from mibench.errors import ModelError, nearest
 from mibench.plugins.contract import Features, Kind
 
 INPUT = "input"  # the name of the cut before the first layer
@@ -139,8 +138,8 @@ def _refuse_unknown(model: nn.Module, *layers: str) -> None:
     named = dict(model.named_modules())
     for layer in {*layers} - {INPUT}:
         if layer not in named and layer.removesuffix(INTO) not in named:
-            near = difflib.get_close_matches(layer, [name for name in named if name], n=3, cutoff=0.3)
-            raise ModelError(f"the network has no layer {layer!r}; the nearest names are {', '.join(near) or 'none'}")
+            mend = nearest(layer, (name for name in named if name))
+            raise ModelError(f"the network has no layer {layer!r}; {mend}")
 
 
 def _vector(representation: Tensor) -> Tensor:

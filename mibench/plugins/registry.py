@@ -8,7 +8,6 @@ A plug-in that cannot be imported is set aside with its reason and does not take
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
@@ -22,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from mibench.errors import UsageError, is_unprintable
+from mibench.errors import UsageError, is_unprintable, nearest
 from mibench.plugins import reasons, trial
 from mibench.plugins.contract import PERTURBED, VARIANTS, Data, Explainer, MapSpec, Metric, Model, Parameters, Wrapper
 
@@ -272,10 +271,7 @@ def shown(label: str) -> str:
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that does not exist, with the nearest that do."""
-    every = sorted(known)
-    near = difflib.get_close_matches(name, every, n=3, cutoff=0.5)
-    mend = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(every) or 'none'}"
-    return UsageError(f"there is no {kind} {name!r}; {mend}")
+    return UsageError(f"there is no {kind} {name!r}; {nearest(name, known)}")
 
 
 def _find(room: Room, name: str) -> type[Any]:

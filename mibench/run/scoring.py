@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mibench.errors import Interrupted, MibenchError
+from mibench.errors import Interrupted, MibenchError, one_line
 from mibench.network.untouched import Changed, left_as_found
 from mibench.plugins import registry
 from mibench.plugins.contract import Evidence, Explanation, MapSpec, Metric, Scene, Unsupported, Wrapper
-from mibench.plugins.reasons import kind, line, message
+from mibench.plugins.reasons import kind, message
 from mibench.record import maps
 from mibench.record.cells import Cell, Job, Outcome, RowSource, TaskSpec
 from mibench.run.explaining import MOST, sample_seeds, task_of
@@ -210,7 +210,7 @@ def _scored(cell: Cell, metric: Metric, scores: Tensor, row: Evidence, faults: S
     if len(inside) and (inside.min() < low - SLACK or inside.max() > high + SLACK):
         worst = float(inside.max() if inside.max() > high + SLACK else inside.min())
         raise MetricFault(f"{cell.metric} gave {worst:g}, outside of its range {low:g} to {high:g}")
-    nothing = line(metric.no_score)
+    nothing = one_line(metric.no_score)
     reasons = [fault or ("" if value.isfinite() else nothing) for fault, value in zip(faults, values, strict=True)]
     numbers = [float("nan") if reason else float(value) for reason, value in zip(reasons, values, strict=True)]
     broken = _broken(row, faults, metric) if metric.gate else ""
