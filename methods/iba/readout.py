@@ -37,6 +37,7 @@ from mibench.methods.iba.bottleneck import (
     shares,
     through,
 )
+from mibench.network.watching import first, watched
 from mibench.plugins import contract
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State, Unsupported
 
@@ -202,18 +203,11 @@ def _watched(
     """Collect what `read` makes of the outputs of some layers; no hook stays behind, even after an error."""
     seen: dict[str, Tensor] = {}
 
-    def keep(layer: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            seen[layer] = read(layer, output[0] if isinstance(output, tuple) else output)
+    def see(layer: str, _given: Any, output: Any) -> None:
+        seen[layer] = read(layer, first(output))
 
-        return hook
-
-    handles = [model.get_submodule(layer).register_forward_hook(keep(layer)) for layer in layers]
-    try:
+    with watched({layer: model.get_submodule(layer) for layer in layers}, see):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from mibench.errors import ModelError
 from mibench.models.training import frozen
 from mibench.models.user import built
 from mibench.network.probe import INPUT, INTO, OpenProbe, open_probe
+from mibench.network.watching import watched
 from mibench.plugins.contract import Kind
 
 SIDES = (224, 32, 64, 28)  # of square images that are tried where no shape is given
@@ -135,22 +136,16 @@ def _run(network: nn.Module, shape: Shape) -> tuple[object, list[_Call]]:
     """What the network answers, and all calls of its layers that gave one tensor a sample."""
     calls: list[_Call] = []
 
-    def note(name: str) -> object:
-        def hook(module: nn.Module, given: Sequence[object], output: object) -> None:
-            first = given[0] if given and isinstance(given[0], Tensor) else None
-            if isinstance(output, Tensor) and output.dim() > 1 and len(output) == 2:
-                calls.append(_Call(name, module, None if first is None else first.clone(), output.clone()))
+    modules = dict(network.named_modules())
 
-        return hook
+    def note(name: str, given: Sequence[object], output: object) -> None:
+        first = given[0] if given and isinstance(given[0], Tensor) else None
+        if isinstance(output, Tensor) and output.dim() > 1 and len(output) == 2:
+            calls.append(_Call(name, modules[name], None if first is None else first.clone(), output.clone()))
 
-    handles = [module.register_forward_hook(note(name)) for name, module in network.named_modules()]
-    try:
-        with torch.no_grad():
-            x = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
-            return network(x), calls
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), watched(modules, note):
+        x = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
+        return network(x), calls
 
 
 def _classifier(answer: Tensor, calls: Sequence[_Call]) -> _Logits | None:

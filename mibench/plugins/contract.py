@@ -283,6 +283,7 @@ class Scene:
     seeds: tuple[int, ...]  # one a sample
     mask: Tensor | None = None
     truth: Truth | None = None
+    shared: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)  # by metrics
 
 
 def perturbed(x: Tensor, seeds: Sequence[int], variant: str) -> Tensor:

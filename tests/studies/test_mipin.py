@@ -46,7 +46,7 @@ def test_completeness_averages_classes_and_then_their_means(monkeypatch: pytest.
 
 def test_source_signals_come_from_the_method_on_the_given_samples() -> None:
     task, x = small_task(), some(5)
-    explainer = mipin.ready("mipin[penalty=0.1]", task, some(60))
+    explainer = mipin.fitted("mipin[penalty=0.1]", task.probe, some(60))
     assert mipin.sources(task, explainer, x.x, x.label).shape == x.x.shape
 
 
