@@ -7,7 +7,6 @@ the three standard errors that so few draws leave it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from mibench.statistics.across import across
 from mibench.statistics.agreement import sample_ranks
 from mibench.statistics.bootstrap import bootstrap, generator, intervals, resamples
 from mibench.statistics.pairs import pairs
+from tests.effort import Effort
 from tests.statistics.boots import boot_of
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -25,28 +25,6 @@ DISTRIBUTIONS: dict[str, tuple[Draw, float]] = {
     "exponential": (lambda rng, shape: rng.exponential(1.0, shape), 1.0),
     "beta, near its bound": (lambda rng, shape: rng.beta(2, 8, shape), 0.2),
 }
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much of a simulation is done."""
-
-    share: float
-
-    def of(self, draws: int) -> int:
-        """How many of so many draws."""
-        return round(self.share * draws)
-
-    def within(self, found: np.ndarray, low: float = 0.0, high: float = 1.0) -> bool:
-        """Whether the share of True lies within bounds, which a part of the draws may miss by three standard errors."""
-        share = float(np.mean(found))
-        slack = 3 * np.sqrt(max(share * (1 - share), 1 / found.size) / found.size) if self.share < 1 else 0.0
-        return low - slack <= share <= high + slack
-
-
-@pytest.fixture(params=[0.1, pytest.param(1.0, marks=pytest.mark.slow)], ids=["a tenth", "in full"])
-def effort(request: pytest.FixtureRequest) -> Effort:
-    return Effort(request.param)
 
 
 def covered(draw: Callable[[], np.ndarray], truth: float, repeats: int) -> np.ndarray:

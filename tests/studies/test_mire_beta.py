@@ -119,7 +119,9 @@ def test_the_choice_keeps_most_decisions_at_its_worst_beta_and_stays_away_from_t
 def test_the_grid_comes_back_from_the_pixels() -> None:
     grid = torch.randn(6, 2, 2, dtype=torch.float64)
     task = small_ground()
-    torch.testing.assert_close(on_grid(task.probe, task.probe.upsample(grid.float()), (2, 2)), grid, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        on_grid(task.probe, task.probe.upsample(grid.float()), (2, 2)), grid, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_the_page_says_met_where_the_truth_was_found() -> None:
