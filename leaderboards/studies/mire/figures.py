@@ -25,6 +25,7 @@ from leaderboards.studies.drawing import as_picture, save, without_ticks
 from leaderboards.studies.measuring import fitted
 from mibench.data.episodes import Episodes
 from mibench.files.reading import file_name
+from mibench.leaderboard.pictures import heat, overlay
 from mibench.plugins import registry
 from mibench.record.cells import TaskSpec
 from mibench.run.explaining import sample_seeds
@@ -36,7 +37,6 @@ BESIDE = "gradcam"
 QUANTITIES = ("total", "decision", "redundant")
 CALIBRATION = 2000
 WITHIN = 0.99  # of all pixels lie within the scale
-MIX = 0.6  # the map's share in a mixed picture
 COLOURS = "RdBu_r"
 Picture = np.ndarray[Any, np.dtype[Any]]
 
@@ -92,35 +92,23 @@ def page(task: Task, method: str, shown: Shown, maps: Mapping[str, Tensor], fold
     """One row a sample: image, Grad-CAM over it, then each quantity alone and over the image."""
     pictures = [as_picture(task, x).numpy() for x in shown.x]
     largest = float(np.quantile(torch.stack([maps[name] for name in QUANTITIES]).abs().numpy(), WITHIN)) or 1.0
-    scale = Normalize(-largest, largest, clip=True)
     headings = ["image", "Grad-CAM", *(heading for name in QUANTITIES for heading in (name, "over the image"))]
     figure = Figure(figsize=(1.5 * len(headings) + 1, 1.6 * len(pictures) + 0.7), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(pictures), len(headings), squeeze=False)
     for index, (row, image) in enumerate(zip(axes, pictures, strict=True)):
         camera = maps["Grad-CAM"][index].clamp(min=0)
-        tiles = [image, mixed(image, camera / camera.max().clamp(min=1e-12), "inferno")]
+        tiles = [image, overlay(image, heat(camera.numpy()))]
         for name in QUANTITIES:
-            values = scale(maps[name][index].numpy())
-            tiles += [coloured(values, COLOURS), mixed(image, torch.as_tensor(values), COLOURS)]
+            colours = heat(maps[name][index].numpy(), largest)
+            tiles += [colours, overlay(image, colours)]
         for place, tile in zip(row, tiles, strict=True):
             place.imshow(tile, interpolation="nearest")
             without_ticks(place)
         row[0].set_ylabel(shown.captions[index], fontsize=8)
     for place, heading in zip(axes[0], headings, strict=True):
         place.set_title(heading, fontsize=9)
-    bar = ScalarMappable(scale, COLOURS)
+    bar = ScalarMappable(Normalize(-largest, largest), COLOURS)
     figure.colorbar(bar, ax=axes, label="information (nats)", extend="both", aspect=40, shrink=0.8, pad=0.01)
     figure.suptitle(f"{registry.method(method).explainer.title}: {task.name}, layer {task.probe.local}", fontsize=10)
     return save(figure, folder / file_name("mire", method, task.name))
-
-
-def coloured(values: Picture, colours: str) -> Picture:
-    """Values in [0, 1] as colours (H, W, 3)."""
-    return np.asarray(ScalarMappable(Normalize(0, 1), colours).to_rgba(np.asarray(values))[..., :3])
-
-
-def mixed(image: Picture, values: Tensor, colours: str) -> Picture:
-    """A map over a grey copy of its image."""
-    grey: Picture = image.mean(-1, keepdims=True)
-    return (1 - MIX) * grey + MIX * coloured(values.numpy(), colours)
