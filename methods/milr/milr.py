@@ -53,7 +53,7 @@ class Parameters(contract.Parameters):
     references: int = Field(8192, ge=1)  # calibration features that are negatives when explaining
 
 
-class MiLr(FittedExplainer):
+class MiLr(FittedExplainer[Parameters]):
     """MI-LR, with the gaps of its paper filled as the module says."""
 
     name = "milr"
@@ -67,15 +67,12 @@ class MiLr(FittedExplainer):
     )
     of_class = False
 
-    class Parameters(Parameters):
-        pass
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Train critic, Gaussian head and mask on the calibration samples."""
         return train(self.parameters, look(probe, calibration), seed)
 
     def restore(self, probe: Probe, state: State) -> None:
-        """Rebuild the three modules from what `fit` returned."""
+        """Rebuild the three modules from what `learn` returned."""
         self.collector = Collector.of(probe)
         buffers = {name: tensor for name, tensor in state.tensors.items() if "." not in name}
         self.modules = Modules(self.parameters, self.collector.is_table, buffers, torch.Generator())

@@ -102,7 +102,7 @@ def ready(task: Task, name: str) -> Explainer:
     """A method, fitted on the task's calibration samples if it must be."""
     explainer = registry.method(name).explainer
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+        explainer.restore(task.probe, explainer.learn(task.probe, task.calibration, 0))
     return explainer
 
 

@@ -86,7 +86,7 @@ def explained(task: Task, name: str, shown: Shown) -> dict[str, Tensor]:
     """A method's maps (N, H, W) of a page's samples."""
     explainer = registry.method(name).explainer
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+        explainer.restore(task.probe, explainer.learn(task.probe, task.calibration, 0))
     return dict(explainer.explain(task.probe, shown.x, shown.target, shown.seeds).maps)
 
 

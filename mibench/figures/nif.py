@@ -165,7 +165,7 @@ def explained(task: Task, method: str, x: Tensor) -> Tensor:
     """The main map of a method, (N, H, W)."""
     explainer = registry.method(method).explainer
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+        explainer.restore(task.probe, explainer.learn(task.probe, task.calibration, 0))
     maps = explainer.explain(task.probe, x, task.target[: len(x)], range(len(x))).maps
     return maps[explainer.maps[0].name]
 

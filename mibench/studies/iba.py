@@ -123,7 +123,7 @@ def explain(task: Task, setting: str, count: int, seed: int = 0) -> Explanation:
     """Maps of the first images under a setting; `seed` chooses the noise."""
     explainer = registry.method(f"iba[{setting}]").explainer
     assert isinstance(explainer, FittedExplainer)
-    explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    explainer.restore(task.probe, explainer.learn(task.probe, task.calibration, 0))
     seeds = [100_000 * seed + index for index in range(count)]
     return explainer.explain(task.probe, task.scoring.x[:count], task.target[:count], seeds)
 

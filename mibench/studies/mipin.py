@@ -138,7 +138,7 @@ def ready(name: str, task: Task, samples: Samples) -> Explainer:
     """A method by its spec, fitted on these samples if it must be."""
     explainer = registry.method(name).explainer
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, samples, 0))
+        explainer.restore(task.probe, explainer.learn(task.probe, samples, 0))
     return explainer
 
 

@@ -155,7 +155,7 @@ def measure(ground: Ground, kind: Kind, beta: float, seed: int) -> dict[str, flo
     parameters = ",".join(part for part in (given.rstrip("]"), f"beta={beta:g}", TRAINING) if part)
     explainer = registry.method(f"{name}[{parameters}]").explainer
     assert isinstance(explainer, FittedExplainer)
-    explainer.restore(ground.probe, explainer.fit(ground.probe, ground.calibration, seed))
+    explainer.restore(ground.probe, explainer.learn(ground.probe, ground.calibration, seed))
     scoring, truth = ground.scoring, ground.scoring.truth
     assert truth is not None
     shown = explainer.explain(ground.probe, scoring.x, scoring.label, range(len(scoring)))

@@ -53,7 +53,7 @@ def explained(task: Task, spec: str, seed: int) -> Explanation:
     """The maps of a fit."""
     explainer = registry.method(spec).explainer
     assert isinstance(explainer, FittedExplainer)
-    explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, seed))
+    explainer.restore(task.probe, explainer.learn(task.probe, task.calibration, seed))
     return explainer.explain(task.probe, task.scoring.x, task.target, range(len(task.scoring)))
 
 

@@ -286,7 +286,7 @@ def repeatability(row: str, probe: Probe, calibration: Samples, shown: int) -> T
     for start in (0, size):
         explainer = registry.method(row).explainer
         assert isinstance(explainer, FittedExplainer)
-        explainer.restore(probe, explainer.fit(probe, calibration[slice(start, start + size)], 0))
+        explainer.restore(probe, explainer.learn(probe, calibration[slice(start, start + size)], 0))
         shown_maps = explainer.explain(probe, asked.x, target, range(len(asked))).maps
         found.append(shown_maps[explainer.maps[0].name].flatten(1).double())
     return torch.tensor([spearmanr(first, second).statistic for first, second in zip(*found, strict=True)])
@@ -315,7 +315,7 @@ def redundancy(quick: bool) -> Iterator[Line]:
             explainer = registry.method(f"nif[{given}]").explainer
             assert isinstance(explainer, FittedExplainer)
             started = time.process_time()
-            state = explainer.fit(task.probe, task.calibration, 0)
+            state = explainer.learn(task.probe, task.calibration, 0)
             yield Line.of("redundancy", f"nif[{given}]", "seconds of a fit", [time.process_time() - started])
             if order != "none":
                 term = state.tensors["redundancy"].double()
@@ -345,7 +345,7 @@ def evidence_of(spec: TaskSpec, rows: Sequence[str]) -> tuple[Scene, dict[str, E
     for row in rows:
         explainer = registry.method(row).explainer
         if isinstance(explainer, FittedExplainer):
-            explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+            explainer.restore(task.probe, explainer.learn(task.probe, task.calibration, 0))
         shown = explainer.explain(task.probe, scene.x, scene.target, scene.seeds)
         spared = {name: [""] * len(scene.x) for name in shown.maps}
         evidence[row] = scoring.evidence_of(maps.Saved(shown, spared), explainer.maps[0], {})
