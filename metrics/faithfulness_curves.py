@@ -154,7 +154,7 @@ class ROAD(RowMetric[ROADParameters]):
         noise = self.parameters.noise * noises(scene)  # (B, C, H, W)
         answers = []
         for part in parts(scene.x, steps):
-            holes = [(places[part] < count).unflatten(1, (height, width)) for count in counts]  # each (b, H, W)
+            holes = [(places[part] < count).reshape(-1, height, width) for count in counts]  # each (b, H, W)
             x = scene.x[part]
             shown = [torch.where(hole[:, None], impute(x, hole) + noise[part], x).float() for hole in holes]
             answers.append(forwards(scene).shown(part, torch.stack(shown, 1)))

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from mibench.metrics.sharing import RowMetric, mean_of_equals, once
 from mibench.plugins import contract
-from mibench.plugins.contract import Evidence, Scene, Unsupported
+from mibench.plugins.contract import Evidence, P_co, Scene, Unsupported
 
 
-class Localisation(RowMetric):
+class Localisation(RowMetric[P_co]):
     """A score of the positive part against the mask."""
 
     family = "localisation"

@@ -12,7 +12,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, final, get_args
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, final, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -67,10 +67,10 @@ class Configured(Generic[P_co]):
         inside = [each for base in vars(cls).get("__orig_bases__", ()) for each in get_args(base)]
         for each in inside:
             if inspect.isclass(each) and issubclass(each, Parameters) and "Parameters" not in vars(cls):
-                cls.Parameters = each
+                cls.Parameters = each  # type: ignore[assignment]  # what the brackets name is P_co
         argument = [each for name, each in inspect.signature(cls.__init__).parameters.items() if name == "argument"]
         fields = inspect.signature(cls.Parameters).parameters.values()
-        cls.__signature__ = inspect.Signature([*argument, *fields])
+        cls.__signature__ = inspect.Signature([*argument, *fields])  # type: ignore[attr-defined]
 
     def __init__(self, parameters: P_co | None = None, **values: object) -> None:
         if parameters is not None and (values or not isinstance(parameters, Parameters)):
@@ -83,7 +83,7 @@ class Configured(Generic[P_co]):
             raise UsageError(_refusal(self, error, values)) from error
 
 
-Configured.Parameters = Parameters
+Configured.Parameters = Parameters  # type: ignore[misc]  # where no brackets are
 
 
 def _fields(plugin: Configured) -> str:
@@ -252,7 +252,9 @@ class Opened(Protocol):
     """A network as `mibench.open` gives it: it lets one explainer or metric do what a run lets it do."""
 
     def fit(self, explainer: Explainer, x: Tensor | None, y: Tensor | None, seed: int) -> None: ...
-    def explain(self, explainer: Explainer, x: Tensor, target: Tensor | int | None, seed: int) -> Maps: ...
+    def explain(
+        self, explainer: Explainer, x: Tensor, target: Tensor | int | None, seed: int | Sequence[int]
+    ) -> Maps: ...
     def score(
         self,
         metric: Metric,
@@ -261,7 +263,7 @@ class Opened(Protocol):
         map: Tensor | Maps,
         reference: Tensor | None,
         mask: Tensor | None,
-        seed: int,
+        seed: int | Sequence[int],
     ) -> Tensor: ...
 
 
@@ -281,7 +283,7 @@ class Explainer(Configured[P_co], ABC):
     seeded: ClassVar[bool] = True  # False: the same fit and the same maps whatever the seed, so that one seed is run
     of_class: ClassVar[bool] = True  # False: maps of a representation, the same whatever the class; no class gate
 
-    _network: Opened | None = None  # that `fit` was given
+    network: Opened | None = None  # that `fit` was given
 
     def __init_subclass__(cls, **more: object) -> None:
         """Refuse a class that puts something else in the place of what is final."""
@@ -297,15 +299,15 @@ class Explainer(Configured[P_co], ABC):
     def fit(self, network: Opened, x: Tensor | None = None, y: Tensor | None = None, *, seed: int = 0) -> Self:
         """Learn from calibration samples x (N, …) with labels y (N,), if it learns at all; returns itself, ready."""
         network.fit(self, x, y, seed)
-        self._network = network
+        self.network = network
         return self
 
     @final
-    def __call__(self, x: Tensor, target: Tensor | int | None = None, *, seed: int = 0) -> Maps:
-        """Explain the classes `target` (B,), one for all, or those that the network predicts."""
-        if self._network is None:
+    def __call__(self, x: Tensor, target: Tensor | int | None = None, *, seed: int | Sequence[int] = 0) -> Maps:
+        """Explain the classes `target` (B,), one for all, or those predicted; with a seed, or one a sample."""
+        if self.network is None:
             raise UsageError(f"{type(self).__name__} is not fitted: call fit(network, x, y) before it explains")
-        return self._network.explain(self, x, target, seed)
+        return self.network.explain(self, x, target, seed)
 
 
 class FittedExplainer(Explainer[P_co]):
@@ -407,7 +409,7 @@ class DataNotice(UserWarning):
     """What the user should know of samples: `load` may warn of it, and the run shows it before it computes."""
 
 
-class Data(ABC):
+class Data(Configured[P_co], ABC):
     """A source of samples with fixed, disjoint splits, written `name`, `name[key=value]` or `name:argument`.
 
     Samples come raw (images in [0, 1], tables in their own units); the model that looks at them normalises.
@@ -417,11 +419,8 @@ class Data(ABC):
     title: ClassVar[str]
     targets: ClassVar[Literal["prediction", "label"]] = "prediction"  # the class that is explained
 
-    class Parameters(Parameters):
-        pass
-
-    def __init__(self, parameters: Any = None, argument: str = "") -> None:
-        self.parameters: Any = self.Parameters() if parameters is None else parameters
+    def __init__(self, parameters: P_co | None = None, argument: str = "", **values: object) -> None:
+        super().__init__(parameters, **values)
         self.argument = argument
 
     @property
@@ -447,7 +446,7 @@ class Data(ABC):
         return None
 
 
-class Model(ABC):
+class Model(Configured[P_co], ABC):
     """A network of the zoo with its cut points, its preprocessing and the way to get its weights."""
 
     name: ClassVar[str]
@@ -456,11 +455,8 @@ class Model(ABC):
     floor: ClassVar[float] = 0.0  # the accuracy under which a trained network is refused
     takes: ClassVar[str] = ""  # what must follow the name and a colon
 
-    class Parameters(Parameters):
-        pass
-
-    def __init__(self, parameters: Any = None, argument: str = "") -> None:
-        self.parameters: Any = self.Parameters() if parameters is None else parameters
+    def __init__(self, parameters: P_co | None = None, argument: str = "", **values: object) -> None:
+        super().__init__(parameters, **values)
         self.argument = argument
 
     shape: tuple[int, ...]  # (C, H, W) or (F,)
@@ -509,7 +505,7 @@ class Metric(Configured[P_co], ABC):
         *,
         reference: Tensor | None = None,
         mask: Tensor | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
     ) -> Tensor:
         """The scores (B,) of maps that explain the classes y of x; NaN where no score can be given.
 

@@ -123,7 +123,7 @@ def fit(job: Job) -> list[Outcome]:
         before = clock()  # beside it does not count
         state = explainer.learn(probe, calibration, cell.seed)
         seconds = clock() - before
-        state = _plain_state(state)
+        state = plain_state(state)
     files = {each.key: maps.path(Path(job.setting.folder), each.key) for each in job.cells}
     return [
         Outcome(key, "ok", facts={"seconds": seconds}, digest=maps.write_state(file, state))
@@ -303,7 +303,7 @@ def _seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def _plain_state(state: State) -> State:
+def plain_state(state: State) -> State:
     """What was learned as tensors of memory and values that JSON has, read while everything is still being watched."""
     if not isinstance(state, State):
         raise ExplainerFault(f"learn returned {type(state).__name__}, not a State")
