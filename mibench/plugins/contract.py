@@ -82,6 +82,11 @@ class Configured(Generic[P_co]):
         except ValidationError as error:
             raise UsageError(_refusal(self, error, values)) from error
 
+    def __repr__(self) -> str:
+        """The call that makes it again; parameters that have their defaults are left out."""
+        changed = (f"{name}={value!r}" for name, value in self.parameters.model_dump(exclude_defaults=True).items())
+        return f"{type(self).__name__}({', '.join(changed)})"
+
 
 Configured.Parameters = Parameters  # type: ignore[misc]  # where no brackets are
 
