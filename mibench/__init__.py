@@ -41,7 +41,7 @@ PLACES = {
 
 
 class _Callable(ModuleType):
-    """A room that is called as the function of its name: `mibench.run(…)` beside `from mibench.run import planning`."""
+    """A room that is called as the function of its name: `mibench.run(…)`, and `from mibench.run import planning`."""
 
     def __call__(self, *given: Any, **named: Any) -> Any:
         return _function(self.__name__.rpartition(".")[2])(*given, **named)

@@ -41,7 +41,7 @@ def test_the_floors_are_those_of_the_folders() -> None:
 
 @pytest.mark.parametrize("name", PLUGINS)
 def test_plugins_stand_on_contract_network_and_information_alone(name: str) -> None:
-    face = f"mibench.{name}"  # asks the registry what the room holds, for `mibench.methods.Iba`
+    face = f"mibench.{name}"  # which finds plug-ins by the registry, for `mibench.methods.Iba`
     below = {b for a, b in arrows().edges if room(a) == name and room(b) != name and a != face}
     allowed = PLUGINS[name]
     assert not {each for each in below if not any(each == f"mibench.{a}" or room(each) == a for a in allowed)}

@@ -31,7 +31,7 @@ class Board(Shown):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became better or worse beside a committed leaderboard; a notebook shows it as the command prints it."""
+    """What became better or worse than a committed leaderboard; a notebook shows it as the command prints it."""
 
     comparison: comparison.Comparison
     before: str
@@ -69,7 +69,7 @@ def run(
 ) -> Board:
     """Run a suite as `mibench run` does, into the same folder: what was computed before is used again.
 
-    Workers get methods and metrics as data, by their names and parameters: an explainer is fitted there anew, to each
+    Workers get methods and metrics as data, by their names and parameters: an explainer is fitted there again, to each
     task's own network and calibration samples.
     """
     declared = suite if isinstance(suite, Suite) else suites.load(str(suite))
@@ -113,7 +113,7 @@ def gate(
     board: Board | Path | str, *, baseline: Path | str = "leaderboards", thresholds: Path | None = None
 ) -> Verdict:
     """Compare a run with the committed leaderboard of its suite, as `mibench gate` does."""
-    folder, beside = Path(board.folder if isinstance(board, Board) else board), Path(baseline)
-    regression.refuse_itself(folder, beside)
-    found = regression.gate(folder, beside, read_thresholds(thresholds))
-    return Verdict(found, str(beside), str(folder))
+    after, before = Path(board.folder if isinstance(board, Board) else board), Path(baseline)
+    regression.refuse_itself(after, before)
+    found = regression.gate(after, before, read_thresholds(thresholds))
+    return Verdict(found, str(before), str(after))

@@ -1,4 +1,4 @@
-"""What a user hands in, looked at before anything is computed: one line says what is wrong with it."""
+"""A user's samples, classes and seeds, checked before anything is computed: one line names what is wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mibench.run.explaining import sample_seeds
 
 
 def check_inputs(x: Tensor, name: str = "x") -> Tensor:
-    """Refuse what is no batch of images (B, C, H, W) or of rows (B, F) of finite numbers."""
+    """Refuse anything but a batch of images (B, C, H, W) or of rows (B, F) of finite numbers."""
     if not isinstance(x, Tensor):
         raise UsageError(f"{name} is {type(x).__name__}, not a torch.Tensor: write torch.as_tensor({name})")
     if x.dim() not in (2, 4) or not len(x):

@@ -1,7 +1,7 @@
 """`mibench.compare`: several methods by several metrics on the same samples, with paired intervals.
 
 The scores go through the same statistics as those of a run, so that values, intervals, ranks and ties mean the same.
-One seed is explained: what another fit would change is not in the intervals; a run with several seeds says that.
+One seed is explained: what another fit would change is not in the intervals, but in those of a run of several seeds.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def compare(
 
 
 def _named(methods: Sequence[Method]) -> Iterator[tuple[str, Method]]:
-    """Methods by their labels; two fits of the same parameters are told apart by a number."""
+    """Methods by their labels; of two fits with the same parameters the second gets a number."""
     seen: dict[str, int] = {}
     for method in methods:
         label = method.label

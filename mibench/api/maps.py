@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mibench.errors import UsageError
+from mibench.plugins import registry
 from mibench.plugins.contract import Explanation, MapSpec, Unit
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Maps(Explanation):
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.maps:
-            raise UsageError(f"there is no map {name!r}; there are {', '.join(self.maps)}")
+            raise registry.unknown("map", name, self.maps)
         return self.maps[name]
 
     def __len__(self) -> int:

@@ -74,7 +74,7 @@ class Cuts:
 
 
 def _of_the_zoo(spec: str, given: Cuts) -> tuple[nn.Module, Cuts, str]:
-    """A network of the zoo, opened as its authors say unless told otherwise."""
+    """A network of the zoo, opened where its authors open it unless other layers are given."""
     zoo = registry.model(spec)
     try:
         classes = given.classes or registry.data(zoo.data).classes
@@ -118,7 +118,7 @@ class Net:
             given, wanted = shape_text(shape), shape_text(self._probe.shape)
             raise UsageError(f"x holds samples of {given}, but {self.name} was opened for {wanted}: open it again")
         if (self._changes(), device) != (self._versions, self._probe.device):
-            raise ModelError(f"{self.name} has been trained or moved since it was opened: open it again, and fit anew")
+            raise ModelError(f"{self.name} has been trained or moved since it was opened: open it again, and fit again")
         return self._probe
 
     def _changes(self) -> list[int]:
@@ -130,7 +130,7 @@ class Net:
         with borrowed(self.model):
             found = layers.proposal(self.model, self.name, shape, cuts.local, cuts.representation)
             if cuts.classes and len(cuts.classes) != found.classes:
-                raise UsageError(f"{len(cuts.classes)} classes are named, but {self.name} tells {found.classes} apart")
+                raise UsageError(f"{len(cuts.classes)} classes are named, but {self.name} has {found.classes}")
             return open_checked(
                 self.model,
                 self.name,

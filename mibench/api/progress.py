@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 def console() -> Console:
-    """Where bars are drawn: beside what the user's own code prints."""
+    """Where bars are drawn: apart from what the user's own code prints."""
     return Console(stderr=True)
 
 
@@ -37,7 +37,6 @@ class Bars:
         place = console()
         self.progress = Progress(console=place, transient=True, disable=not is_seen(place))
         self.task: TaskID = self.progress.add_task("preparing", total=None)
-        self.failed = 0
 
     def __enter__(self) -> Bars:
         self.progress.start()

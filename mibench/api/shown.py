@@ -40,7 +40,7 @@ class Shown:
 
     def _repr_html_(self) -> str:
         title = self.board.results.title or self.board.results.suite
-        note = "Mean and 95 % interval; in one column, methods that share a letter cannot be told apart."
+        note = "Mean and 95 % interval; in one column, methods that share a letter cannot be distinguished."
         return f"<h4>{escape(title)}</h4>{self.summary().to_html(escape=True)}<p>{note}</p>"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from importlib.machinery import PathFinder
 from typing import Any
@@ -10,10 +11,12 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
 import mibench as mb
+from mibench.api import progress
 from mibench.api.boards import spec_of
 from mibench.api.opening import Net
 from mibench.errors import DataError, ModelError, UsageError
@@ -223,3 +226,12 @@ def test_a_module_of_a_room_is_no_plugin() -> None:
     from mibench.methods import gradcam
 
     assert gradcam.__name__ == "mibench.methods.gradcam"
+
+
+def test_bars_are_drawn_where_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for terminal in (True, False):
+        drawn = io.StringIO()
+        console = Console(file=drawn, force_terminal=terminal, width=80)
+        monkeypatch.setattr(progress, "console", lambda console=console: console)
+        assert list(progress.bar("ab", 2, "explaining")) == ["a", "b"]
+        assert ("explaining" in drawn.getvalue()) == terminal
