@@ -16,7 +16,7 @@ from typing import ClassVar, Concatenate, Literal, ParamSpec, TypeVar, cast, fin
 import torch
 from torch import Tensor
 
-from mibench.plugins.contract import Evidence, Metric, Scene, Truth, Unsupported
+from mibench.plugins.contract import Evidence, Metric, P_co, Scene, Truth, Unsupported
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,13 +109,13 @@ def mean_by(values: Tensor, group: Tensor) -> Tensor:
     return torch.zeros_like(values).scatter_add(1, group, values) / size.clamp(min=1)
 
 
-class Costed(Metric):
+class Costed(Metric[P_co]):
     """A metric that says what it costs beside reading the saved maps."""
 
     cost: ClassVar[Cost] = "maps"
 
 
-class RowMetric(Costed):
+class RowMetric(Costed[P_co]):
     """A metric that looks at one row at a time."""
 
     @abstractmethod

@@ -20,7 +20,7 @@ def fitted(spec: str, probe: Probe, samples: Samples, seed: int = 0) -> Explaine
     """A method, ready to explain: fitted on these samples if it must be."""
     explainer = registry.method(spec).explainer
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(probe, explainer.fit(probe, samples, seed))
+        explainer.restore(probe, explainer.learn(probe, samples, seed))
     return explainer
 
 

@@ -44,7 +44,19 @@ from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Prob
 MEMORY = 2 << 30  # bytes of features that are kept while learning; more are computed again in every epoch
 
 
-class IbaReadout(FittedExplainer):
+class Parameters(contract.Parameters):
+    """The weight of the information, and how the readout learns."""
+
+    beta: float = Field(10.0, ge=0)
+    lr: float = Field(1e-3, gt=0)
+    epochs: int = Field(20, ge=1)
+    batch: int = Field(32, ge=1)
+    smooth: float = Field(1.0, ge=0, description="sigma on the grid; 0: not smoothed")
+    min_std: float = Field(0.01, gt=0)
+    clamp: Literal["through", "stop"] = Field("through", description="of the gradient; stop is the reference code's")
+
+
+class IbaReadout(FittedExplainer[Parameters]):
     """Information in bits; never negative, the same whatever class is asked for."""
 
     name = "iba-readout"
@@ -53,18 +65,7 @@ class IbaReadout(FittedExplainer):
     maps = (MapSpec("map", unit="bits"),)
     of_class = False
 
-    class Parameters(contract.Parameters):
-        beta: float = Field(10.0, ge=0)
-        lr: float = Field(1e-3, gt=0)
-        epochs: int = Field(20, ge=1)
-        batch: int = Field(32, ge=1)
-        smooth: float = Field(1.0, ge=0, description="sigma on the grid; 0: not smoothed")
-        min_std: float = Field(0.01, gt=0)
-        clamp: Literal["through", "stop"] = Field(
-            "through", description="of the gradient; stop is the reference code's"
-        )
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Learn the prior, then the readout network."""
         prior = learn_prior(probe, calibration, self.parameters.min_std)
         look = _features_of(probe, calibration.x)

@@ -46,7 +46,7 @@ class Parameters(Learning):
     epochs: int = Field(10, ge=1)
 
 
-class MiLr(FittedExplainer):
+class MiLr(FittedExplainer[Parameters]):
     """MI-LR, with the gaps of its paper filled as the module says."""
 
     name = "milr"
@@ -60,15 +60,12 @@ class MiLr(FittedExplainer):
     )
     of_class = False
 
-    class Parameters(Parameters):
-        pass
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Train critic, Gaussian head and mask on the calibration samples."""
         return train(self.parameters, look(probe, calibration), seed)
 
     def restore(self, probe: Probe, state: State) -> None:
-        """Rebuild the three modules from what `fit` returned."""
+        """Rebuild the three modules from what `learn` returned."""
         self.collector = Collector.of(probe)
         kept = buffers(state.tensors)
         self.modules = Modules(self.parameters, self.collector.is_table, kept, torch.Generator())

@@ -34,7 +34,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from mibench.information import infonce, mine
@@ -68,7 +68,17 @@ class Parameters(Learning):
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-class Mire(FittedExplainer):
+class Facts(BaseModel):
+    """The shape of the local features, and how learning went."""
+
+    shape: tuple[int, ...]
+    curve: dict[str, list[float]]
+    ceiling: float
+    saturated: bool
+    kept: float
+
+
+class Mire(FittedExplainer[Parameters]):
     """MIRE as published: the closest reading of equation (7), with the paper's weights; `mire-noise` is ours."""
 
     name = "mire"
@@ -82,16 +92,13 @@ class Mire(FittedExplainer):
     )
     of_class = False
 
-    class Parameters(Parameters):
-        pass
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Train critic and mask on the calibration samples; nothing else changes."""
         return train(self.parameters, look(probe, calibration), seed)
 
     def restore(self, probe: Probe, state: State) -> None:
-        """Rebuild critic and mask from what `fit` returned."""
-        shape = torch.Size(state.facts["shape"])
+        """Rebuild critic and mask from what `learn` returned."""
+        shape = torch.Size(Facts.model_validate(state.facts).shape)
         kept = buffers(state.tensors)
         self.decomposition = Decomposition(self.parameters, shape, probe.grid, kept, torch.Generator())
         self.decomposition.load_state_dict(dict(state.tensors))
@@ -246,8 +253,8 @@ def train(p: Parameters, data: Calibration, seed: int) -> State:
     model.remember(data, order, noise)
     limit = infonce.ceiling(p.batch * math.prod(data.probe.grid)) if p.critic == "infonce" else math.inf
     saturated = bool(infonce.saturated(torch.tensor(curve["total"][-1]), limit))
-    facts = {"shape": list(shape), "curve": curve, "ceiling": limit, "saturated": saturated, "kept": curve["kept"][-1]}
-    return State({name: tensor.cpu() for name, tensor in model.state_dict().items()}, facts)
+    facts = Facts(shape=tuple(shape), curve=curve, ceiling=limit, saturated=saturated, kept=curve["kept"][-1])
+    return State({name: tensor.cpu() for name, tensor in model.state_dict().items()}, facts.model_dump())
 
 
 def statistics(data: Calibration) -> dict[str, Tensor]:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from mibench import __version__
 from mibench.errors import MibenchError, UsageError
+from mibench.version import __version__
 
 if TYPE_CHECKING:
     from mibench.gate.comparison import Comparison

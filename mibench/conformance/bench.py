@@ -101,7 +101,7 @@ def ready(explainer: Explainer, bench: Bench) -> Explainer:
     if isinstance(fresh, FittedExplainer):
         label = registry.label(fresh)
         if label not in bench.fits:
-            bench.fits[label] = fresh.fit(bench.probe, copied(bench.calibration), 0)
+            bench.fits[label] = fresh.learn(bench.probe, copied(bench.calibration), 0)
         fresh.restore(bench.probe, bench.fits[label])
     return fresh
 

@@ -92,7 +92,7 @@ def heeds_what_it_says(explainer: Explainer, bench: Bench) -> None:
     if not explainer.seeded:
         other = type(explainer)(explainer.parameters)
         if isinstance(other, FittedExplainer):
-            other.restore(bench.probe, other.fit(bench.probe, copied(bench.calibration), 1))
+            other.restore(bench.probe, other.learn(bench.probe, copied(bench.calibration), 1))
         seeds = sample_seeds(bench.samples.ids, 1)
         _same(first, in_batches(other, bench.probe, bench.samples.x, bench.target, seeds, COUNT), "with another seed")
     if not explainer.of_class:
@@ -103,7 +103,7 @@ def heeds_what_it_says(explainer: Explainer, bench: Bench) -> None:
 
 def fits_once(explainer: FittedExplainer, bench: Bench) -> None:
     """What fitting learned survives being saved, and fitting again with the same seed learns the same."""
-    state = explainer.fit(bench.probe, copied(bench.calibration), 0)
+    state = explainer.learn(bench.probe, copied(bench.calibration), 0)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "state.safetensors"
         digest = maps.write_state(file, State(state.tensors, json.loads(json.dumps(dict(state.facts)))))
@@ -113,10 +113,10 @@ def fits_once(explainer: FittedExplainer, bench: Bench) -> None:
 
 
 def learns_what_its_learner_learns(explainer: FittedExplainer, bench: Bench) -> None:
-    """The state of the explainer that it names as its learner is the state that its own `fit` returns."""
+    """The state of the explainer that it names as its learner is the state that its own `learn` returns."""
     if explainer.learner is explainer:
         return
-    own, learned = (each.fit(bench.probe, bench.calibration, 0) for each in (explainer, explainer.learner))
+    own, learned = (each.learn(bench.probe, bench.calibration, 0) for each in (explainer, explainer.learner))
     different = {name for name in own.tensors.keys() | learned.tensors.keys() if not _equal(own, learned, name)}
     if different or own.facts != learned.facts:
         raise Broken(f"its learner {registry.label(explainer.learner)!r} learns other {sorted(different) or 'facts'}")

@@ -13,7 +13,6 @@ import importlib
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -36,27 +35,30 @@ def shape_of(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in text.split("x"))
 
 
-class UserNetwork(Model):
+class Parameters(contract.Parameters):
+    """Where the network is opened, and what it takes."""
+
+    local: str = ""  # "input", or the layer whose output is cut into local features
+    representation: str = ""  # the layer whose output is z, or LAYER.input
+    depths: tuple[str, ...] = ()  # further clean cut points, shallow to deep, `local` among them
+    kind: Kind = "grid"
+    shape: str = Field(default="3x224x224", pattern=SHAPE)
+    weights: str = ""  # empty: those that the factory gives
+    mean: tuple[float, ...] = ()  # a+b+c, one a channel
+    std: tuple[float, ...] = ()
+    data: str = "folder"
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")  # in progress, headings and files; empty: the spec
+
+
+class UserNetwork(Model[Parameters]):
     """A network that the user's code builds; colour images are normalised as for ImageNet unless told otherwise."""
 
     name = "user"
     title = "User's network"
     takes = "MODULE:FACTORY"
 
-    class Parameters(contract.Parameters):
-        local: str = ""  # "input", or the layer whose output is cut into local features
-        representation: str = ""  # the layer whose output is z, or LAYER.input
-        depths: tuple[str, ...] = ()  # further clean cut points, shallow to deep, `local` among them
-        kind: Kind = "grid"
-        shape: str = Field(default="3x224x224", pattern=SHAPE)
-        weights: str = ""  # empty: those that the factory gives
-        mean: tuple[float, ...] = ()  # a+b+c, one a channel
-        std: tuple[float, ...] = ()
-        data: str = "folder"
-        name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")  # in progress, headings and files; empty: the spec
-
-    def __init__(self, parameters: Any = None, argument: str = "") -> None:
-        super().__init__(parameters, argument)
+    def __init__(self, parameters: Parameters | None = None, argument: str = "", **values: object) -> None:
+        super().__init__(parameters, argument, **values)
         self.kind = self.parameters.kind  # type: ignore[misc]  # here it is the user's to say
         self.shape = shape_of(self.parameters.shape)
         self.local, self.representation = self.parameters.local, self.parameters.representation

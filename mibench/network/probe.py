@@ -39,7 +39,7 @@ def open_probe(
     autocast: torch.dtype | None = None,
 ) -> OpenProbe:
     """Open a network at two of its layers; `shape` is one input's, (C, H, W) or (F,)."""
-    _refuse_unknown(model, local, representation, *depths)
+    refuse_unknown(model, local, representation, *depths)
     if inputs := [each for each in (local, *depths) if each != INPUT and each not in dict(model.named_modules())]:
         raise ModelError(f"the network cannot be cut at {inputs[0]!r}: name the layer before it, whose output that is")
     if model.training or any(parameter.requires_grad for parameter in model.parameters()):
@@ -130,11 +130,11 @@ class OpenProbe:
 
     def at(self, layer: str) -> OpenProbe:
         """The same network, cut at another layer."""
-        _refuse_unknown(self.model, layer)
+        refuse_unknown(self.model, layer)
         return self if layer == self.local else OpenProbe(self.network, layer, self.depths)
 
 
-def _refuse_unknown(model: nn.Module, *layers: str) -> None:
+def refuse_unknown(model: nn.Module, *layers: str) -> None:
     """Refuse layers that the network does not have."""
     named = dict(model.named_modules())
     for layer in {*layers} - {INPUT}:

@@ -121,9 +121,9 @@ def fit(job: Job) -> list[Outcome]:
     with left_as_found(probe.model, task.tensors):
         clock = time.perf_counter if probe.device.type == "cuda" else time.process_time  # one thread: what others do
         before = clock()  # beside it does not count
-        state = explainer.fit(probe, calibration, cell.seed)
+        state = explainer.learn(probe, calibration, cell.seed)
         seconds = clock() - before
-        state = _plain_state(state)
+        state = plain_state(state)
     files = {each.key: maps.path(Path(job.setting.folder), each.key) for each in job.cells}
     return [
         Outcome(key, "ok", facts={"seconds": seconds}, digest=maps.write_state(file, state))
@@ -303,10 +303,10 @@ def _seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def _plain_state(state: State) -> State:
+def plain_state(state: State) -> State:
     """What was learned as tensors of memory and values that JSON has, read while everything is still being watched."""
     if not isinstance(state, State):
-        raise ExplainerFault(f"fit returned {type(state).__name__}, not a State")
+        raise ExplainerFault(f"learn returned {type(state).__name__}, not a State")
     tensors = {str(name): tensor.detach().cpu() for name, tensor in state.tensors.items()}
     return State(tensors, json.loads(json.dumps(dict(state.facts))))
 

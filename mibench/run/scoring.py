@@ -39,7 +39,7 @@ def scene_of(spec: TaskSpec, device: str, precision: str, seed: int, batch: int)
         x=scoring.x,
         label=scoring.label,
         target=task.target,
-        predict=_batched(task.probe.logits, batch or MOST),
+        predict=batched(task.probe.logits, batch or MOST),
         probe=task.probe,
         baselines=task.baselines,
         seeds=sample_seeds(scoring.ids, seed),
@@ -236,7 +236,7 @@ def _unscored(cell: Cell, faults: Sequence[str]) -> Outcome:
     )
 
 
-def _batched(logits: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor], Tensor]:
+def batched(logits: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor], Tensor]:
     """The network as a function of any number of inputs, without gradients, answers on the CPU."""
 
     def predict(x: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def tokens() -> OpenProbe:
 
 def fitted(probe: OpenProbe, samples: Samples, **parameters: object) -> MIPIN:
     explainer = MIPIN(MIPIN.Parameters(**parameters))
-    explainer.restore(probe, explainer.fit(probe, samples, seed=0))
+    explainer.restore(probe, explainer.learn(probe, samples, seed=0))
     return explainer
 
 

@@ -111,7 +111,7 @@ def reading(question: str, lines: Sequence[Line]) -> Iterator[str]:
         far = [line for line in lines if line.figure == "ratio" and line.mean > FARTHER]
         shown = ", ".join(f"{line.subject} ({line.mean:.2f})" for line in far)
         verdict = f"joint=64 is farther than that for {shown}" if far else "joint=64 keeps to it"
-        default = registry.method("mire").explainer.parameters.joint
+        default = registry.explainer("mire").parameters.model_dump()["joint"]
         yield (
             "A narrower critic may be a default for speed only if its maps are at most "
             f"{FARTHER:g} times as far from the paper's as these are from each other, over {SEEDS} seeds: {verdict}; "

@@ -255,7 +255,7 @@ def redundancy(quick: bool) -> Iterator[Line]:
             explainer = registry.method(f"nif[{given}]").explainer
             assert isinstance(explainer, FittedExplainer)
             started = time.process_time()
-            state = explainer.fit(task.probe, task.calibration, 0)
+            state = explainer.learn(task.probe, task.calibration, 0)
             yield Line.of("redundancy", f"nif[{given}]", "seconds of a fit", [time.process_time() - started])
             if order != "none":
                 term = state.tensors["redundancy"].double()

@@ -23,7 +23,15 @@ from mibench.plugins import contract
 from mibench.plugins.contract import Evidence, Scene, Unsupported
 
 
-class Degradation(RowMetric):
+class Parameters(contract.Parameters):
+    """What is removed at a time, and what takes its place."""
+
+    baseline: Baseline = "mean"
+    tile: int = Field(8, ge=1, description="pixels along a tile's side; the paper takes 8 and 14")
+    steps: int = Field(24, ge=2, description="at most; fewer where there are fewer tiles")
+
+
+class Degradation(RowMetric[Parameters]):
     """High when the order of the tiles is right at both ends."""
 
     name = "degradation"
@@ -34,11 +42,6 @@ class Degradation(RowMetric):
     range = (-1.0, 1.0)
     paper = "Schulz et al. 2020, arXiv:2001.00396"
     needs = frozenset({"image"})
-
-    class Parameters(contract.Parameters):
-        baseline: Baseline = "mean"
-        tile: int = Field(8, ge=1, description="pixels along a tile's side; the paper takes 8 and 14")
-        steps: int = Field(24, ge=2, description="at most; fewer where there are fewer tiles")
 
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         tile = tiled(scene, self.parameters.tile).expand(len(row.map), -1)  # (B, F)
