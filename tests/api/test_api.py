@@ -173,7 +173,7 @@ WRONG: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "explain before fit": (lambda: mb.methods.Iba()(X), UsageError, r"Iba is not fitted: call fit\(network, x, y\)"),
     "fit without samples": (lambda: mb.methods.Iba().fit(opened()), UsageError, "learns from calibration samples"),
     "a name that must learn": (lambda: mb.explain(opened(), X, "iba"), UsageError, r"pass calibration=\(x, y\)"),
-    "a wrong layer": (lambda: mb.open(network(), local="layr4"), ModelError, "the nearest names are layer4"),
+    "a wrong layer": (lambda: mb.open(network(), local="layr4"), ModelError, "did you mean layer4"),
     "a network without numbers": (lambda: mb.open(small().to("meta")), ModelError, "'meta', where weights hold no"),
     "samples without numbers": (lambda: opened().probe(X.to("meta")), DataError, "'meta', where tensors hold no"),
     "samples of another size": (lambda: [net.probe(X[..., :s]) for net in [opened()] for s in (32, 16)], UsageError,
