@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,10 @@ from mibench.errors import MibenchError, ModelError, UsageError
 from mibench.models import layers
 from mibench.network.probe import OpenProbe, refuse_unknown
 from mibench.plugins import contract, registry
-from mibench.plugins.contract import Explainer, Explanation, FittedExplainer, Kind, Metric, Samples
+from mibench.plugins.contract import Explainer, Explanation, FittedExplainer, Kind, Metric, Samples, Split
 from mibench.run.explaining import MOST, in_batches, plain_state
 from mibench.run.scoring import batched
-from mibench.run.task import open_checked
+from mibench.run.task import normalised, open_checked
 
 Numbers = Sequence[float]
 
@@ -71,6 +71,7 @@ class Cuts:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     kind: Kind | None = None
+    data: str = ""  # what the network learned from
 
 
 def _of_the_zoo(spec: str, given: Cuts) -> tuple[nn.Module, Cuts, str]:
@@ -89,6 +90,7 @@ def _of_the_zoo(spec: str, given: Cuts) -> tuple[nn.Module, Cuts, str]:
         zoo.mean,
         zoo.std,
         None if given.local else zoo.kind,
+        zoo.data,
     )
     return zoo.load(), known, registry.label(zoo)
 
@@ -142,6 +144,18 @@ class Net:
                 classes=cuts.classes or tuple(f"class {number}" for number in range(found.classes)),
                 device=device,
             )
+
+    def samples(self, split: Split = "scoring", count: int = 64, data: str = "") -> Samples:
+        """The first samples of a split of `data` such as "folder:PATH", normalised for the network.
+
+        A network of the zoo has data of its own; samples come with all that is known of them (mask, truth).
+        """
+        shape = self.cuts.shape or (self._probe.shape if self._probe else ())
+        if not shape or not (data or self.cuts.data):
+            lacking = "its shape: open(…, shape=(3, 32, 32))" if not shape else 'the data: samples(data="folder:PATH")'
+            raise UsageError(f"to load samples for {self.name}, give {lacking}")
+        raw = registry.data(data or self.cuts.data).load(split, count, shape)
+        return replace(raw, x=normalised(raw.x.float(), self.cuts.mean, self.cuts.std))
 
     @contextlib.contextmanager
     def at_work(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:

@@ -22,7 +22,7 @@ def attribute(room: Room, package: ModuleType, name: str) -> Any:
         )  # a module of the room is imported by name
     shown = _shown(room)
     if name not in shown:
-        fault = registry.unknown(registry.SINGULAR[room], name, shown)
+        fault = registry.unknown(room.removesuffix("s"), name, shown)
         raise AttributeError(f"{package.__name__}: {fault}")
     return shown[name]
 

@@ -82,6 +82,16 @@ def test_maps_and_scores_are_the_commands(board: Board, task: Task) -> None:
         assert ours.tolist() == pytest.approx(of(scores, row, METRICS[2]), rel=1e-6, nan_ok=True)
 
 
+def test_a_networks_own_samples_are_the_runs(task: Task) -> None:
+    net = mb.open("planted")
+    ours = net.samples("scoring", 4)
+    assert torch.equal(ours.x, task.scoring.x)
+    assert (ours.ids, ours.truth is None) == (task.scoring.ids, False)
+    assert torch.equal(net.samples("calibration", 9, data="planted").x, task.calibration.x[:9])
+    with pytest.raises(UsageError, match=r'give the data: samples\(data="folder:PATH"\)'):
+        mb.open(torch.nn.Linear(3, 2), shape=(3,)).samples()
+
+
 def of(scores: pd.DataFrame, row: str, metric: str) -> list[float]:
     """The recorded scores of a row in the order of the samples."""
     some = scores[(scores["method"] == row) & (scores["metric"] == metric)]
