@@ -31,7 +31,8 @@ from mibench.metrics.perturbation import (
     tiles,
     total_by,
 )
-from mibench.metrics.sharing import Costed, RowMetric, correlation, drawing, ranks
+from mibench.metrics.sharing import Costed, RowMetric, correlation, ranks
+from mibench.network.seeds import drawing
 from mibench.plugins import contract
 from mibench.plugins.contract import Evidence, Scene
 

@@ -31,7 +31,8 @@ from mibench.metrics.perturbation import (
     tiles,
     total_by,
 )
-from mibench.metrics.sharing import RowMetric, drawing, image, mean_by, once
+from mibench.metrics.sharing import RowMetric, image, mean_by, once
+from mibench.network.seeds import drawing
 from mibench.plugins import contract
 from mibench.plugins.contract import Evidence, Scene, Unsupported
 

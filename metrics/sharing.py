@@ -6,7 +6,6 @@ Nothing here changes a number: a row's scores depend on the scene, the row and t
 from __future__ import annotations
 
 import functools
-import hashlib
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,12 +62,6 @@ def _tensors(subject: object) -> Iterator[tuple[Tensor, int]]:
             yield from _tensors(each)
     elif isinstance(subject, Scene | Evidence | Truth):
         yield from _tensors(tuple(getattr(subject, each.name) for each in fields(subject) if each.name != "shared"))
-
-
-def drawing(seed: int, purpose: str) -> torch.Generator:
-    """A generator of one sample's own for one purpose, so that no draw depends on the batch or on another metric."""
-    digest = hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=7).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
 def image(scene: Scene) -> tuple[int, int]:

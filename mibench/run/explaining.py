@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from mibench.errors import MibenchError
 from mibench.network.probe import OpenProbe
+from mibench.network.seeds import seed_of
 from mibench.network.untouched import left_as_found
 from mibench.plugins import registry
 from mibench.plugins.contract import (
@@ -241,8 +242,7 @@ def fault(image: Tensor) -> str:
 
 def sample_seeds(ids: Sequence[str], seed: int) -> tuple[int, ...]:
     """One seed a sample, of its name and the run's seed: whatever else is in the batch or in the run."""
-    digests = (hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest() for name in ids)
-    return tuple(int.from_bytes(digest, "big") for digest in digests)
+    return tuple(seed_of(f"{seed}/{name}") for name in ids)
 
 
 def randomised(probe: OpenProbe, seed: int) -> OpenProbe:

@@ -22,6 +22,7 @@ from mibench.metrics.faithfulness_agreement import (
 from mibench.metrics.faithfulness_curves import IROF, ROAD, PixelFlipping, RegionPerturbation, segments
 from mibench.metrics.localisation import expected_hits
 from mibench.metrics.perturbation import descending, forwards, in_steps, parts, tiles
+from mibench.network.seeds import drawing
 from mibench.plugins.contract import Unsupported
 from tests.metric_worlds import evidence, image_world, signed_maps
 
@@ -215,11 +216,11 @@ def test_ranks_of_equals_are_their_average() -> None:
 
 def test_draws_depend_on_the_seed_and_the_purpose_alone() -> None:
     draws = {
-        (seed, purpose): torch.rand(4, generator=sharing.drawing(seed, purpose))
+        (seed, purpose): torch.rand(4, generator=drawing(seed, purpose))
         for seed in (1, 2)
         for purpose in ("ties", "noise")
     }
-    assert torch.equal(draws[1, "ties"], torch.rand(4, generator=sharing.drawing(1, "ties")))
+    assert torch.equal(draws[1, "ties"], torch.rand(4, generator=drawing(1, "ties")))
     assert len({tuple(np.asarray(draw)) for draw in draws.values()}) == 4
 
 
