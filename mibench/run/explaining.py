@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mibench.errors import MibenchError
+from mibench.network.noise import perturbed
 from mibench.network.probe import OpenProbe
 from mibench.network.untouched import left_as_found
 from mibench.plugins import registry
@@ -36,7 +37,6 @@ from mibench.plugins.contract import (
     Samples,
     State,
     Unsupported,
-    perturbed,
 )
 from mibench.record import maps
 from mibench.record.cells import TRAINED, Cell, Job, Outcome, Prepared, Setting, TaskSpec
