@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mibench import errors
 from mibench.errors import Damaged
-from mibench.plugins import registry
+from mibench.plugins import catalogue
+from mibench.plugins.classes import ROOMS
 from mibench.record import environment
 from mibench.record.verifying import Symptom
 
@@ -40,9 +41,9 @@ def examine() -> Iterator[Symptom]:
         mend = "" if found else f'; pip install "mibench[{extra}]"'
         yield Symptom(f"extra {extra}", "fine" if found else "absent", f"{use}{mend}")
     yield _cache()
-    for broken in registry.broken():
+    for broken in catalogue.broken():
         yield Symptom("plug-in", "wrong", f"{broken.origin}: {broken.reason}")
-    counts = ", ".join(f"{len(registry.names(room))} {room}" for room in registry.ROOMS)
+    counts = ", ".join(f"{len(catalogue.names(room))} {room}" for room in ROOMS)
     yield Symptom("plug-ins", "fine", counts)
 
 

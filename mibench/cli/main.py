@@ -103,7 +103,7 @@ def _named(text: str) -> Path:
 
 def _listed(option: str, text: str | None) -> list[str]:
     """The specs of an option; one that a shell's unset variable left empty is refused, for it would mean everything."""
-    from mibench.plugins.registry import split
+    from mibench.plugins.spec import split
 
     if text is None:
         return []
@@ -183,10 +183,6 @@ def run(
     if open_tasks and not dry_run:
         raise UsageError("--open is for --dry-run: add --dry-run, or omit --open")
     with _importing():
-        if engine == "local" and (open_tasks or not dry_run):
-            from mibench.engines.forkserver import processes
-
-            processes()  # it imports while this process does
         from mibench.cli import console, display
         from mibench.run import dry_run as outlook
         from mibench.run.run import Options
@@ -216,13 +212,13 @@ def run(
         summary = run_suite(chosen, options, watch)
     console.summary(out, summary)
     if publish or (publish is None and chosen == declared and LEADERBOARDS.is_dir()):
-        from mibench.leaderboard import reporting
+        from mibench.leaderboard import publish as boards
 
-        more = "" if publish else reporting.outdone(summary.folder, LEADERBOARDS)
+        more = "" if publish else boards.outdone(summary.folder, LEADERBOARDS)
         if more:
             kept = f"{LEADERBOARDS} is left as it is, for its board has {more}; --publish replaces it"
             out.print(kept, soft_wrap=True)
-        for file in [] if more else reporting.shelve(summary.folder, LEADERBOARDS):
+        for file in [] if more else boards.shelve(summary.folder, LEADERBOARDS):
             out.print(f"wrote {file}", soft_wrap=True)
     raise typer.Exit(summary.code)
 
@@ -286,7 +282,7 @@ def explain(
 ) -> None:
     """Explain images of your own: one PNG for each map, and a sheet of all of them. Exit 3 if some maps failed."""
     from mibench.cli import gallery
-    from mibench.run.run import device_of
+    from mibench.record.devices import device_of
 
     for line in gallery.explain(
         images, model, _listed("--methods", methods), folder, data, calibration, device_of(device)
@@ -319,9 +315,9 @@ def report(
     replace: Annotated[bool, typer.Option("--replace", help="Even boards of more values, samples or seeds.")] = False,
 ) -> None:
     """Write leaderboards from what runs recorded; nothing is explained or scored again."""
-    from mibench.leaderboard import reporting
+    from mibench.leaderboard import publish
 
-    for file in reporting.publish(runs, folder, replace=replace):
+    for file in publish.publish(runs, folder, replace=replace):
         out.print(f"wrote {file}", soft_wrap=True)
 
 

@@ -21,7 +21,7 @@ from mibench.errors import MibenchError
 from mibench.network import untouched
 from mibench.plugins import registry
 from mibench.plugins.reasons import why
-from mibench.plugins.registry import Places
+from mibench.plugins.catalogue import Places
 from mibench.record import environment, messages
 from mibench.record.cells import Job, Loss, Outcome
 

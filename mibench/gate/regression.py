@@ -15,7 +15,8 @@ from mibench.gate.comparison import Comparison, Side, compare
 from mibench.gate.thresholds import Thresholds
 from mibench.leaderboard import reporting
 from mibench.leaderboard.csv_text import restored
-from mibench.leaderboard.tables import COLUMNS, board, to_csv
+from mibench.leaderboard.row import COLUMNS
+from mibench.leaderboard.tables import board, to_csv
 from mibench.record.identity import Identity
 from mibench.record.store import Store
 

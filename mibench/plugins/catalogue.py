@@ -42,6 +42,7 @@ from mibench.plugins.spec import Spec, parse, unknown
 MAX_DEPTH = 4  # data made of data made of data …
 MAX_SPECS = 500  # whose cards are kept for a module
 PACKAGE = Path(__file__).parent.parent
+ZOO: tuple[Room, ...] = ("models", "data")
 WRITERS = ("mibench.plugins.describe",)  # what decides what a card holds
 Kind = TypeVar("Kind", bound=Card)
 Places = Mapping[tuple[Room, str], Place]

@@ -172,6 +172,7 @@ class Prepared:
     notices: tuple[str, ...] = ()  # what the user should know of it before anything is computed
     forward: float = 0.0  # seconds of one sample's forward, measured here
     digest: str = ""  # SHA-256 of the file with the samples that are looked at
+    files: tuple[str, ...] = ()  # that its weights were read from; those of the cache by their names in it
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from mibench.files.sources import does, version, walk
+from mibench.files.sources import does, file, version, walk
 
 DIGITS = 24
 
@@ -28,6 +28,12 @@ def sources(modules: Iterable[str]) -> str:
     """A hash of modules, of all that they import from their own packages, and of the versions of other libraries."""
     found = walk(modules)
     return digest(found.does, {library: version(library) for library in found.libraries})
+
+
+def modules(names: Iterable[str], own: Iterable[str] = ("mibench",)) -> str:
+    """A hash of what modules do, without what they import and whatever they are called."""
+    texts = [path.read_text("utf-8") for path in map(file, names) if path]
+    return contents(texts, own)
 
 
 def contents(texts: Iterable[str], own: Iterable[str] = ("mibench",)) -> str:

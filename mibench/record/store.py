@@ -18,9 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Self
 
 from mibench.errors import Damaged, NotWritten, RecordError, UsageError
 from mibench.files import writing
@@ -30,9 +28,13 @@ from mibench.record.about import About
 from mibench.record.cells import USABLE, Cell, Outcome
 from mibench.record.database import OUTCOME, SAMPLES, checksum, scores_sum
 
+if TYPE_CHECKING:  # slow to import, and only scores are wanted as a table
+    import pandas as pd
+
 ENOUGH = 2**20  # bytes that a record must have room for
 BEGUN = {"lock", "maps", "logs", "results.sqlite-journal"}  # what a record is before it has a database
-HALVES = ("maps/*.part", "logs/*.part", ".run.json.*part", ".suite.toml.*part", ".leaderboard*.part")
+TEXTS = ("run.json", "suite.toml", "tasks.json", "overview.json", "leaderboard*")
+HALVES = ("maps/*.part", "logs/*.part", *(f".{name}*.part" for name in TEXTS))
 PLAN = "plan"  # the name under which the plan's checksum is kept
 IDENTITY = tuple(each.name for each in fields(Cell) if each.name != "needs")
 UNDONE = ("", "", 0.0, "", "{}", "", 0, "")  # the columns of OUTCOME for a cell that was not computed
@@ -323,6 +325,8 @@ class Store:
 
     def scores(self) -> pd.DataFrame:
         """Every sample's score of the planned cells: task, method, metric, seed, sample, value, reason."""
+        import pandas as pd
+
         query = """
             SELECT scores.key, sample, value, scores.reason FROM cells JOIN scores USING (key)
             WHERE planned ORDER BY planned, sample

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from mibench.errors import UsageError
 from mibench.plugins import catalogue
-from mibench.record import environment
+from mibench.record import devices, environment
 from mibench.record.about import About
 from mibench.record.cells import TRAINED, Cell, Prepared, Setting, Stage, TaskSpec
 from mibench.record.store import Store
 from mibench.run import planning
-from mibench.run.run import Options, Watch, default_folder, device_of, engine_of, prepare, still_known
+from mibench.run.run import Options, Watch, default_folder, engine_of, prepare, still_known
 from mibench.suites.suite import Suite, check
 
 FORWARDS: Mapping[Stage, int] = {  # what a sample costs in forwards of the network, where no record knows better:
@@ -71,7 +71,7 @@ def outlook(suite: Suite, options: Options, watch: Watch | None = None, *, open_
     _refuse_missing(suite)
     folder = options.out or default_folder(suite)
     setting = Setting(
-        str(folder.resolve()), device_of(options.device), options.precision, options.batch, options.timeout
+        str(folder.resolve()), devices.device_of(options.device), options.precision, options.batch, options.timeout
     )
     workers = options.jobs or environment.cores()
     about, known, timed = _recorded(folder, options)
