@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # slow to import, and only scores are wanted as a table
 
 ENOUGH = 2**20  # bytes that a record must have room for
 BEGUN = {"lock", "maps", "logs", "results.sqlite-journal"}  # what a record is before it has a database
-TEXTS = ("run.json", "suite.toml", "tasks.json", "overview.json", "leaderboard*")
+TEXTS = ("run.json", "suite.toml", "tasks.json", "overview.json", "leaderboard")
 HALVES = ("maps/*.part", "logs/*.part", *(f".{name}*.part" for name in TEXTS))
 PLAN = "plan"  # the name under which the plan's checksum is kept
 IDENTITY = tuple(each.name for each in fields(Cell) if each.name != "needs")
