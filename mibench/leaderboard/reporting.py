@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mibench.errors import UsageError, one_line
-from mibench.leaderboard.results import CELLS, COSTS, SCORES, Results, Sample, TaskCard
+from mibench.errors import one_line
+from mibench.leaderboard.placing import placed_scores
+from mibench.leaderboard.results import CELLS, COSTS, Results, Sample, TaskCard
 from mibench.leaderboard.sanity import gates
 from mibench.plugins import catalogue, registry, trial
 from mibench.plugins.contract import Explanation
@@ -32,8 +33,7 @@ def results_of(store: Store) -> Results:
     about = store.about()
     suite, metrics = about.suite, about.cards.metrics
     places = {name: (place.data, place.model) for name, place in about.places.items()}
-    _refuse_other_tasks(store, places)
-    scores = _placed(store.scores(), places)[list(SCORES)]
+    scores = placed_scores(store)
     cells = pd.concat([_cells(store, places), _unasked(about, places)], ignore_index=True)
     return Results(
         suite=suite.name,
@@ -137,14 +137,6 @@ def picture(x: np.ndarray) -> np.ndarray:
     return (image - low) / (high - low) if high > low else np.zeros_like(image)
 
 
-def _placed(scores: pd.DataFrame, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """Scores with the task's data and model in the place of its name."""
-    data = [places[task][0] for task in scores["task"]]
-    model = [places[task][1] for task in scores["task"]]
-    lines = {reason: one_line(reason) for reason in scores["reason"].unique() if isinstance(reason, str)}
-    return scores.assign(data=data, model=model, reason=scores["reason"].map(lines))
-
-
 def _cells(store: Store, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
     """What became of each row and metric: the worst over the seeds. A row without a task has one line for all."""
     worst: dict[tuple[str, ...], tuple[str, str]] = {}
@@ -217,10 +209,3 @@ def _facts(about: About) -> dict[str, str]:
         "libraries": libraries,
         "commit": machine.commit,
     }
-
-
-def _refuse_other_tasks(store: Store, places: Mapping[str, tuple[str, str]]) -> None:
-    """Refuse a record whose cells are of tasks that run.json does not know."""
-    others = sorted({cell.task for cell in store.cells()} - places.keys())
-    if others:
-        raise UsageError(f"{store.folder / 'run.json'} lacks the task {others[0]!r} of the record: run the suite again")

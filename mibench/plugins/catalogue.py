@@ -93,22 +93,26 @@ def method(text: str) -> MethodCards:
 
 def methods(texts: Sequence[str]) -> list[MethodCards]:
     """The explainers of specs."""
-    specs = [parse(text) for text in texts]
-    wrapped = [isinstance(card("methods", spec.name), WrapperCard) for spec in specs]
-    for spec, is_wrapped in zip(specs, wrapped, strict=True):
-        if is_wrapped and not spec.argument:
+    wrappers: list[WrapperCard | None] = []
+    inner: list[str] = []
+    for text in texts:
+        spec, wrapper = parse(text), _wrapper(text)
+        if wrapper and not spec.argument:
             raise UsageError(f"{spec.name} changes another method's maps: write {spec.name}:METHOD")
-    inner = [spec.argument if is_wrapped else text for text, spec, is_wrapped in zip(texts, specs, wrapped, strict=True)]
+        wrappers.append(wrapper)
+        inner.append(spec.argument if wrapper else text)
     for text in inner:
-        spec = parse(text)
-        if isinstance(card("methods", spec.name), WrapperCard):
-            raise UsageError(f"{text!r}: {spec.name} changes another method's maps and cannot stand here alone")
-        refuse_argument(spec)
+        if wrapper := _wrapper(text):
+            raise UsageError(f"{text!r}: {wrapper.name} changes another method's maps and cannot stand here alone")
+        refuse_argument(parse(text))
     explainers = _all("methods", inner, ExplainerCard)
-    return [
-        Method(explainer, _one(card("methods", spec.name), WrapperCard) if is_wrapped else None)
-        for explainer, spec, is_wrapped in zip(explainers, specs, wrapped, strict=True)
-    ]
+    return [Method(explainer, wrapper) for explainer, wrapper in zip(explainers, wrappers, strict=True)]
+
+
+def _wrapper(text: str) -> WrapperCard | None:
+    """The wrapper that a spec names, if it names one."""
+    found = card("methods", parse(text).name)
+    return found if isinstance(found, WrapperCard) else None
 
 
 def metric(text: str) -> MetricCard:
@@ -257,7 +261,7 @@ def _one(found: Card, kind: type[Kind]) -> Kind:
 def _survey() -> Survey:
     """Read the cards of every module and entry point; ours keep their names against later ones."""
     origins = list(_origins())
-    kept = {origin: found for origin in origins if (found := _read(origin))}
+    kept = {origin: read for origin in origins if (read := _read(origin))}
     answers = _described({origin: () for origin in origins if origin not in kept})
     faults: list[Broken] = []
     for origin, answer in answers.items():

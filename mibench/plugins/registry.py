@@ -19,11 +19,36 @@ from mibench.plugins.contract import Data, Explainer, Metric, Model, Wrapper
 from mibench.plugins.spec import Spec, parse, shown, split, unknown, written
 
 __all__ = [  # all that there is to ask of plug-ins, in one place
-    *("Method", "Place", "ROOMS", "Room", "Spec"),
-    *("broken", "data", "explainer", "is_ours", "label", "method", "metric", "model", "names", "parse", "places"),
-    *("plugins", "refresh", "refuse_unknown_needs", "shown", "split", "unknown", "use", "wrapper", "written"),
+    "ROOMS",
+    "Method",
+    "Place",
+    "Room",
+    "Spec",
+    "broken",
+    "data",
+    "explainer",
+    "is_ours",
+    "label",
+    "method",
+    "metric",
+    "model",
+    "names",
+    "parse",
+    "places",
+    "plugins",
+    "refresh",
+    "refuse_unknown_needs",
+    "shown",
+    "split",
+    "unknown",
+    "use",
+    "wrapper",
+    "written",
 ]
-Method = classes.Method[Explainer, Wrapper]
+
+
+class Method(classes.Method[Explainer, Wrapper]):
+    """What gives rows to a board, as plug-ins."""
 
 
 def method(text: str) -> Method:

@@ -34,6 +34,7 @@ class KeptTask(Part):
         """Whether a change to any of the files would show."""
         return UNSURE not in self.files.values()
 
+
 class KeptTasks(Stored):
     """All that the file holds."""
 
@@ -43,7 +44,8 @@ class KeptTasks(Stored):
 
 def state(name: str) -> str:
     """Times and sizes of a file, or of all in a folder; UNSURE where one may be changed without showing it."""
-    now, found = time.time_ns(), []
+    now = time.time_ns()
+    found: list[tuple[str, int, int]] = []
     try:
         for path, entry in _under(cache.folder() / name):
             if not cache.settled(entry.st_mtime_ns, now) or len(found) > MAX_FILES:

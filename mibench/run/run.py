@@ -39,10 +39,8 @@ if TYPE_CHECKING:  # an unchanged run works out no statistics
 Rerun = Literal["missing", "failed", "all"]
 PICTURES = 6  # samples of each task whose maps are shown on the page
 TRAINS = "mibench.models.training"  # the module that trains networks
-AT_WORK = {  # of run.json: how a run was carried out, and not what it was
-    **dict.fromkeys(("started", "engine", "nodes", "workers", "timeout", "rescored"), True),
-    "environment": {"command", "commit"},
-}
+AT_WORK = ("started", "engine", "nodes", "workers", "timeout", "rescored")  # of run.json: how a run was carried out …
+ASKED_IN = ("command", "commit")  # … and in whose name; all else is what it was
 
 
 class Watch(Protocol):
@@ -139,9 +137,7 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
     return Summary(folder, len(plan.cells) + len(unprepared), computed, failures, found)
 
 
-def _unchanged(
-    store: Store, suite: Suite, setting: Setting, options: Options, watch: Watch | None
-) -> Summary | None:
+def _unchanged(store: Store, suite: Suite, setting: Setting, options: Options, watch: Watch | None) -> Summary | None:
     """How a run ends for which nothing is to be opened, computed or written; None where anything is."""
     tasks = reopening.recalled(store, planning.specs(suite), setting)
     if not tasks or options.rerun == "all":
@@ -152,7 +148,7 @@ def _unchanged(
     if faults or missing(jobs, known) or [cell.key for cell in store.cells()] != [cell.key for cell in plan.cells]:
         return None
     about, recorded = _about(suite, tasks, {}, setting, options, None), store.about()
-    if about.model_dump(exclude=AT_WORK) != recorded.model_dump(exclude=AT_WORK):
+    if _lasting(about) != _lasting(recorded):
         return None
     found = overview.current(store)
     if found is None:
@@ -162,6 +158,11 @@ def _unchanged(
             watch.prepared(prepared)
         watch.planned(None, jobs, known)
     return Summary(store.folder, len(plan.cells), 0, failures_of(plan.cells, store.known()), found)
+
+
+def _lasting(about: About) -> dict[str, object]:
+    """What a run was, without how and when it was carried out."""
+    return about.model_dump(exclude={*AT_WORK, "environment"}) | about.environment.model_dump(exclude={*ASKED_IN})
 
 
 def perform(

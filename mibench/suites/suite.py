@@ -263,7 +263,10 @@ def _given(tasks: Sequence[Task], source: str) -> list[Task]:
             if "data" in model.parameters and task.data in ("", model.data)
         ]
     )
-    return [Task(model=model, data=source) for model in dict.fromkeys([model.label for model in learning] or [task.model for task in tasks])]
+    return [
+        Task(model=model, data=source)
+        for model in dict.fromkeys([model.label for model in learning] or [task.model for task in tasks])
+    ]
 
 
 def _with(tasks: Sequence[Task], key: str, spec: str) -> list[Task]:
