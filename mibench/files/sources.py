@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -235,21 +236,28 @@ def refresh() -> None:
 @functools.cache
 def version(library: str) -> str:
     """The versions of the distributions that an import name comes from."""
-    found = _distributions().get(library, ())
+    found = distributions().get(library, ())
     return " ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(found)))
 
 
-def _distributions() -> dict[str, tuple[str, ...]]:
-    """Import name -> distributions: read again where a folder of packages has changed."""
+def distributions() -> dict[str, tuple[str, ...]]:
+    """Import name -> distributions: read again where something was installed or removed."""
     looks = _looks()
-    states = [(path, *_state(Path(path))) for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
-    installed = hashlib.sha256(json.dumps(states).encode()).hexdigest()
+    installed = hashlib.sha256(json.dumps([_packages(path) for path in sys.path]).encode()).hexdigest()
     if looks.installed != installed:
         found = importlib.metadata.packages_distributions()
         looks.distributions = {name: tuple(each) for name, each in found.items()}
         looks.installed = installed
         _dirty.add(CACHED)
     return looks.distributions
+
+
+def _packages(folder: str) -> list[str]:
+    """The distributions of a folder, with their versions."""
+    try:
+        return sorted(name for name in os.listdir(folder or ".") if name.endswith((".dist-info", ".egg-info")))
+    except OSError:
+        return []
 
 
 _dirty: set[str] = set()  # what is to be written to the cache
