@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and the mend of it."""
+"""`mibench doctor`: what is installed, what is missing, and the mend of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import importlib.util
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from mibench import errors
+from mibench.cli.app import out
 from mibench.errors import Damaged
 from mibench.files import sources
 from mibench.plugins import catalogue
@@ -23,6 +27,24 @@ EXTRAS = {
 }
 WANTED = ("torchvision", "cv2", "quantus", "captum", "zennit", "sklearn", "mlxtend")  # their versions are read …
 LOADED = {"opencv-python": ("libGL.so.1", "libgthread-2.0.so.0")}  # … and the system's libraries that they load, tried
+
+
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run's folder: read all of its record.")
+    ] = None,
+    mend: Annotated[bool, typer.Option("--mend", help="Replace a damaged database by its sound rows.")] = False,
+) -> None:
+    """Versions, devices, what is missing and how to mend it; with RUN, what is damaged in its record (exit 1)."""
+    from mibench.cli import console
+
+    if folder is None:
+        wrong = console.symptoms(out, examine())
+    else:
+        from mibench.record.verifying import verify
+
+        wrong = console.symptoms(out, verify(folder, mend=mend))
+    raise typer.Exit(1 if wrong else 0)
 
 
 def examine() -> Iterator[Symptom]:
