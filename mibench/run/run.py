@@ -221,10 +221,8 @@ def write_board(store: Store) -> Overview:
         return found
     from mibench.leaderboard import make, reporting
 
-    board, texts = make.texts(reporting.results_of(store))
-    for ending, text in texts.items():
-        publish.put(store.folder / f"leaderboard{ending}", text)
-    store.adopt(f"leaderboard{ending}" for ending in texts)
+    board = make.write(reporting.results_of(store), store.folder)
+    store.adopt(f"leaderboard{ending}" for ending in publish.ENDINGS)
     found = overview.overview(board, overview.inputs(store))
     store.write_text(overview.FILE, found.written())
     return found
