@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mibench.files.reading import file_name
+from mibench.leaderboard.board_files import ENDINGS, put
 from mibench.leaderboard.page import to_html
-from mibench.leaderboard.publish import ENDINGS, put
 from mibench.leaderboard.results import Results
 from mibench.leaderboard.tables import Board, board, to_agreement_csv, to_csv
 

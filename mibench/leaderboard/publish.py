@@ -12,10 +12,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from mibench.errors import MibenchError, NotWritten, UsageError, one_line
-from mibench.files import writing
+from mibench.errors import MibenchError, UsageError, one_line
 from mibench.files.reading import MIB, file_name, read_text
 from mibench.leaderboard import overview
+from mibench.leaderboard.board_files import ENDINGS, put
 from mibench.leaderboard.csv_text import restored
 from mibench.leaderboard.identity import identity_of
 from mibench.leaderboard.results import LOST
@@ -24,7 +24,6 @@ from mibench.leaderboard.template import template
 from mibench.record.identity import Identity
 from mibench.record.store import Store
 
-ENDINGS = (".csv", "-agreement.csv", ".html")
 MAX_PAGE = 512 * MIB
 MADE = "mibench:"  # how the names of a page's own facts begin
 Rows = list[dict[str, str]]
@@ -171,14 +170,3 @@ def _facts(page: Path) -> Iterator[tuple[str, str]]:
 
     Head().feed(read_text(page, MAX_PAGE).partition("<style>")[0])
     yield from found
-
-
-def put(path: Path, text: str) -> None:
-    """Write a whole file or leave the old one, whatever happens half-way."""
-    mend = "free the disk or name a folder that can be written"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotWritten(f"{path} cannot be written: {error.strerror}; {mend}") from error
-    writing.sweep(path.parent)
-    writing.write(path, text.encode(), mend)

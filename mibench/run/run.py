@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from mibench.engines.base import Engine, answers, each
 from mibench.errors import Damaged, MibenchError, UsageError
 from mibench.files import sources
-from mibench.leaderboard import declared, overview, publish
+from mibench.leaderboard import board_files, declared, overview
 from mibench.leaderboard.overview import Overview
 from mibench.plugins import catalogue
 from mibench.plugins.cards import DataCard, ModelCard
@@ -222,7 +222,7 @@ def write_board(store: Store) -> Overview:
     from mibench.leaderboard import make, reporting
 
     board = make.write(reporting.results_of(store), store.folder)
-    store.adopt(f"leaderboard{ending}" for ending in publish.ENDINGS)
+    store.adopt(f"leaderboard{ending}" for ending in board_files.ENDINGS)
     found = overview.overview(board, overview.inputs(store))
     store.write_text(overview.FILE, found.written())
     return found
