@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -42,13 +41,12 @@ class KeptTasks(Stored):
     tasks: tuple[KeptTask, ...]
 
 
-def state(name: str) -> str:
-    """Times and sizes of a file, or of all in a folder; UNSURE where one may be changed without showing it."""
-    now = time.time_ns()
+def state(name: str, read: int) -> str:
+    """Times and sizes of a file, or of all in a folder; UNSURE where one may have changed since it was read."""
     found: list[tuple[str, int, int]] = []
     try:
         for path, entry in _under(cache.folder() / name):
-            if not cache.settled(entry.st_mtime_ns, now) or len(found) > MAX_FILES:
+            if not cache.settled(entry.st_mtime_ns, read) or len(found) > MAX_FILES:
                 return UNSURE
             found.append((path, entry.st_mtime_ns, entry.st_size))
     except (OSError, ValueError):

@@ -5,6 +5,7 @@ What is recalled is only what a plan needs. As soon as anything is to be compute
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -20,9 +21,9 @@ from mibench.record.store import Store
 OPENS = "mibench.run.explaining"  # the module that opens tasks
 
 
-def keep(store: Store, tasks: Mapping[TaskSpec, Prepared], setting: Setting) -> None:
-    """Record what the tasks were found to be."""
-    found = [_kept(spec, prepared, setting) for spec, prepared in tasks.items()]
+def keep(store: Store, tasks: Mapping[TaskSpec, Prepared], setting: Setting, began: int) -> None:
+    """Record what the tasks were found to be; `began` is when the first of their files may have been read."""
+    found = [_kept(spec, prepared, setting, began) for spec, prepared in tasks.items()]
     store.write_text(FILE, KeptTasks(tasks=tuple(each for each in found if each and each.sure)).written())
 
 
@@ -31,14 +32,15 @@ def recalled(store: Store, specs: Iterable[TaskSpec], setting: Setting) -> dict[
     try:
         tasks = {each.spec: each for each in KeptTasks.read(store.read_text(FILE), store.folder / FILE, MEND).tasks}
         found = {spec: tasks[spec].prepared for spec in specs}
-        same = all(_kept(spec, prepared, setting) == tasks[spec] for spec, prepared in found.items())
+        now = time.time_ns()
+        same = all(_kept(spec, prepared, setting, now) == tasks[spec] for spec, prepared in found.items())
         pictures = [str(maps.path(Path(), prepared.facts["pictures"])) for prepared in found.values()]
     except (MibenchError, KeyError, OSError):
         return {}
     return found if same and store.files().keys() >= set(pictures) else {}
 
 
-def _kept(spec: TaskSpec, prepared: Prepared, setting: Setting) -> KeptTask | None:
+def _kept(spec: TaskSpec, prepared: Prepared, setting: Setting, read: int) -> KeptTask | None:
     """A task with all that decides what it is opened as, as that is now; None where that cannot be known."""
     plugins = list(_plugins(spec))
     if not all(plugin.place.ours for plugin in plugins) or any(_is_code(plugin) for plugin in plugins):
@@ -49,7 +51,8 @@ def _kept(spec: TaskSpec, prepared: Prepared, setting: Setting) -> KeptTask | No
         code=_code(),
         device=environment.device_class(setting.device),
         precision=setting.precision,
-        files={name: state(name) for name in dict.fromkeys([*paths, *prepared.files])},
+        files={name: state(name, time.time_ns()) for name in prepared.files}
+        | {path: state(path, read) for path in paths},
         prepared=prepared,
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,6 +104,7 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
     )
 
     with Store(folder, write=True) as store, contextlib.ExitStack() as ending:
+        began = time.time_ns()
         damaged = store.repair()
         ending.callback(sources.keep)
         unchanged = _unchanged(store, suite, setting, options, watch) if not damaged else None
@@ -119,7 +121,7 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
             store.adopt([pictures], {pictures: prepared.digest})
         store.write_text("suite.toml", suites.write(suite))
         store.write_text("run.json", _about(suite, tasks, lost, setting, options, engine).written())
-        reopening.keep(store, tasks, setting)
+        reopening.keep(store, tasks, setting, began)
         store.record([loss.outcome(cell.key) for cell, loss in unprepared.items()], log="")
 
         jobs = [*plan.jobs, *plan.lane]
