@@ -45,14 +45,14 @@ def _kept(spec: TaskSpec, prepared: Prepared, setting: Setting, read: int) -> Ke
     plugins = list(_plugins(spec))
     if not all(plugin.place.ours for plugin in plugins) or any(_is_code(plugin) for plugin in plugins):
         return None  # what another's code reads is not known
+    ours = {name: state(name, time.time_ns()) for name in prepared.files}  # whole files, checked when they are read
     paths = [str(Path(path).resolve()) for plugin in plugins for path in plugin.paths]
     return KeptTask(
         spec=spec,
         code=_code(),
         device=environment.device_class(setting.device),
         precision=setting.precision,
-        files={name: state(name, time.time_ns()) for name in prepared.files}
-        | {path: state(path, read) for path in paths},
+        files=ours | {path: state(path, read) for path in paths},
         prepared=prepared,
     )
 
