@@ -19,7 +19,14 @@ from mibench.plugins import contract
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
 
-class GradientShap(FittedExplainer):
+class Parameters(contract.Parameters):
+    """How many draws, from how many baselines."""
+
+    draws: int = Field(50, ge=1)
+    baselines: int = Field(32, ge=1, description="calibration samples to draw from")
+
+
+class GradientShap(FittedExplainer[Parameters]):
     """Signed; over many draws the map adds up to S_c(x) minus the baselines' mean S_c."""
 
     name = "gradient-shap"
@@ -27,11 +34,7 @@ class GradientShap(FittedExplainer):
     paper = "Lundberg & Lee 2017, arXiv:1705.07874; Erion et al. 2021, arXiv:1906.10670"
     maps = (MapSpec("map", signed=True),)
 
-    class Parameters(contract.Parameters):
-        draws: int = Field(50, ge=1)
-        baselines: int = Field(32, ge=1, description="calibration samples to draw from")
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Choose the baselines."""
         order = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(seed))
         chosen = order[: self.parameters.baselines].to(calibration.x.device)

@@ -23,7 +23,13 @@ from mibench.plugins.contract import Explainer, Explanation, MapSpec, Probe
 AT_ONCE = 256  # points that go through the network together
 
 
-class IntegratedGradients(Explainer):
+class Parameters(contract.Parameters):
+    """How finely the path is cut."""
+
+    steps: int = Field(50, ge=1, description="points of the quadrature; the paper finds 20 to 300 enough")
+
+
+class IntegratedGradients(Explainer[Parameters]):
     """The logit's path integral from nothing to the sample."""
 
     name = "ig"
@@ -31,9 +37,6 @@ class IntegratedGradients(Explainer):
     paper = "Sundararajan et al. 2017, arXiv:1703.01365"
     maps = (MapSpec("map", signed=True),)
     seeded = False
-
-    class Parameters(contract.Parameters):
-        steps: int = Field(50, ge=1, description="points of the quadrature; the paper finds 20 to 300 enough")
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         integral, gap = captum.attr.IntegratedGradients(probe.logits).attribute(

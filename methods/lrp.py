@@ -22,7 +22,13 @@ from mibench.plugins import contract
 from mibench.plugins.contract import Explainer, Explanation, MapSpec, Probe
 
 
-class LrpEpsilon(Explainer):
+class Parameters(contract.Parameters):
+    """How much is absorbed."""
+
+    epsilon: float = Field(0.25, gt=0, description="share of the layer's root mean square")
+
+
+class LrpEpsilon(Explainer[Parameters]):
     """Weak and contradictory contributions are absorbed by epsilon."""
 
     name = "lrp"
@@ -30,9 +36,6 @@ class LrpEpsilon(Explainer):
     paper = "Bach et al. 2015, doi:10.1371/journal.pone.0130140"
     maps = (MapSpec("map", signed=True),)
     seeded = False
-
-    class Parameters(contract.Parameters):
-        epsilon: float = Field(0.25, gt=0, description="share of the layer's root mean square")
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         absorb = Stabilizer(self.parameters.epsilon, norm_scale=True)

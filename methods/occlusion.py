@@ -21,7 +21,14 @@ from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Prob
 AT_ONCE = 256  # covered inputs that go through the network together
 
 
-class Occlusion(FittedExplainer):
+class Parameters(contract.Parameters):
+    """The window and its way."""
+
+    window: int | None = Field(None, ge=1, description="pixels along a side; an eighth of the image, at least 8")
+    stride: int | None = Field(None, ge=1, description="pixels from window to window; half a window")
+
+
+class Occlusion(FittedExplainer[Parameters]):
     """Signed: covering what speaks against the class raises its logit."""
 
     name = "occlusion"
@@ -30,11 +37,7 @@ class Occlusion(FittedExplainer):
     maps = (MapSpec("map", signed=True),)
     seeded = False
 
-    class Parameters(contract.Parameters):
-        window: int | None = Field(None, ge=1, description="pixels along a side; an eighth of the image, at least 8")
-        stride: int | None = Field(None, ge=1, description="pixels from window to window; half a window")
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Take the mean of each channel, or of each column of a table."""
         x = calibration.x
         return State({"mean": x.mean((0, 2, 3)) if x.dim() == 4 else x.mean(0)})

@@ -29,7 +29,7 @@ class PatternAttribution(FittedExplainer):
     seeded = False
 
     @torch.no_grad()
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         chain = walk(probe.model, probe.shape, "input")
         patterns = learn_patterns(chain, calibration.x.to(probe.device))
         shares = {place: layer.run.weight * patterns[place] for place, layer in linear_layers(chain).items()}

@@ -29,7 +29,7 @@ class PatternNet(FittedExplainer):
     seeded = False
 
     @torch.no_grad()
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         patterns = learn_patterns(walk(probe.model, probe.shape, "input"), calibration.x.to(probe.device))
         return State({str(place): pattern.contiguous() for place, pattern in patterns.items()})
 

@@ -18,16 +18,19 @@ from mibench.plugins import contract
 from mibench.plugins.contract import Explainer, Explanation, Probe
 
 
-class SmoothGrad(Explainer):
+class Parameters(contract.Parameters):
+    """How many noisy copies, and how noisy."""
+
+    copies: int = Field(50, ge=1)
+    noise: float = Field(0.15, gt=0, description="share of the sample's range; the paper finds 0.1 to 0.2 best")
+
+
+class SmoothGrad(Explainer[Parameters]):
     """Magnitude of the averaged gradient; never negative, as the authors draw it."""
 
     name = "smoothgrad"
     title = "SmoothGrad"
     paper = "Smilkov et al. 2017, arXiv:1706.03825"
-
-    class Parameters(contract.Parameters):
-        copies: int = Field(50, ge=1)
-        noise: float = Field(0.15, gt=0, description="share of the sample's range; the paper finds 0.1 to 0.2 best")
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         values = x.flatten(1)  # (B, CHW)

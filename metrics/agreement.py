@@ -37,7 +37,7 @@ class Parameters(contract.Parameters):
     k: int = Field(3, ge=1)
 
 
-class KSStatistic(RowMetric):
+class KSStatistic(RowMetric[Parameters]):
     """0 where the magnitudes are distributed as the information is, 1 where they do not even overlap."""
 
     name = "ks"
@@ -48,14 +48,11 @@ class KSStatistic(RowMetric):
     default = False
     paper = "Davis et al. 2020, table 1"
 
-    class Parameters(Parameters):
-        pass
-
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         return compare(scene, row, "statistic", self.parameters.k)
 
 
-class KSProbability(RowMetric):
+class KSProbability(RowMetric[Parameters]):
     """Small where the map and the information surely do not share a distribution."""
 
     name = "ks-p"
@@ -65,9 +62,6 @@ class KSProbability(RowMetric):
     range = (0.0, 1.0)
     default = False
     paper = "Davis et al. 2020, table 1"
-
-    class Parameters(Parameters):
-        pass
 
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         return compare(scene, row, "pvalue", self.parameters.k)

@@ -37,7 +37,13 @@ from mibench.plugins.contract import Claim, Evidence, Scene, Truth, Unsupported
 RESOLUTION = 0.05  # nats
 
 
-class InformationRank(RowMetric):
+class Parameters(contract.Parameters):
+    """Which cells are put in order."""
+
+    over: Literal["all", "sources"] = "all"  # all cells, or those alone that tell of the class
+
+
+class InformationRank(RowMetric[Parameters]):
     """The order of the cells of one image."""
 
     family = "information"
@@ -46,9 +52,6 @@ class InformationRank(RowMetric):
     chance = 0.0
     needs = frozenset({"truth"})
     no_score = "the map claims to show another quantity, or all cells tell the same"
-
-    class Parameters(contract.Parameters):
-        over: Literal["all", "sources"] = "all"  # all cells, or those alone that tell of the class
 
     @property
     @abstractmethod

@@ -14,7 +14,6 @@ over S_i, d_i how far the explained class's logit falls (a probability near 1 wo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -32,14 +31,34 @@ from mibench.metrics.perturbation import (
     tiles,
     total_by,
 )
-from mibench.metrics.sharing import Costed, RowMetric, correlation, drawing, ranks
+from mibench.metrics.sharing import Costed, RowMetric, correlation, ranks
+from mibench.network.seeds import drawing
 from mibench.plugins import contract
 from mibench.plugins.contract import Evidence, Scene
 
 NO_CHANGE = "the output, or the map's share, is the same whatever is replaced: there is nothing to correlate"
 
 
-class FaithfulnessEstimate(RowMetric):
+class Replacement(contract.Parameters):
+    """What takes the place of pixels, and which output is watched."""
+
+    baseline: Baseline = "mean"
+    output: Output = "logit"
+
+
+class RandomSets(Replacement):
+    """How many random sets of pixels each sample has."""
+
+    runs: int = Field(100, ge=2)
+
+
+class SliceParameters(Replacement):
+    """How many slices the ranked pixels are cut into."""
+
+    steps: int = Field(24, ge=2)
+
+
+class FaithfulnessEstimate(RowMetric[SliceParameters]):
     """Do the slices of the ranked pixels matter as much as the map says?"""
 
     name = "faithfulness-estimate"
@@ -51,11 +70,6 @@ class FaithfulnessEstimate(RowMetric):
     paper = "Alvarez-Melis & Jaakkola 2018, arXiv:1806.07538"
     no_score = NO_CHANGE
 
-    class Parameters(contract.Parameters):
-        baseline: Baseline = "mean"
-        output: Output = "logit"
-        steps: int = Field(24, ge=2)
-
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         values = row.map.flatten(1).double()
         when, steps = in_steps(descending(scene, values), self.parameters.steps)
@@ -63,7 +77,7 @@ class FaithfulnessEstimate(RowMetric):
         return correlation(total_by(values, when, steps), falls)
 
 
-class MonotonicityCorrelation(RowMetric):
+class MonotonicityCorrelation(RowMetric[SliceParameters]):
     """Do the slices of the ranked magnitudes move the output the more, the larger they are?"""
 
     name = "monotonicity-correlation"
@@ -76,11 +90,6 @@ class MonotonicityCorrelation(RowMetric):
     default = False
     no_score = NO_CHANGE
 
-    class Parameters(contract.Parameters):
-        baseline: Baseline = "mean"
-        output: Output = "logit"
-        steps: int = Field(24, ge=2)
-
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         values = row.map.flatten(1).double().abs()
         places = values.shape[1] - 1 - descending(scene, values)  # (B, F) the least first
@@ -89,7 +98,13 @@ class MonotonicityCorrelation(RowMetric):
         return correlation(ranks(total_by(values, when, steps)), ranks(changes))
 
 
-class FaithfulnessCorrelation(Costed):
+class FaithfulnessCorrelationParameters(RandomSets):
+    """How large the sets are."""
+
+    share: float = Field(0.2, gt=0, lt=1, description="of the pixels, replaced in each run")
+
+
+class FaithfulnessCorrelation(Costed[FaithfulnessCorrelationParameters]):
     """Do random sets of pixels matter as much as the map says? A sample has its own, the same for all rows."""
 
     name = "faithfulness-correlation"
@@ -101,17 +116,17 @@ class FaithfulnessCorrelation(Costed):
     paper = "Bhatt et al. 2020, arXiv:2005.00631"
     no_score = NO_CHANGE
 
-    class Parameters(contract.Parameters):
-        baseline: Baseline = "mean"
-        output: Output = "logit"
-        runs: int = Field(100, ge=2)
-        share: float = Field(0.2, gt=0, lt=1, description="of the pixels, replaced in each run")
-
     def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:
         return _random_agreement(scene, rows, self.parameters.share, self.parameters)
 
 
-class SensitivityN(Costed):
+class SensitivityNParameters(RandomSets):
+    """Of how many sizes the sets are."""
+
+    sizes: int = Field(4, ge=1, description="sizes spread evenly up to 80 % of the pixels")
+
+
+class SensitivityN(Costed[SensitivityNParameters]):
     """The same at several sizes, within a sample as the paper has it (Quantus correlates across the batch)."""
 
     name = "sensitivity-n"
@@ -124,19 +139,20 @@ class SensitivityN(Costed):
     default = False
     no_score = NO_CHANGE
 
-    class Parameters(contract.Parameters):
-        baseline: Baseline = "mean"
-        output: Output = "logit"
-        runs: int = Field(100, ge=2)
-        sizes: int = Field(4, ge=1, description="sizes spread evenly up to 80 % of the pixels")
-
     def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:
         shares = [0.8 * (size + 1) / self.parameters.sizes for size in range(self.parameters.sizes)]
         scores = [_random_agreement(scene, rows, share, self.parameters) for share in shares]
         return {name: torch.stack([score[name] for score in scores]).mean(0) for name in rows}
 
 
-class Infidelity(RowMetric):
+class InfidelityParameters(Replacement):
+    """Which patches are replaced, and whether the map's scale counts."""
+
+    side: int = Field(8, ge=2, description="patches along the height, replaced one after the other")
+    scaled: bool = False
+
+
+class Infidelity(RowMetric[InfidelityParameters]):
     """How wrong is the map about the output's fall? Its scale counts: `scaled` gives every map its best one first."""
 
     name = "infidelity"
@@ -149,12 +165,6 @@ class Infidelity(RowMetric):
     default = False
     needs = frozenset({"image"})
 
-    class Parameters(contract.Parameters):
-        baseline: Baseline = "mean"
-        output: Output = "logit"
-        side: int = Field(8, ge=2, description="patches along the height, replaced one after the other")
-        scaled: bool = False
-
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         when = tiles(scene, self.parameters.side).expand(len(row.map), -1)  # (B, F): the same for all rows
         steps = int(when.max()) + 1
@@ -166,7 +176,13 @@ class Infidelity(RowMetric):
         return (claims - falls).square().mean(1)
 
 
-class Sufficiency(RowMetric):
+class SufficiencyParameters(contract.Parameters):
+    """Which maps count as similar."""
+
+    threshold: float = Field(0.6, gt=0, le=1, description="similar: within this part of the largest distance")
+
+
+class Sufficiency(RowMetric[SufficiencyParameters]):
     """Are samples with like maps decided alike? A score depends on the other samples: the scene is one batch."""
 
     name = "sufficiency"
@@ -177,9 +193,6 @@ class Sufficiency(RowMetric):
     paper = "Dasgupta et al. 2022, arXiv:2202.00734"
     default = False
     no_score = "no other sample has a map that is similar enough"
-
-    class Parameters(contract.Parameters):
-        threshold: float = Field(0.6, gt=0, le=1, description="similar: within this part of the largest distance")
 
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         maps = row.map.flatten(1).double().abs().numpy()  # (B, F)
@@ -193,14 +206,16 @@ class Sufficiency(RowMetric):
         return share  # 0 / 0 is NaN
 
 
-def _falls(scene: Scene, when: Tensor, steps: int, parameters: Any, *, alone: bool = True) -> Tensor:
+def _falls(scene: Scene, when: Tensor, steps: int, parameters: Replacement, *, alone: bool = True) -> Tensor:
     """How far the output falls (B, S) when the pixels of each step are replaced."""
     ask, output = forwards(scene), parameters.output
     after = ask.removed(when, steps, parameters.baseline, alone=alone).of(output)
     return ask.unperturbed().of(output) - after
 
 
-def _random_agreement(scene: Scene, rows: Mapping[str, Evidence], share: float, parameters: Any) -> dict[str, Tensor]:
+def _random_agreement(
+    scene: Scene, rows: Mapping[str, Evidence], share: float, parameters: RandomSets
+) -> dict[str, Tensor]:
     """Correlation of every row's sums over random sets with the output's falls; the sets and falls are shared."""
     ask = forwards(scene)
     before = ask.unperturbed().of(parameters.output)  # (B, 1)

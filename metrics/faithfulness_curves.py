@@ -31,12 +31,20 @@ from mibench.metrics.perturbation import (
     tiles,
     total_by,
 )
-from mibench.metrics.sharing import RowMetric, drawing, image, mean_by, once
+from mibench.metrics.sharing import RowMetric, image, mean_by, once
+from mibench.network.seeds import drawing
 from mibench.plugins import contract
 from mibench.plugins.contract import Evidence, Scene, Unsupported
 
 
-class PixelFlipping(RowMetric):
+class PixelFlippingParameters(contract.Parameters):
+    """How finely the curve is cut."""
+
+    baseline: Baseline = "mean"
+    steps: int = Field(24, ge=2)
+
+
+class PixelFlipping(RowMetric[PixelFlippingParameters]):
     """Low when the probability falls as soon as the first pixels go."""
 
     name = "pixel-flipping"
@@ -47,10 +55,6 @@ class PixelFlipping(RowMetric):
     range = (0.0, 1.0)
     paper = "Bach et al. 2015, doi:10.1371/journal.pone.0130140"
 
-    class Parameters(contract.Parameters):
-        baseline: Baseline = "mean"
-        steps: int = Field(24, ge=2)
-
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         when, steps = in_steps(descending(scene, row.map.flatten(1)), self.parameters.steps)
         if steps < 2:
@@ -59,7 +63,15 @@ class PixelFlipping(RowMetric):
         return torch.trapezoid(curve, dim=1) / (steps - 1)
 
 
-class RegionPerturbation(RowMetric):
+class RegionPerturbationParameters(contract.Parameters):
+    """How large the patches are, and how many go."""
+
+    baseline: Baseline = "mean"
+    side: int = Field(8, ge=2, description="patches along the height")
+    regions: int = Field(24, ge=1, description="how many patches go")
+
+
+class RegionPerturbation(RowMetric[RegionPerturbationParameters]):
     """High when the probability falls as soon as the first patches go (Quantus calls lower better: it is not)."""
 
     name = "region-perturbation"
@@ -71,11 +83,6 @@ class RegionPerturbation(RowMetric):
     paper = "Samek et al. 2017, doi:10.1109/TNNLS.2016.2599820"
     needs = frozenset({"image"})
 
-    class Parameters(contract.Parameters):
-        baseline: Baseline = "mean"
-        side: int = Field(8, ge=2, description="patches along the height")
-        regions: int = Field(24, ge=1, description="how many patches go")
-
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         tile = tiles(scene, self.parameters.side).expand(len(row.map), -1)  # (B, F)
         count = int(tile.max()) + 1
@@ -86,7 +93,15 @@ class RegionPerturbation(RowMetric):
         return (ask.unperturbed().probability - curve).sum(1) / (regions + 1)
 
 
-class IROF(RowMetric):
+class IROFParameters(contract.Parameters):
+    """How the segments are made."""
+
+    baseline: Baseline = "mean"
+    segments: int = Field(36, ge=2, description="asked of SLIC; Quantus asks for 100")
+    smoothing: float = Field(1.0, ge=0, description="pixels; Quantus' 0 leaves one or two segments of noisy images")
+
+
+class IROF(RowMetric[IROFParameters]):
     """High when the probability falls as soon as the first segments (superpixels) go."""
 
     name = "irof"
@@ -98,11 +113,6 @@ class IROF(RowMetric):
     paper = "Rieger & Hansen 2020, arXiv:2003.08747"
     needs = frozenset({"image"})
     no_score = "the image has fewer than two segments"
-
-    class Parameters(contract.Parameters):
-        baseline: Baseline = "mean"
-        segments: int = Field(36, ge=2, description="asked of SLIC; Quantus asks for 100")
-        smoothing: float = Field(1.0, ge=0, description="pixels; Quantus' 0 leaves one or two segments of noisy images")
 
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         segment = segments(scene, self.parameters.segments, self.parameters.smoothing)  # (B, F)
@@ -118,7 +128,14 @@ class IROF(RowMetric):
         return torch.where(number > 1, 1 - area / number, torch.nan)[:, 0]
 
 
-class ROAD(RowMetric):
+class ROADParameters(contract.Parameters):
+    """Which shares go, and how noisy their imputation is."""
+
+    steps: int = Field(5, ge=1, description="shares removed: 5 are 10, 30, 50, 70 and 90 %")
+    noise: float = Field(0.01, ge=0)
+
+
+class ROAD(RowMetric[ROADParameters]):
     """Low when the decision changes although the holes are filled in smoothly, so that their shape says nothing."""
 
     name = "road"
@@ -130,10 +147,6 @@ class ROAD(RowMetric):
     paper = "Rong et al. 2022, arXiv:2202.00449"
     needs = frozenset({"image"})
 
-    class Parameters(contract.Parameters):
-        steps: int = Field(5, ge=1, description="shares removed: 5 are 10, 30, 50, 70 and 90 %")
-        noise: float = Field(0.01, ge=0)
-
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         height, width = image(scene)
         places = descending(scene, row.map.flatten(1))  # (B, F)
@@ -142,7 +155,7 @@ class ROAD(RowMetric):
         noise = self.parameters.noise * noises(scene)  # (B, C, H, W)
         answers = []
         for part in parts(scene.x, steps):
-            holes = [(places[part] < count).unflatten(1, (height, width)) for count in counts]  # each (b, H, W)
+            holes = [(places[part] < count).reshape(-1, height, width) for count in counts]  # each (b, H, W)
             x = scene.x[part]
             shown = [torch.where(hole[:, None], impute(x, hole) + noise[part], x).float() for hole in holes]
             answers.append(forwards(scene).shown(part, torch.stack(shown, 1)))

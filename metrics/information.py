@@ -151,7 +151,14 @@ class EstimatorError(NatsError):
         return None if factor is None else (row.siblings["total"].double() * factor, "total")
 
 
-class RedundancyTest(RowMetric):
+class Parameters(contract.Parameters):
+    """How much is removed, and what takes its place."""
+
+    share: float = Field(0.1, gt=0, lt=0.5, description="of the pixels that go")
+    baseline: Baseline = "mean"
+
+
+class RedundancyTest(RowMetric[Parameters]):
     """The decision's probability without what is called redundant, less that without what is called decisive."""
 
     name = "redundancy-test"
@@ -162,10 +169,6 @@ class RedundancyTest(RowMetric):
     range = (-1.0, 1.0)
     needs = frozenset({"map:redundant"})
     no_score = "this map does not claim to show what the decision needs"
-
-    class Parameters(contract.Parameters):
-        share: float = Field(0.1, gt=0, lt=0.5, description="of the pixels that go")
-        baseline: Baseline = "mean"
 
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         if row.spec.role != "decision":

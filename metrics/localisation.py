@@ -23,10 +23,10 @@ from torch import Tensor
 
 from mibench.metrics.sharing import RowMetric, mean_of_equals, once
 from mibench.plugins import contract
-from mibench.plugins.contract import Evidence, Scene, Unsupported
+from mibench.plugins.contract import Evidence, P_co, Scene, Unsupported
 
 
-class Localisation(RowMetric):
+class Localisation(RowMetric[P_co]):
     """A score of the positive part against the mask."""
 
     family = "localisation"
@@ -57,15 +57,18 @@ class PointingGame(Localisation):
         return expected_hits(scene, row)[:, 1]
 
 
-class TopKIntersection(Localisation):
+class Parameters(contract.Parameters):
+    """How many pixels count as the highest."""
+
+    share: float = Field(0.01, gt=0, lt=1, description="k as a share of the pixels, at least one")
+
+
+class TopKIntersection(Localisation[Parameters]):
     """How many of the k highest pixels are in the mask?"""
 
     name = "top-k-intersection"
     title = "Top-k intersection: share of the highest pixels that lie where the class is"
     paper = "Theiner et al. 2022, arXiv:2104.14995"
-
-    class Parameters(contract.Parameters):
-        share: float = Field(0.01, gt=0, lt=1, description="k as a share of the pixels, at least one")
 
     def place(self, scene: Scene, row: Evidence) -> Tensor:
         k = max(1, int(self.parameters.share * row.map[0].numel()))

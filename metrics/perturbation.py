@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mibench.metrics.sharing import drawing, image, once
+from mibench.metrics.sharing import image, once
+from mibench.network.seeds import drawing
 from mibench.plugins.contract import Scene, Unsupported
 
 Baseline = Literal["mean", "blur", "black", "uniform"]

@@ -6,44 +6,62 @@ Nothing here changes a number: a row's scores depend on the scene, the row and t
 from __future__ import annotations
 
 import functools
-import hashlib
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, ParamSpec, TypeVar, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import ClassVar, Concatenate, Literal, ParamSpec, TypeVar, cast, final
 
 import torch
 from torch import Tensor
 
-from mibench.plugins.contract import Evidence, Metric, Scene, Unsupported
+from mibench.plugins.contract import Evidence, Metric, P_co, Scene, Truth, Unsupported
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Cost = Literal["maps", "forwards", "explanations"]  # saved maps alone; perturbed inputs besides; explained anew besides
+State = tuple[tuple[weakref.ref[Tensor], int], ...]
 PLAIN = (int, float, str)  # told apart by value, everything else by identity
 
 
-def once(make: Callable[P, T]) -> Callable[P, T]:
-    """Make once for the same arguments, for as long as they live; what is made must not hold them."""
-    kept: dict[tuple[object, ...], T] = {}
+def once(make: Callable[Concatenate[Scene, P], T]) -> Callable[Concatenate[Scene, P], T]:
+    """Make once for the same scene and arguments, as long as no tensor of theirs is replaced or changed in place.
+
+    What is made is kept by the scene, until it or an argument goes; it must hold neither.
+    """
 
     @functools.wraps(make)
-    def remembered(*subjects: P.args, **named: P.kwargs) -> T:
-        key = tuple(subject if isinstance(subject, PLAIN) else id(subject) for subject in subjects)
-        if key not in kept:
-            kept[key] = make(*subjects, **named)
-            for subject in subjects:
-                if not isinstance(subject, PLAIN):
-                    weakref.finalize(subject, kept.pop, key, None)
-        return kept[key]
+    def remembered(scene: Scene, /, *more: P.args, **named: P.kwargs) -> T:
+        key = (make, *(each if isinstance(each, PLAIN) else id(each) for each in (*more, *named.values())))
+        state = tuple(_tensors((scene, *more, *named.values())))
+        before, made = cast(tuple[State, T], scene.shared.get(key, ((), None)))
+        if not before or not _same(before, state):
+            made = make(scene, *more, **named)
+            scene.shared[key] = tuple((weakref.ref(tensor), changes) for tensor, changes in state), made
+            for each in (*more, *named.values()):
+                if not isinstance(each, PLAIN):
+                    weakref.finalize(each, scene.shared.pop, key, None)
+        return made
 
     return remembered
 
 
-def drawing(seed: int, purpose: str) -> torch.Generator:
-    """A generator of one sample's own for one purpose, so that no draw depends on the batch or on another metric."""
-    digest = hashlib.blake2b(f"{purpose} {seed}".encode(), digest_size=7).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+def _same(before: State, now: Sequence[tuple[Tensor, int]]) -> bool:
+    """Whether these are the tensors that they were, and none was changed since."""
+    return len(before) == len(now) and all(a() is b and m == n for (a, m), (b, n) in zip(before, now, strict=True))
+
+
+def _tensors(subject: object) -> Iterator[tuple[Tensor, int]]:
+    """All tensors of a scene or of evidence, each with the number of its changes in place."""
+    if isinstance(subject, Tensor):
+        yield subject, 0 if subject.is_inference() else subject._version
+    elif isinstance(subject, Mapping):
+        yield from _tensors(tuple(subject.values()))
+    elif isinstance(subject, tuple):
+        for each in subject:
+            yield from _tensors(each)
+    elif isinstance(subject, Scene | Evidence | Truth):
+        yield from _tensors(tuple(getattr(subject, each.name) for each in fields(subject) if each.name != "shared"))
 
 
 def image(scene: Scene) -> tuple[int, int]:
@@ -84,13 +102,13 @@ def mean_by(values: Tensor, group: Tensor) -> Tensor:
     return torch.zeros_like(values).scatter_add(1, group, values) / size.clamp(min=1)
 
 
-class Costed(Metric):
+class Costed(Metric[P_co]):
     """A metric that says what it costs beside reading the saved maps."""
 
     cost: ClassVar[Cost] = "maps"
 
 
-class RowMetric(Costed):
+class RowMetric(Costed[P_co]):
     """A metric that looks at one row at a time."""
 
     @abstractmethod

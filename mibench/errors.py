@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import signal
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 
 MAX_LETTERS = 500  # of a message or a reason
@@ -22,7 +23,7 @@ def one_line(text: str, most: int = MAX_LETTERS) -> str:
     """Text from anywhere as one line that can be printed and stored: escaped, and cut in its middle where too long."""
     if len(text) > 4 * most:  # nothing is worked out for what is cut
         text = text[: 2 * most] + text[-2 * most :]
-    line = "".join(each.encode("unicode_escape").decode() if is_unprintable(each) else each for each in _joined(text))
+    line = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in _joined(text))
     tail = most // 3
     return line if len(line) <= most else f"{line[: most - tail - 3]} … {line[-tail:]}"
 
@@ -30,6 +31,13 @@ def one_line(text: str, most: int = MAX_LETTERS) -> str:
 def _joined(text: str) -> str:
     """Lines and tabs as single spaces."""
     return " ".join(part for part in text.replace("\r", "\n").replace("\t", "\n").split("\n") if part) or text
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The mend of a name that does not exist: those most like it, or all that there are."""
+    every = sorted(known)
+    near = difflib.get_close_matches(name, every, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(every) or 'none'}"
 
 
 class MibenchError(Exception):

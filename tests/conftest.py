@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mibench.plugins import registry
+from tests.effort import TENTH, Effort
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, where no Ctrl-C could be tried
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(params=[TENTH, pytest.param(1.0, marks=pytest.mark.slow)], ids=["a tenth", "in full"])
+def effort(request: pytest.FixtureRequest) -> Effort:
+    """How much of a simulation is done."""
+    return Effort(request.param)
 
 
 @pytest.fixture

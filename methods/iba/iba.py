@@ -69,7 +69,7 @@ class Parameters(contract.Parameters):
         return self.steps if self.stop == "fixed" else max(self.steps, LONGEST)
 
 
-class Iba(FittedExplainer):
+class Iba(FittedExplainer[Parameters]):
     """Information in bits that the decision needs of each place; never negative."""
 
     name = "iba"
@@ -77,14 +77,11 @@ class Iba(FittedExplainer):
     paper = "Schulz et al. 2020, arXiv:2001.00396"
     maps = (MapSpec("map", unit="bits"), MapSpec("calibrated", unit="bits"))
 
-    class Parameters(Parameters):
-        pass
-
     def cut(self, probe: Probe) -> Probe:
         """The network, cut where the bottleneck goes."""
         return probe.at(self.parameters.layer or probe.local)
 
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Learn what the features are like that say nothing."""
         return State(learn_prior(self.cut(probe), calibration, self.parameters.min_std).tensors())
 

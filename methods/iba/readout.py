@@ -37,13 +37,26 @@ from mibench.methods.iba.bottleneck import (
     shares,
     through,
 )
+from mibench.network.watching import first, watched
 from mibench.plugins import contract
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State, Unsupported
 
 MEMORY = 2 << 30  # bytes of features that are kept while learning; more are computed again in every epoch
 
 
-class IbaReadout(FittedExplainer):
+class Parameters(contract.Parameters):
+    """The weight of the information, and how the readout learns."""
+
+    beta: float = Field(10.0, ge=0)
+    lr: float = Field(1e-3, gt=0)
+    epochs: int = Field(20, ge=1)
+    batch: int = Field(32, ge=1)
+    smooth: float = Field(1.0, ge=0, description="sigma on the grid; 0: not smoothed")
+    min_std: float = Field(0.01, gt=0)
+    clamp: Literal["through", "stop"] = Field("through", description="of the gradient; stop is the reference code's")
+
+
+class IbaReadout(FittedExplainer[Parameters]):
     """Information in bits; never negative, the same whatever class is asked for."""
 
     name = "iba-readout"
@@ -52,18 +65,7 @@ class IbaReadout(FittedExplainer):
     maps = (MapSpec("map", unit="bits"),)
     of_class = False
 
-    class Parameters(contract.Parameters):
-        beta: float = Field(10.0, ge=0)
-        lr: float = Field(1e-3, gt=0)
-        epochs: int = Field(20, ge=1)
-        batch: int = Field(32, ge=1)
-        smooth: float = Field(1.0, ge=0, description="sigma on the grid; 0: not smoothed")
-        min_std: float = Field(0.01, gt=0)
-        clamp: Literal["through", "stop"] = Field(
-            "through", description="of the gradient; stop is the reference code's"
-        )
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Learn the prior, then the readout network."""
         prior = learn_prior(probe, calibration, self.parameters.min_std)
         look = _features_of(probe, calibration.x)
@@ -202,18 +204,11 @@ def _watched(
     """Collect what `read` makes of the outputs of some layers; no hook stays behind, even after an error."""
     seen: dict[str, Tensor] = {}
 
-    def keep(layer: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            seen[layer] = read(layer, output[0] if isinstance(output, tuple) else output)
+    def see(layer: str, _given: Any, output: Any) -> None:
+        seen[layer] = read(layer, first(output))
 
-        return hook
-
-    handles = [model.get_submodule(layer).register_forward_hook(keep(layer)) for layer in layers]
-    try:
+    with watched({layer: model.get_submodule(layer) for layer in layers}, see):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,28 +31,22 @@ from mibench.information import infonce, vib
 from mibench.information.critic import Critic, initialise
 from mibench.information.descent import descend
 from mibench.network.calibration import FORWARD, MEMORY, Calibration, Moments, look, moments, refuse
-from mibench.plugins import contract
+from mibench.network.masking import PARTS, Keep, Learning, buffers, explanation, named, negatives, wanted
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
-PARTS = ("likelihood", "total", "decision", "mask", "kept")  # what the loss curve tells of each epoch
 OPEN = 2.0  # the mask's last bias: training starts with nearly everything let through
 
 
-class Parameters(contract.Parameters):
+class Parameters(Learning):
     """Equation (5)'s weights and how it is learned."""
 
-    alpha: float = Field(1.0, ge=0)
     beta: float = Field(0.1, ge=0)
-    keep: Literal["prediction", "label"] = "prediction"  # what l(X) asks the network to go on saying
-    hidden: int = Field(256, ge=1)
+    keep: Keep = "prediction"  # what l(X) asks the network to go on saying
     joint: int = Field(64, ge=0)  # a wider z is mapped to so many dimensions for the critic; 0: never
     epochs: int = Field(10, ge=1)
-    batch: int = Field(64, ge=2)
-    learning_rate: float = Field(3e-3, gt=0)
-    references: int = Field(8192, ge=1)  # calibration features that are negatives when explaining
 
 
-class MiLr(FittedExplainer):
+class MiLr(FittedExplainer[Parameters]):
     """MI-LR, with the gaps of its paper filled as the module says."""
 
     name = "milr"
@@ -67,18 +60,15 @@ class MiLr(FittedExplainer):
     )
     of_class = False
 
-    class Parameters(Parameters):
-        pass
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Train critic, Gaussian head and mask on the calibration samples."""
         return train(self.parameters, look(probe, calibration), seed)
 
     def restore(self, probe: Probe, state: State) -> None:
-        """Rebuild the three modules from what `fit` returned."""
+        """Rebuild the three modules from what `learn` returned."""
         self.collector = Collector.of(probe)
-        buffers = {name: tensor for name, tensor in state.tensors.items() if "." not in name}
-        self.modules = Modules(self.parameters, self.collector.is_table, buffers, torch.Generator())
+        kept = buffers(state.tensors)
+        self.modules = Modules(self.parameters, self.collector.is_table, kept, torch.Generator())
         self.modules.load_state_dict(dict(state.tensors))
         self.modules.to(probe.device)
 
@@ -92,18 +82,9 @@ class MiLr(FittedExplainer):
         total = infonce.pointwise_against(query, keys, modules.total_negatives)  # (B, K), (1)
         rest = infonce.pointwise_against(query, dimmed, modules.masked_negatives)
         decision = vib.kl_to_standard(*modules.head(modules.describe(cells * mask)))  # (B, K), (3)
-        through = probe.resume(probe.replace(features.local, cells * mask)).logits
         limit = infonce.ceiling(len(modules.total_negatives) + cells.shape[1])
         grids = {"decision": decision, "total": total, "redundant": total - rest, "mask": mask.mean(2)}
-        facts = {
-            "ceiling": torch.full((len(x),), limit),
-            "saturated": infonce.saturated(total, limit).any(1).float(),
-            "kept": (through.argmax(1) == features.logits.argmax(1)).float(),
-        }
-        return Explanation(
-            {name: probe.upsample(grid.reshape(-1, *probe.grid)).cpu() for name, grid in grids.items()},
-            {name: fact.cpu() for name, fact in facts.items()},
-        )
+        return explanation(probe, features, cells * mask, grids, limit, infonce.saturated(total, limit))
 
 
 @dataclass(frozen=True)
@@ -167,9 +148,7 @@ class Modules(nn.Module):
     def describe(self, cells: Tensor) -> Tensor:
         """Cells (B, K, C) standardised; a table's come with the name of their column."""
         x = Moments(self.channel_mean, self.channel_deviation).standardise(cells)
-        if not self.is_table:
-            return x
-        return torch.cat([x, torch.eye(x.shape[1], device=x.device).expand(len(x), -1, -1)], 2)
+        return named(x) if self.is_table else x
 
     def z(self, representation: Tensor) -> Tensor:
         """Standardised representations, without the units that never change: they would be certain whatever x is."""
@@ -217,13 +196,13 @@ def train(p: Parameters, data: Calibration, seed: int) -> State:
     order = torch.Generator().manual_seed(seed)
     layers = Layers(Collector.of(data.probe), data)
     scales = {"channel": data.by_channel, "z": data.representation_moments, "layers": layers.moments}
-    buffers = {f"{name}_{part}": getattr(each, part) for name, each in scales.items() for part in ("mean", "deviation")}
-    model = Modules(p, data.probe.kind == "columns", buffers, order).to(data.probe.device)
-    wanted = data.prediction if p.keep == "prediction" else data.label
+    kept = {f"{name}_{part}": getattr(each, part) for name, each in scales.items() for part in ("mean", "deviation")}
+    model = Modules(p, data.probe.kind == "columns", kept, order).to(data.probe.device)
+    kept_class = wanted(data, p.keep)
     inner = [*model.mask.parameters(), *model.critic.parameters()]
 
     def backward(index: Tensor) -> Tensor:
-        value, likelihood, parts = objectives(model, p, data, layers[index], index, wanted)
+        value, likelihood, parts = objectives(model, p, data, layers[index], index, kept_class)
         (-value).backward(inputs=inner, retain_graph=True)  # type: ignore[no-untyped-call]
         (-likelihood).backward(inputs=list(model.head.parameters()))  # type: ignore[no-untyped-call]
         return parts
@@ -235,7 +214,7 @@ def train(p: Parameters, data: Calibration, seed: int) -> State:
 
 
 def objectives(
-    model: Modules, p: Parameters, data: Calibration, layers: Tensor, index: Tensor, wanted: Tensor
+    model: Modules, p: Parameters, data: Calibration, layers: Tensor, index: Tensor, kept_class: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(5) of one batch, the head's mean log likelihood, and parts: l(X), mean i, mean d, mean a, decisions kept."""
     local, z = data.locals(index), model.z(data.representation[index])
@@ -246,10 +225,10 @@ def objectives(
     total = model.critic.pointwise(model.critic.query(z), model.keys(cells), "infonce")  # (N, K), (1)
     mean, log_variance = model.head(model.describe(masked))  # (N, K, D) each
     decision = vib.kl_to_standard(mean, log_variance)  # (N, K), (3)
-    kept = -F.cross_entropy(logits, wanted[index])
+    kept = -F.cross_entropy(logits, kept_class[index])
     value = kept + p.alpha * total.mean() - p.beta * decision.mean()  # (5)
     likelihood = -vib.negative_log_likelihood(z[:, None], mean, log_variance).mean()
-    right = (logits.argmax(1) == wanted[index]).float().mean()
+    right = (logits.argmax(1) == kept_class[index]).float().mean()
     return value, likelihood, torch.stack([kept, total.mean(), decision.mean(), mask.mean(), right]).detach()
 
 
@@ -257,8 +236,7 @@ def objectives(
 def remember(model: Modules, data: Calibration, layers: Layers, references: int, order: torch.Generator) -> None:
     """Keep the calibration keys that are the negatives of samples to come."""
     places = len(data.by_cell.mean)
-    chosen = torch.randperm(len(data), generator=order)[: max(32, 4 * references // places)]
-    picked = torch.randperm(len(chosen) * places, generator=order)[:references]
+    chosen, picked = negatives(len(data), places, references, order)
     parts: dict[str, list[Tensor]] = {"total_negatives": [], "masked_negatives": []}
     for start in range(0, len(chosen), FORWARD):
         index = chosen[start : start + FORWARD]

@@ -34,7 +34,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from mibench.methods.mipin.classifier import invert_classifier, is_classifier
@@ -48,7 +48,28 @@ from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Prob
 KEEP = 1 << 30  # bytes of learned maps for all classes
 
 
-class MIPIN(FittedExplainer):
+class Parameters(contract.Parameters):
+    """How far down, learned from whom, and how."""
+
+    depth: Literal["auto", "input", "classifier"] = Field("auto", description="auto: the input where KEEP allows")
+    fit_on: Literal["auto", "class", "all"] = Field("auto", description="auto: class down to the input, else all")
+    solver: Literal["closed", "sgd"] = Field("closed", description="of the convolutions; sgd is the paper's")
+    epochs: int = Field(20, ge=1, description="of solver=sgd")
+    penalty: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="lambda of the dense layers, auto: cross-validated; the paper's is 0.001"
+    )
+    forward_relu: bool = Field(True, description="false: the explanation of a class, not of a sample (figure 3)")
+
+
+class Facts(BaseModel):
+    """How far down it went, from whose samples, and with which seed."""
+
+    depth: Depth
+    everyone: bool
+    seed: int
+
+
+class MIPIN(FittedExplainer[Parameters]):
     """The attribution A of the explained class; S_0 is the signal `source` where the input is reached."""
 
     name = "mipin"
@@ -56,22 +77,12 @@ class MIPIN(FittedExplainer):
     paper = "Deng et al. 2021, arXiv:2104.06629"
     maps = (MapSpec("map", signed=True),)
 
-    class Parameters(contract.Parameters):
-        depth: Literal["auto", "input", "classifier"] = Field("auto", description="auto: the input where KEEP allows")
-        fit_on: Literal["auto", "class", "all"] = Field("auto", description="auto: class down to the input, else all")
-        solver: Literal["closed", "sgd"] = Field("closed", description="of the convolutions; sgd is the paper's")
-        epochs: int = Field(20, ge=1, description="of solver=sgd")
-        penalty: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
-            "auto", description="lambda of the dense layers, auto: cross-validated; the paper's is 0.001"
-        )
-        forward_relu: bool = Field(True, description="false: the explanation of a class, not of a sample (figure 3)")
-
     @torch.no_grad()
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         x, label = calibration.x.to(probe.device), calibration.label.to(probe.device)
         depth, chain = self._reach(probe, x)
         everyone = self.parameters.fit_on == "all" or (self.parameters.fit_on == "auto" and depth == "classifier")
-        facts = {"depth": depth, "everyone": everyone, "seed": seed}
+        facts = Facts(depth=depth, everyone=everyone, seed=seed).model_dump()
         members = members_of(label, len(probe.classes), everyone)
         if size(chain, x) * len(members) > KEEP:
             base = torch.cat([chain.to_base(part) for part in torch.split(x, BATCH)])
@@ -86,8 +97,9 @@ class MIPIN(FittedExplainer):
         return State(tensors | {"classes": torch.tensor(list(members))}, facts)
 
     def restore(self, probe: Probe, state: State) -> None:
-        self._chain = walk(probe.model, probe.shape, state.facts["depth"])
-        self._state = State({name: tensor.to(probe.device) for name, tensor in state.tensors.items()}, state.facts)
+        self._facts = Facts.model_validate(state.facts)
+        self._chain = walk(probe.model, probe.shape, self._facts.depth)
+        self._tensors = {name: tensor.to(probe.device) for name, tensor in state.tensors.items()}
         self._last: tuple[int, dict[int, Inverse]] | None = None
 
     @torch.no_grad()
@@ -120,7 +132,7 @@ class MIPIN(FittedExplainer):
 
     def _inverses(self, probe: Probe, c: int) -> dict[int, Inverse]:
         """What was learned for one class, or is learned now."""
-        tensors, facts = self._state.tensors, self._state.facts
+        tensors, facts = self._tensors, self._facts
         if "classes" in tensors:
             index = (tensors["classes"] == c).nonzero().flatten().tolist()
             if not index:
@@ -131,11 +143,11 @@ class MIPIN(FittedExplainer):
                 p: Inverse(w[index[0]], None if (b := biases[p]) is None else b[index[0]]) for p, w in weights.items()
             }
         if self._last is None or self._last[0] != c:
-            members = members_of(tensors["label"], len(probe.classes), facts["everyone"])
+            members = members_of(tensors["label"], len(probe.classes), facts.everyone)
             if c not in members:
                 raise Unsupported(_unseen(probe.classes[c]))
             upper = replace(self._chain, to_base=lambda base: base)
-            lesson = Lesson(upper, tensors["base"], self.parameters, facts["seed"])
+            lesson = Lesson(upper, tensors["base"], self.parameters, facts.seed)
             self._last = c, lesson.learn({c: members[c]})[c]
         return self._last[1]
 

@@ -34,7 +34,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from mibench.information import infonce, mine
@@ -42,39 +42,43 @@ from mibench.information.critic import Critic, Objective
 from mibench.information.descent import descend
 from mibench.methods.mire.masks import Blend, Mask, mix, multiply, noise_like
 from mibench.network.calibration import Calibration, Moments, look, refuse
-from mibench.plugins import contract
+from mibench.network.masking import PARTS, Keep, Learning, buffers, explanation, named, negatives, wanted
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
 
-class Parameters(contract.Parameters):
+class Parameters(Learning):
     """Equation (5)'s weights and how it is learned."""
 
-    alpha: float = Field(1.0, ge=0)
     beta: float = Field(0.5, ge=0)
     mask: Blend = "multiply"
     noise: float = Field(1.0, ge=0)  # the noise's deviation, as a multiple of the calibration features'
     mask_cost: Literal["mean", "sum"] = "sum"  # whether beta weighs the mean or the sum of lambda over the cells
     information: Literal["mean", "sum"] = "mean"  # whether alpha weighs the mean or the sum of i and i' over the cells
     reward: Literal["mask", "none"] = "mask"  # whether mean i' in (5) trains the mask too
-    keep: Literal["prediction", "label"] = "label"  # the class whose log likelihood l(X) is
+    keep: Keep = "label"  # the class whose log likelihood l(X) is
     critic: Objective = "infonce"
     separate_critic: bool = False  # whether x' has a critic of its own
-    hidden: int = Field(256, ge=1)
     joint: int = Field(0, ge=0)  # a wider z is mapped to so many dimensions; 0: never, as in the paper
     temperature: float = Field(1.0, gt=0)  # of the critic's start; it is learned
     epochs: int = Field(20, ge=1)
-    batch: int = Field(64, ge=2)
-    learning_rate: float = Field(3e-3, gt=0)
-    references: int = Field(8192, ge=1)  # calibration features that are negatives when explaining
     draws: int = Field(8, ge=1)  # of noise, over which the decision map is averaged
     precision: Literal["fp32", "bf16"] = "fp32"  # of the critic's matrix products; sums are in fp32
 
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PARTS = ("likelihood", "total", "decision", "mask", "kept")  # what the loss curve tells of each epoch
 
 
-class Mire(FittedExplainer):
+class Facts(BaseModel):
+    """The shape of the local features, and how learning went."""
+
+    shape: tuple[int, ...]
+    curve: dict[str, list[float]]
+    ceiling: float
+    saturated: bool
+    kept: float
+
+
+class Mire(FittedExplainer[Parameters]):
     """MIRE as published: the closest reading of equation (7), with the paper's weights; `mire-noise` is ours."""
 
     name = "mire"
@@ -88,18 +92,15 @@ class Mire(FittedExplainer):
     )
     of_class = False
 
-    class Parameters(Parameters):
-        pass
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Train critic and mask on the calibration samples; nothing else changes."""
         return train(self.parameters, look(probe, calibration), seed)
 
     def restore(self, probe: Probe, state: State) -> None:
-        """Rebuild critic and mask from what `fit` returned."""
-        shape = torch.Size(state.facts["shape"])
-        buffers = {name: tensor for name, tensor in state.tensors.items() if "." not in name}
-        self.decomposition = Decomposition(self.parameters, shape, probe.grid, buffers, torch.Generator())
+        """Rebuild critic and mask from what `learn` returned."""
+        shape = torch.Size(Facts.model_validate(state.facts).shape)
+        kept = buffers(state.tensors)
+        self.decomposition = Decomposition(self.parameters, shape, probe.grid, kept, torch.Generator())
         self.decomposition.load_state_dict(dict(state.tensors))
         self.decomposition.to(probe.device)
 
@@ -110,17 +111,8 @@ class Mire(FittedExplainer):
         cells = probe.cells(features.local)  # (B, K, C)
         generators = [torch.Generator(probe.device).manual_seed(seed) for seed in seeds]
         grids, masked = self.decomposition.maps(cells, features.representation, generators)
-        through = probe.resume(probe.replace(features.local, masked)).logits
         limit = self.decomposition.ceiling()
-        facts = {
-            "ceiling": torch.full((len(x),), limit),
-            "saturated": infonce.saturated(grids["total"], limit).any(1).float(),
-            "kept": (through.argmax(1) == features.logits.argmax(1)).float(),
-        }
-        return Explanation(
-            {name: probe.upsample(grid.reshape(-1, *probe.grid)).cpu() for name, grid in grids.items()},
-            {name: fact.cpu() for name, fact in facts.items()},
-        )
+        return explanation(probe, features, masked, grids, limit, infonce.saturated(grids["total"], limit))
 
 
 class Decomposition(nn.Module):
@@ -172,9 +164,8 @@ class Decomposition(nn.Module):
     def pair(self, critic: Critic, z: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (B, joint) and keys (B, K, joint), whose products are f(z, x_k)."""
         x = self.standardise(cells)
-        if self.is_table:  # a cell comes with the name of its column, which alone says nothing of z
-            x = torch.cat([x, torch.eye(x.shape[1], device=x.device).expand(len(x), -1, -1)], 2)
-        return critic.query(Moments(self.z_mean, self.z_deviation).standardise(z)), critic.keys(x)
+        query = critic.query(Moments(self.z_mean, self.z_deviation).standardise(z))
+        return query, critic.keys(named(x) if self.is_table else x)
 
     def lambdas(self, cells: Tensor) -> Tensor:
         """The mask, (B, K)."""
@@ -208,9 +199,7 @@ class Decomposition(nn.Module):
     @torch.no_grad()
     def remember(self, data: Calibration, order: torch.Generator, noise: torch.Generator) -> None:
         """Keep what the normalisers of samples to come are made of."""
-        cells_each = len(self.cell_mean)
-        enough = max(32, 4 * self.p.references // cells_each)
-        chosen = torch.randperm(len(data), generator=order)[:enough]
+        chosen, picked = negatives(len(data), len(self.cell_mean), self.p.references, order)
         pairs: dict[str, list[tuple[Tensor, Tensor]]] = {"total_negatives": [], "decision_negatives": []}
         for start in range(0, len(chosen), self.p.batch):
             index = chosen[start : start + self.p.batch]
@@ -218,7 +207,6 @@ class Decomposition(nn.Module):
             pairs["total_negatives"].append(self.pair(self.critic, z, cells))
             masked = self.blend(cells, self.lambdas(cells), [noise])
             pairs["decision_negatives"].append(self.pair(self.masked_critic or self.critic, z, masked))
-        picked = torch.randperm(len(chosen) * cells_each, generator=order)[: self.p.references]
         for name, parts in pairs.items():
             query, keys = (torch.cat(part) for part in zip(*parts, strict=True))
             normaliser = keys.flatten(0, 1)[picked] if self.p.critic == "infonce" else mine.log_normaliser(query, keys)
@@ -226,7 +214,7 @@ class Decomposition(nn.Module):
 
 
 def objective(
-    model: Decomposition, data: Calibration, index: Tensor, wanted: Tensor, noise: torch.Generator
+    model: Decomposition, data: Calibration, index: Tensor, kept_class: Tensor, noise: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(5) of one batch, and its parts: l(X), mean i, mean i', mean lambda, share of decisions kept."""
     p, probe = model.p, data.probe
@@ -239,11 +227,11 @@ def objective(
     seen = masked if p.reward == "mask" else masked.detach()
     critic = model.masked_critic or model.critic
     decision = critic.pointwise(*model.pair(critic, z, seen), p.critic)  # (N, K), (3)
-    likelihood = -F.cross_entropy(logits, wanted[index])
+    likelihood = -F.cross_entropy(logits, kept_class[index])
     cost = mask.mean() if p.mask_cost == "mean" else mask.sum(1).mean()
     cells_each = 1 if p.information == "mean" else cells.shape[1]
     value = likelihood + p.alpha * cells_each * (total.mean() + decision.mean()) - p.beta * cost  # (5)
-    kept = (logits.argmax(1) == wanted[index]).float().mean()
+    kept = (logits.argmax(1) == kept_class[index]).float().mean()
     return value, torch.stack([likelihood, total.mean(), decision.mean(), mask.mean(), kept]).detach()
 
 
@@ -254,10 +242,10 @@ def train(p: Parameters, data: Calibration, seed: int) -> State:
     noise = torch.Generator(data.probe.device).manual_seed(seed)
     shape = data.locals(torch.arange(1)).shape
     model = Decomposition(p, shape, data.probe.grid, statistics(data), order).to(data.probe.device)
-    wanted = data.prediction if p.keep == "prediction" else data.label
+    kept_class = wanted(data, p.keep)
 
     def backward(index: Tensor) -> Tensor:
-        value, parts = objective(model, data, index, wanted, noise)
+        value, parts = objective(model, data, index, kept_class, noise)
         (-value).backward()  # type: ignore[no-untyped-call]
         return parts
 
@@ -265,8 +253,8 @@ def train(p: Parameters, data: Calibration, seed: int) -> State:
     model.remember(data, order, noise)
     limit = infonce.ceiling(p.batch * math.prod(data.probe.grid)) if p.critic == "infonce" else math.inf
     saturated = bool(infonce.saturated(torch.tensor(curve["total"][-1]), limit))
-    facts = {"shape": list(shape), "curve": curve, "ceiling": limit, "saturated": saturated, "kept": curve["kept"][-1]}
-    return State({name: tensor.cpu() for name, tensor in model.state_dict().items()}, facts)
+    facts = Facts(shape=tuple(shape), curve=curve, ceiling=limit, saturated=saturated, kept=curve["kept"][-1])
+    return State({name: tensor.cpu() for name, tensor in model.state_dict().items()}, facts.model_dump())
 
 
 def statistics(data: Calibration) -> dict[str, Tensor]:

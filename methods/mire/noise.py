@@ -5,7 +5,7 @@ masked features have a critic of their own, and the mask answers to the decision
 paper), not to the critic. The cost is a mean over the cells, so that beta keeps its meaning when K changes, the mask
 preserves the network's decision, right or wrong, and a wide z is narrowed for speed. Everything else is `mire`, and
 every parameter is `mire`'s. Noise and beta were chosen on planted images that are never scored:
-leaderboards/studies/mire-beta.md.
+leaderboards/studies/mire_beta.
 """
 
 from __future__ import annotations
@@ -20,7 +20,20 @@ from mibench.methods.mire.masks import Blend
 from mibench.plugins.contract import Explanation, FittedExplainer, Probe, Samples, State
 
 
-class MireNoise(FittedExplainer):
+class Parameters(mire.Parameters):
+    """`mire`'s, with other defaults."""
+
+    beta: float = 2.0
+    noise: float = 0.25
+    mask: Blend = "noise"
+    reward: Literal["mask", "none"] = "none"
+    separate_critic: bool = True
+    mask_cost: Literal["mean", "sum"] = "mean"
+    keep: Literal["prediction", "label"] = "prediction"
+    joint: int = 64
+
+
+class MireNoise(FittedExplainer[Parameters]):
     """MIRE with a noisy mask, a critic for what it leaves, and a beta chosen on planted truth."""
 
     name = "mire-noise"
@@ -29,22 +42,12 @@ class MireNoise(FittedExplainer):
     maps = mire.Mire.maps
     of_class = False
 
-    class Parameters(mire.Parameters):
-        beta: float = 2.0
-        noise: float = 0.25
-        mask: Blend = "noise"
-        reward: Literal["mask", "none"] = "none"
-        separate_critic: bool = True
-        mask_cost: Literal["mean", "sum"] = "mean"
-        keep: Literal["prediction", "label"] = "prediction"
-        joint: int = 64
-
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Train critics and mask on the calibration samples."""
-        return mire.Mire(self.parameters).fit(probe, calibration, seed)
+        return mire.Mire(self.parameters).learn(probe, calibration, seed)
 
     def restore(self, probe: Probe, state: State) -> None:
-        """Rebuild critics and mask from what `fit` returned."""
+        """Rebuild critics and mask from what `learn` returned."""
         self.mire = mire.Mire(self.parameters)
         self.mire.restore(probe, state)
 

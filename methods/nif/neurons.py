@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mibench.information.flow import Neurons
+from mibench.network.watching import first, watched
 from mibench.plugins.contract import Probe, Unsupported
 
 INPUT, REPRESENTATION, CLASSES = "input", "representation", "classes"  # the layers that are no modules
@@ -77,24 +78,19 @@ def image(neurons: Tensor, x: Tensor, grid: int) -> Tensor:
 def _watched(model: nn.Module, layers: Sequence[str], *, dense: bool) -> Iterator[dict[str, Tensor]]:
     """The neurons of some layers and, if asked, of the dense activations, in the order in which they run."""
     seen: dict[str, Tensor] = {}
-    handles: list[Any] = []
 
-    def keep(name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            values = output[0] if isinstance(output, tuple) else output
-            if name in layers or values.dim() == 2:
-                seen[name] = _averaged(values).float()
+    def see(name: str, _given: Any, output: Any) -> None:
+        values = first(output)
+        if name in layers or values.dim() == 2:
+            seen[name] = _averaged(values).float()
 
-        return hook
-
-    try:
-        for name, module in model.named_modules():
-            if name in layers or (dense and type(module).__module__ == nn.ReLU.__module__):
-                handles.append(module.register_forward_hook(keep(name)))
+    wanted = {
+        name: module
+        for name, module in model.named_modules()
+        if name in layers or (dense and type(module).__module__ == nn.ReLU.__module__)
+    }
+    with watched(wanted, see):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _averaged(values: Tensor) -> Tensor:

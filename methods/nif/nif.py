@@ -13,7 +13,7 @@ counting="log". Multiplying informations along a path has no theory behind it (p
 of them on a path speak for the class); the row `nif-min` takes the weakest link.
 
 The paper names three estimators and does not choose. The default, EDGE, was chosen without truth: over three tasks its
-maps repeat better than KSG's from one half of the calibration data to the other (leaderboards/studies/nif.md); (2) is
+maps repeat better than KSG's from one half of the calibration data to the other (leaderboards/studies/nif); (2) is
 `estimator=mixed`. The paper's beta of 5e-4 is left at 0, because on images the term that it weighs is smaller than the
 error of one edge and took nine tenths of the fit; where it is set, the term is the mean over all orders of the inputs,
 since pixels have none and a sum over j < i is a ramp along their index (`order=index` is the paper's).
@@ -30,7 +30,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from mibench.information.flow import Compose, Correction, Estimator, Flow, Neurons, Order, estimator, through
@@ -62,7 +62,14 @@ class Parameters(contract.Parameters):
     most_pairs: int = Field(20_000_000, ge=1)  # the most edges of one link
 
 
-class NIF(FittedExplainer):
+class Facts(BaseModel):
+    """What was read, and with which seed."""
+
+    seed: int
+    layers: tuple[str, ...]
+
+
+class NIF(FittedExplainer[Parameters]):
     """NIF as published, but for what its first lines say; `compose=min` is a row of its own, `nif-min`."""
 
     name = "nif"
@@ -70,15 +77,12 @@ class NIF(FittedExplainer):
     paper = "Davis et al. 2020, On Network Science and Mutual Information for Explaining Deep Neural Networks"
     maps = (MapSpec("attribution", signed=True),)
 
-    class Parameters(Parameters):
-        pass
-
     @property
     def learner(self) -> NIF:
         """Composing paths is a matter of explaining: both kinds of NIF learn the same."""
         return NIF(self.parameters.model_copy(update={"compose": "product"}))
 
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Keep the reference samples' activations, and where beta > 0 how redundant the inputs are."""
         p = self.parameters
         x = calibration.x[: p.reference]
@@ -91,15 +95,16 @@ class NIF(FittedExplainer):
             tensors["redundancy"] = flow.redundancy(0, p.redundancy, p.order)  # (inputs,)
         if sum(len(a) * len(b) for a, b in itertools.pairwise(layers)) <= STATED:
             tensors["edges"] = torch.cat([edge.flatten() for edge in flow.edges()]).cpu()  # (E,)
-        return State(tensors, {"seed": seed, "layers": list(names)})
+        return State(tensors, Facts(seed=seed, layers=names).model_dump())
 
     def restore(self, probe: Probe, state: State) -> None:
-        """Prepare the reference samples as in `fit`."""
+        """Prepare the reference samples as in `learn`."""
+        facts = Facts.model_validate(state.facts)
         layers = [
             Neurons(name, (), state.tensors[f"layer{number}"].to(probe.device))
-            for number, name in enumerate(state.facts["layers"])
+            for number, name in enumerate(facts.layers)
         ]
-        self.flow = self._flow(layers, state.facts["seed"])
+        self.flow = self._flow(layers, facts.seed)
         self.edges = state.tensors.get("edges")
         redundancy = state.tensors.get("redundancy", torch.zeros(len(layers[0])))  # (inputs,)
         self.penalty = self.parameters.beta * redundancy.to(probe.device)

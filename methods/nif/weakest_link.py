@@ -9,7 +9,8 @@ edges are those of `nif`, and the map stays in nats: it says how wide the widest
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from functools import cached_property
+from typing import Literal
 
 from torch import Tensor
 
@@ -17,7 +18,13 @@ from mibench.methods.nif import nif
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
 
-class NIFMin(FittedExplainer):
+class Parameters(nif.Parameters):
+    """`nif`'s, with the weakest link."""
+
+    compose: Literal["min"] = "min"
+
+
+class NIFMin(FittedExplainer[Parameters]):
     """`nif[compose=min]` as a row of its own, because its map has a unit."""
 
     name = "nif-min"
@@ -25,26 +32,24 @@ class NIFMin(FittedExplainer):
     paper = nif.NIF.paper
     maps = (MapSpec("attribution", unit="nats", signed=True),)
 
-    class Parameters(nif.Parameters):
-        compose: Literal["min"] = "min"
-
-    def __init__(self, parameters: Any = None) -> None:
-        super().__init__(parameters)
-        self.nif = nif.NIF(self.parameters)
+    @cached_property
+    def inner(self) -> nif.NIF:
+        """NIF with the same parameters."""
+        return nif.NIF(self.parameters)
 
     @property
     def learner(self) -> nif.NIF:
         """As NIF."""
-        return self.nif.learner
+        return self.inner.learner
 
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """As NIF."""
-        return self.nif.fit(probe, calibration, seed)
+        return self.inner.learn(probe, calibration, seed)
 
     def restore(self, probe: Probe, state: State) -> None:
         """As NIF."""
-        self.nif.restore(probe, state)
+        self.inner.restore(probe, state)
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         """As NIF, with the widest path for the sum over paths."""
-        return self.nif.explain(probe, x, target, seeds)
+        return self.inner.explain(probe, x, target, seeds)

@@ -17,8 +17,8 @@ def figures(
     data: Annotated[str, typer.Option(help="Its data.")] = "",
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many samples.")] = 4,
 ) -> None:
-    """Draw a paper's figures anew."""
-    from mibench import figures as drawn
+    """Draw a paper's figures, which are in leaderboards/studies, again."""
+    from mibench.cli import studies
 
-    for file in drawn.draw(name, folder, model=model, data=data, count=count, say=out.print):
+    for file in studies.draw(name, folder, model=model, data=data, count=count, say=out.print):
         out.print(f"wrote {file}", soft_wrap=True)

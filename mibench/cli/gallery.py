@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -17,6 +16,7 @@ from PIL import Image
 from mibench.data import images
 from mibench.errors import Interrupted, MibenchError, UsageError, interrupts_told_apart
 from mibench.files.reading import file_name
+from mibench.leaderboard.pictures import heat, overlay
 from mibench.leaderboard.reporting import picture
 from mibench.network.probe import OpenProbe
 from mibench.network.untouched import Changed, left_as_found
@@ -27,7 +27,6 @@ from mibench.run.explaining import copied, fault, in_batches, sample_seeds
 from mibench.run.task import Task, make_task, opened
 from mibench.run.worker import lost
 
-MIX = 0.6  # the map's share where it lies over the image
 Maps = dict[str, np.ndarray]  # of one image, by the row's name
 
 
@@ -35,20 +34,6 @@ class MapsFailed(MibenchError):
     """Some maps could not be drawn; the others were."""
 
     code = 3
-
-
-def heat(values: np.ndarray) -> np.ndarray:
-    """A map (H, W) as colours (H, W, 3) in [0, 1]: blue speaks against, red for; unsigned maps from dark to bright."""
-    largest = float(np.abs(values).max()) or 1.0
-    if values.min() < 0:
-        return np.asarray(colormaps["RdBu_r"](0.5 + values / largest / 2)[..., :3])
-    return np.asarray(colormaps["magma"](values / largest)[..., :3])
-
-
-def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A map over a grey copy of its image (H, W) or (H, W, 3)."""
-    grey = image if image.ndim == 2 else image.mean(-1)
-    return (1 - MIX) * grey[..., None] + MIX * heat(values)
 
 
 def save(picture: np.ndarray, file: Path) -> None:
@@ -172,7 +157,7 @@ def _explained(
 def _draw(shown: np.ndarray, maps: Maps, title: str, stem: Path) -> None:
     """Each map over its image, and the sheet of all."""
     for row, values in maps.items():
-        save(overlay(shown, values), stem.with_name(f"{stem.name}.{file_name(row)}.png"))
+        save(overlay(shown, heat(values)), stem.with_name(f"{stem.name}.{file_name(row)}.png"))
     sheet(shown, maps, title, stem.with_name(f"{stem.name}.maps.png"))
 
 
@@ -198,7 +183,7 @@ def _maps(
     """All rows' maps (N, H, W) of a method."""
     explainer: Explainer = method.explainer
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.fit(task.probe, copied(task.calibration, task.probe.device), 0))
+        explainer.restore(task.probe, explainer.learn(task.probe, copied(task.calibration, task.probe.device), 0))
     explanation = in_batches(explainer, task.probe, x, target, sample_seeds(names, 0), 0)
     if method.wrapper is not None:
         explanation = method.wrapper.wrap(explanation, explainer.maps[0])

@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from mibench import __version__
 from mibench.cli.app import out
 from mibench.cli.check import check
 from mibench.cli.compare import compare
@@ -29,6 +28,7 @@ from mibench.cli.show import show
 from mibench.cli.study import study
 from mibench.errors import MibenchError
 from mibench.files import sources
+from mibench.version import __version__
 
 app = typer.Typer(
     add_completion=False,

@@ -27,14 +27,11 @@ class Parameters(contract.Parameters):
     episode: int = Field(default=0, ge=0)
 
 
-class Episodes(Data):
+class Episodes(Data[Parameters]):
     """One episode: its support is fixed, its queries are the samples."""
 
     name = "episodes"
     title = "Episodes"
-
-    class Parameters(Parameters):
-        pass
 
     @property
     def paths(self) -> tuple[str, ...]:

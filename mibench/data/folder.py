@@ -21,7 +21,7 @@ from mibench.data.splits import members
 from mibench.errors import DataError
 from mibench.files.reading import MIB, check_name, read_text
 from mibench.plugins import contract
-from mibench.plugins.contract import Data, DataNotice, Samples, Split
+from mibench.plugins.contract import Data, DataNotice, P_co, Samples, Split
 
 MAX_PICTURES = 2_000_000  # ImageNet's training set has 1.3 million
 MAX_CLASSES = 50_000
@@ -31,7 +31,7 @@ SUFFIXES = frozenset(
 )
 
 
-class ClassFolders(Data):
+class ClassFolders(Data[P_co]):
     """Class folders of pictures, dealt to the splits class by class."""
 
     @property
@@ -73,17 +73,18 @@ class ClassFolders(Data):
         return Samples(x[: len(chosen)], label, ids, self.masks([paths[index] for index in chosen], shape))
 
 
-class Folder(ClassFolders):
+class Parameters(contract.Parameters):
+    """The order of the classes, and where they are."""
+
+    classes: str = ""  # a file that names the model's classes in order, one subfolder's name a line
+    boxes: str = ""  # a folder of Pascal VOC's XML files, ImageNet's say: NAME.xml or CLASS/NAME.xml for each picture
+
+
+class Folder(ClassFolders[Parameters]):
     """`folder:PATH`."""
 
     name = "folder"
     title = "Image folder"
-
-    class Parameters(contract.Parameters):
-        classes: str = ""  # a file that names the model's classes in order, one subfolder's name a line
-        boxes: str = (
-            ""  # a folder of Pascal VOC's XML files, ImageNet's say: NAME.xml or CLASS/NAME.xml for each picture
-        )
 
     @property
     def paths(self) -> tuple[str, ...]:

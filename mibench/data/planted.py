@@ -141,15 +141,12 @@ class Plan:
         return Plan(*(getattr(self, each.name)[index] for each in fields(self)))
 
 
-class Planted(contract.Data):
+class Planted(contract.Data[Parameters]):
     """Glyphs in a grid of cells, with the information of each cell."""
 
     name = "planted"
     title = "Planted information"
     targets = "label"
-
-    class Parameters(Parameters):
-        pass
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from mibench.data.splits import members
 from mibench.errors import DataError, is_unprintable
 from mibench.files.reading import MIB, check_file
 from mibench.plugins import contract
-from mibench.plugins.contract import Data, Samples, Split
+from mibench.plugins.contract import Data, P_co, Samples, Split
 
 FEWEST = 5  # rows of a class, so that each of them is in every split
 MAX_BYTES = 256 * MIB  # of a CSV file, which is read whole
@@ -40,7 +40,7 @@ class Rows:
     classes: tuple[str, ...]
 
 
-class Table(Data):
+class Table(Data[P_co]):
     """What all tables share: their rows are dealt to the splits, class by class."""
 
     @abstractmethod
@@ -101,14 +101,17 @@ class BreastCancer(Table):
         return _shipped("breast_cancer")
 
 
-class Csv(Table):
+class Parameters(contract.Parameters):
+    """Which column is the class."""
+
+    target: str = ""  # empty: the last column
+
+
+class Csv(Table[Parameters]):
     """`csv:PATH`: a header, numbers, and the class in the last column (or the one named by `target`)."""
 
     name = "csv"
     title = "CSV table"
-
-    class Parameters(contract.Parameters):
-        target: str = ""  # empty: the last column
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -34,13 +34,13 @@ from mibench.errors import DataError
 from mibench.information.exact import discrete, discrete_pointwise, gaussian_pair, gaussian_value
 from mibench.information.pointwise import of_class
 from mibench.plugins import contract
-from mibench.plugins.contract import Data, Samples, Split, Truth
+from mibench.plugins.contract import Data, P_co, Samples, Split, Truth
 
 COUNT = 4_000  # what "all" means; more can be asked for
 Layers = list[tuple[Tensor, Tensor]]  # weights (out, in) and biases (out,) of the dense layers
 
 
-class Wired(Data):
+class Wired(Data[P_co]):
     """What both tables share."""
 
     targets = "label"
@@ -102,16 +102,19 @@ class Wired(Data):
         return replace(truth, information=_stated(information, edges, pointwise) | claims)
 
 
-class LinearGaussian(Wired):
+class LinearGaussianParameters(contract.Parameters):
+    """Which weights are drawn."""
+
+    seed: int = Field(default=0, ge=0)  # of the weights
+
+
+class LinearGaussian(Wired[LinearGaussianParameters]):
     """Gaussian columns and a linear network of two classes."""
 
     name = "linear-gaussian"
     title = "Linear-Gaussian network"
     columns = ("signal 1", "signal 2", "signal 3", "redundant 1", "redundant 2", "redundant 3", "other 1", "other 2")
     classes = ("negative", "positive")
-
-    class Parameters(contract.Parameters):
-        seed: int = Field(default=0, ge=0)  # of the weights
 
     def layers(self) -> Layers:
         """Eight columns, six hidden neurons, four of z, two logits; half of the neurons see the signal alone."""
@@ -179,15 +182,18 @@ class LinearGaussian(Wired):
         return nats
 
 
-class PlantedTable(Wired):
+class PlantedTableParameters(contract.Parameters):
+    """How many symbols there are."""
+
+    alphabet: int = Field(default=4, ge=2, le=6)  # |A|
+
+
+class PlantedTable(Wired[PlantedTableParameters]):
     """Columns of symbols and a network that reads two of them."""
 
     name = "planted-table"
     title = "Planted table"
     columns = ("signal", "redundant", "other 1", "other 2", "other 3", "other 4")
-
-    class Parameters(contract.Parameters):
-        alphabet: int = Field(default=4, ge=2, le=6)  # |A|
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from mibench.engines.worker import Worker
 from mibench.errors import MibenchError, RecordError
 from mibench.plugins.catalogue import Places
 from mibench.record.cells import Job, Loss, Tenant
-from mibench.record.store import writable
+from mibench.record.folder import writable
 
 
 class LocalEngine(Engine):

@@ -189,7 +189,7 @@ def _adjusted(ps: list[float]) -> list[float]:
     """The p values of several tests by Holm's procedure; where nothing differs no statistics are imported."""
     if not ps:
         return []
-    from mibench.statistics.statistics import holm
+    from mibench.statistics.pairs import holm
 
     return list(map(float, holm(np.array(ps))))
 

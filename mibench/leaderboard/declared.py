@@ -5,7 +5,8 @@ from __future__ import annotations
 from mibench.errors import one_line
 from mibench.plugins import cards as plugins
 from mibench.plugins.catalogue import MethodCards
-from mibench.plugins.contract import MapSpec
+from mibench.plugins.classes import label
+from mibench.plugins.contract import MapSpec, Metric
 from mibench.record.about import Cards
 from mibench.record.cards import MethodCard, MetricCard
 from mibench.suites.suite import Suite
@@ -26,9 +27,10 @@ def _method_card(row: str, method: MethodCards, spec: MapSpec) -> MethodCard:
     return MethodCard(row, one_line(_title(method, spec.name)), *facts)
 
 
-def metric_card(metric: plugins.MetricCard) -> MetricCard:
+def metric_card(metric: plugins.MetricCard | Metric) -> MetricCard:
     """What a metric says of itself."""
-    about, name = one_line(metric.about), metric.label
+    said = metric.about if isinstance(metric, plugins.MetricCard) else (type(metric).__doc__ or "").strip()
+    about, name = one_line(said.partition("\n")[0]), label(metric)
     facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, one_line(metric.paper))
     return MetricCard(name, one_line(metric.title), *facts, about, metric.version, metric.limit, metric.chance)
 

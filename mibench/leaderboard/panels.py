@@ -18,7 +18,9 @@ import pandas as pd
 
 from mibench.leaderboard.row import Row
 from mibench.record.cards import MetricCard
-from mibench.statistics.statistics import Array, Bootstrap, Counts, Mask, Pairs, bootstrap, generator, intervals, pairs
+from mibench.statistics.arrays import Array, Counts, Mask
+from mibench.statistics.bootstrap import Bootstrap, bootstrap, generator, intervals
+from mibench.statistics.pairs import Pairs, pairs
 
 COMPLETE = 0.9
 OUTDONE = 3  # rows above what is known that are named

@@ -16,6 +16,8 @@ from PIL import Image
 
 LARGEST = 112  # pixels on a side; what is larger is made smaller
 COLOURS = 64
+MIX = 0.6  # a map's share where it is laid over its image
+Floats = npt.NDArray[np.floating]
 
 
 def picture(image: npt.NDArray[np.float32]) -> str:
@@ -27,14 +29,31 @@ def picture(image: npt.NDArray[np.float32]) -> str:
 
 def heatmap(values: npt.NDArray[np.float32]) -> str:
     """A map as a data URI: white to dark from 0 up, or blue through white to red where it goes below 0."""
-    small = _shrunk(np.nan_to_num(values))
-    largest = float(np.abs(small).max()) or 1.0
-    signed = bool((small < 0).any())
-    scaled = (small / largest + 1) / 2 if signed else small / largest  # in [0, 1]
+    scaled, colours = _scaled(_shrunk(np.nan_to_num(values)))
     levels = (scaled * (COLOURS - 1)).round().astype(np.uint8)
     image = Image.fromarray(levels, mode="P")
-    image.putpalette(_palette("RdBu_r" if signed else "magma"))
+    image.putpalette(_palette(colours))
     return _uri(image)
+
+
+def heat(values: Floats, scale: float = 0.0) -> Floats:
+    """A map (H, W) as colours (H, W, 3) in [0, 1]; with a scale from -scale to scale, else to its own largest value."""
+    scaled, colours = _scaled(values, scale)
+    return np.asarray(colormaps[colours](scaled)[..., :3])
+
+
+def overlay(image: Floats, heat: Floats) -> Floats:
+    """A map's colours (H, W, 3) over a grey copy of its image, (H, W) or (H, W, 3)."""
+    grey = image if image.ndim == 2 else image.mean(-1)
+    return np.asarray((1 - MIX) * grey[..., None] + MIX * heat)
+
+
+def _scaled(values: Floats, scale: float = 0.0) -> tuple[Floats, str]:
+    """Values in [0, 1] and their colours: blue speaks against and red for; unsigned maps go from dark to bright."""
+    largest = scale or float(np.abs(values).max()) or 1.0
+    if scale or (values < 0).any():
+        return np.clip((values / largest + 1) / 2, 0, 1), "RdBu_r"
+    return values / largest, "magma"
 
 
 @cache

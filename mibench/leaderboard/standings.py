@@ -16,21 +16,11 @@ from itertools import combinations
 import numpy as np
 
 from mibench.leaderboard.panels import Panel
-from mibench.statistics.statistics import (
-    Across,
-    Array,
-    Bootstrap,
-    Whole,
-    across,
-    around,
-    bootstrap,
-    generator,
-    intervals,
-    pairs,
-    pool,
-    sample_ranks,
-    taus,
-)
+from mibench.statistics.across import Across, across
+from mibench.statistics.agreement import around, sample_ranks, taus
+from mibench.statistics.arrays import Array, Whole
+from mibench.statistics.bootstrap import Bootstrap, bootstrap, generator, intervals, pool
+from mibench.statistics.pairs import pairs
 
 Task = tuple[str, str]  # data, model
 BLOCK = 100  # draws whose orders are held at once

@@ -22,7 +22,7 @@ from mibench.leaderboard.panels import Panel, Referee, judge, read, set_aside
 from mibench.leaderboard.results import COSTS, Results
 from mibench.leaderboard.row import COLUMNS, Row
 from mibench.leaderboard.standings import Agreement, Standings, agreements, standings
-from mibench.statistics.statistics import generator, resamples
+from mibench.statistics.bootstrap import generator, resamples
 
 Task = tuple[str, str]  # data, model
 

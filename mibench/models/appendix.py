@@ -28,7 +28,7 @@ class Parameters(contract.Parameters):
     floor: float = Field(ge=0.0, le=1.0)
 
 
-class AppendixNetwork(Model):
+class AppendixNetwork(Model[Parameters]):
     """A network of the appendix: `build` says what it is, the training split of its data teaches it."""
 
     recipe = Recipe(epochs=8, rate=2e-3)

@@ -18,6 +18,7 @@ from mibench.errors import ModelError
 from mibench.models.training import frozen
 from mibench.models.user import built
 from mibench.network.probe import INPUT, INTO, OpenProbe, open_probe
+from mibench.network.watching import watched
 from mibench.plugins.contract import Kind
 
 SIDES = (224, 32, 64, 28)  # of square images that are tried where no shape is given
@@ -46,6 +47,7 @@ class Proposal:
     local: str
     representation: str
     candidates: tuple[Layer, ...]  # for local, and last those for the representation
+    classes: int  # how many logits it gives
 
     @property
     def spec(self) -> str:
@@ -74,16 +76,24 @@ def propose(argument: str, shape: Shape = ()) -> Proposal:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = frozen(built(argument))
-    size, logits, calls = _ran(network, argument, shape)
-    kind = _kind(size, calls)
+    return proposal(network, argument, shape)
+
+
+def proposal(
+    network: nn.Module, argument: str, shape: Shape = (), local: str = "", representation: str = ""
+) -> Proposal:
+    """The two cuts of a network in eval mode with frozen parameters, or those of the two that are not given."""
+    size, classes, logits, calls = _ran(network, argument, shape)
     if not any(call.name for call in calls):
         raise ModelError(f"{argument}: the network has no layers that give one tensor a sample, so it cannot be opened")
-    representation = _representation(calls, logits)
+    kind = _kind_at(local, size, calls) if local else _kind(size, calls)
+    representation = representation or _representation(calls, logits)
     layers = [call for call in calls if call.name and _cells(kind, call.output)]
     before_pool = [call for call in layers if not isinstance(call.module, POOLS)]
-    local = INPUT
-    if kind != "columns":
-        local = next(_cuts(network, kind, [call.name for call in before_pool], representation, size), INPUT)
+    if not local:
+        local = INPUT
+        if kind != "columns":
+            local = next(_cuts(network, kind, [call.name for call in before_pool], representation, size), INPUT)
     vectors = [call for call in calls if call.name and logits and _same(call.output, logits.vector)]
     last = {tuple(call.output.shape): call.name for call in before_pool}  # of each shape
     shown = {*[*last.values(), *(call.name for call in vectors)][-MAX_SHOWN:], local, representation}
@@ -92,7 +102,7 @@ def propose(argument: str, shape: Shape = ()) -> Proposal:
         for call in calls
         if call.name in shown
     }
-    return Proposal(argument, kind, size, not shape, local, representation, tuple(named.values()))
+    return Proposal(argument, kind, size, not shape, local, representation, tuple(named.values()), classes)
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ class _Logits:
     vector: Tensor
 
 
-def _ran(network: nn.Module, argument: str, shape: Shape) -> tuple[Shape, _Logits | None, list[_Call]]:
+def _ran(network: nn.Module, argument: str, shape: Shape) -> tuple[Shape, int, _Logits | None, list[_Call]]:
     """The network run on inputs of the shape, or of the first usual shape that it takes."""
     reasons = []
     for size in [shape] if shape else _usual(network):
@@ -117,7 +127,7 @@ def _ran(network: nn.Module, argument: str, shape: Shape) -> tuple[Shape, _Logit
                 f"a tensor of {answer.dim()} dimensions" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
             )
             raise ModelError(f"{argument}: the network gives {what}, not logits (samples, classes): return them alone")
-        return size, _classifier(answer, calls), calls
+        return size, answer.shape[1], _classifier(answer, calls), calls
     raise ModelError(f"{argument}: the network cannot take its input ({reasons[0]}): give --shape, such as 3x32x32")
 
 
@@ -135,22 +145,16 @@ def _run(network: nn.Module, shape: Shape) -> tuple[object, list[_Call]]:
     """What the network answers, and all calls of its layers that gave one tensor a sample."""
     calls: list[_Call] = []
 
-    def note(name: str) -> object:
-        def hook(module: nn.Module, given: Sequence[object], output: object) -> None:
-            first = given[0] if given and isinstance(given[0], Tensor) else None
-            if isinstance(output, Tensor) and output.dim() > 1 and len(output) == 2:
-                calls.append(_Call(name, module, None if first is None else first.clone(), output.clone()))
+    modules = dict(network.named_modules())
 
-        return hook
+    def note(name: str, given: Sequence[object], output: object) -> None:
+        first = given[0] if given and isinstance(given[0], Tensor) else None
+        if isinstance(output, Tensor) and output.dim() > 1 and len(output) == 2:
+            calls.append(_Call(name, modules[name], None if first is None else first.clone(), output.clone()))
 
-    handles = [module.register_forward_hook(note(name)) for name, module in network.named_modules()]
-    try:
-        with torch.no_grad():
-            x = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
-            return network(x), calls
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), watched(modules, note):
+        x = torch.rand((2, *shape), generator=torch.Generator().manual_seed(0))
+        return network(x.to(next(network.parameters(), x).device)), calls
 
 
 def _classifier(answer: Tensor, calls: Sequence[_Call]) -> _Logits | None:
@@ -171,6 +175,14 @@ def _kind(shape: Shape, calls: Sequence[_Call]) -> Kind:
         if _cells("tokens", call.output):
             return "tokens"
     return "grid"
+
+
+def _kind_at(local: str, shape: Shape, calls: Sequence[_Call]) -> Kind:
+    """What the output of a layer is made of."""
+    if len(shape) == 1:
+        return "columns"
+    dimensions = next((call.output.dim() for call in reversed(calls) if call.name == local), 4)
+    return "tokens" if dimensions == 3 else "grid"
 
 
 def _cells(kind: Kind, output: Tensor) -> bool:
@@ -200,7 +212,15 @@ def _cuts(network: nn.Module, kind: Kind, layers: Sequence[str], representation:
     """The layers at which the network can be cut and whose cells matter, from the last to the first."""
     for layer in dict.fromkeys(reversed(layers)):
         try:
-            probe = open_probe(network, kind=kind, local=layer, representation=representation, shape=shape, classes=())
+            probe = open_probe(
+                network,
+                kind=kind,
+                local=layer,
+                representation=representation,
+                shape=shape,
+                classes=(),
+                device=next(network.parameters(), torch.empty(0)).device,
+            )
         except ModelError:
             continue
         if _matter(probe):

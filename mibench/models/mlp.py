@@ -20,18 +20,21 @@ from mibench.plugins.contract import Model
 RECIPE = Recipe(epochs=200, batch=32, rate=1e-2, decay=1.0)  # chosen by cross-validation on rows that are not scored
 
 
-class Mlp(Model):
+class Parameters(contract.Parameters):
+    """Which data the network learns, its layers, and the accuracy under which it is refused."""
+
+    data: str = "iris"
+    hidden: tuple[int, ...] = Field(default=(10, 5), min_length=1, max_length=6)
+    floor: float = Field(default=0.85, ge=0.0, le=1.0)
+
+
+class Mlp(Model[Parameters]):
     """A perceptron on a table's standardised columns, which are its local features."""
 
     name = "mlp"
     title = "MLP"
     kind = "columns"
     floor = 0.85
-
-    class Parameters(contract.Parameters):
-        data: str = "iris"
-        hidden: tuple[int, ...] = Field(default=(10, 5), min_length=1, max_length=6)
-        floor: float = Field(default=0.85, ge=0.0, le=1.0)
 
     local = "input"
     depths = ("input",)

@@ -115,7 +115,7 @@ class PairHeads(Heads):
         return nn.Sequential(OrderedDict([*self.trunk.named_children(), ("head", self.head)]))
 
 
-class PlantedModel(Model):
+class PlantedModel(Model[planted.Parameters]):
     """What learns planted images with both labels; a concrete one says what its trunk is.
 
     Its accuracy is a share of the ideal observer's, so that it has one floor however much noise there is.
@@ -143,7 +143,7 @@ class PlantedModel(Model):
     @property
     def data(self) -> str:  # type: ignore[override]  # it follows from the parameters
         """The planted data of the same parameters."""
-        return registry.label(planted.Planted(planted.Planted.Parameters(**self.parameters.model_dump())))
+        return registry.label(planted.Planted(self.parameters))
 
     @abstractmethod
     def build(self) -> Heads:
@@ -204,9 +204,6 @@ class PlantedNetwork(PlantedModel):
     name = "planted"
     title = "Planted network"
     representation = "relu5"
-
-    class Parameters(planted.Parameters):
-        pass
 
     @property
     def local(self) -> str:  # type: ignore[override]  # it follows from the parameters

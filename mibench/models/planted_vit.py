@@ -58,9 +58,6 @@ class PlantedVit(PlantedModel):
     depths = ("encoder.dropout", "encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_1")
     recipe = Recipe(epochs=8, rate=2e-3)  # whatever the variant
 
-    class Parameters(planted.Parameters):
-        pass
-
     def build(self) -> VitHeads:
         """The transformer, untrained."""
         return VitHeads(self.parameters.grid, self.parameters.alphabet)

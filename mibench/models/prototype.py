@@ -13,7 +13,7 @@ the classes that are in no episode, or EfficientNet-Lite0 as it comes:
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -48,22 +48,25 @@ class Prototypes(nn.Module):
         return distances(z, self.prototypes)
 
 
-class Prototype(Model):
+class Parameters(episodes.Parameters):
+    """The episode, the embedding and the last layer."""
+
+    backbone: Literal["conv", "efficientnet-lite0"] = "conv"
+    head: Literal["distance", "linear"] = "distance"  # (1), or (2)
+    floor: float = Field(default=0.4, ge=0.0, le=1.0)  # of 5-way episodes of the learned classes' held-out images
+
+
+class Prototype(Model[Parameters]):
     """A query is of the class whose support lies nearest to it."""
 
     name = "prototype"
     title = "Prototype network"
     floor = 0.4
 
-    class Parameters(episodes.Parameters):
-        backbone: Literal["conv", "efficientnet-lite0"] = "conv"
-        head: Literal["distance", "linear"] = "distance"  # (1), or (2)
-        floor: float = Field(default=0.4, ge=0.0, le=1.0)  # of 5-way episodes of the learned classes' held-out images
-
-    def __init__(self, parameters: Any = None, argument: str = "") -> None:
-        super().__init__(parameters, argument)
+    def __init__(self, parameters: Parameters | None = None, argument: str = "", **values: object) -> None:
+        super().__init__(parameters, argument, **values)
         keep = self.parameters.model_dump(exclude={"backbone", "head", "floor"})
-        self.source = Episodes(Episodes.Parameters(**keep), argument)
+        self.source = Episodes(episodes.Parameters(**keep), argument)
         self.data = registry.label(self.source)
         if self.parameters.backbone == "conv":
             small = not argument or argument.startswith(("mnist", "digits"))

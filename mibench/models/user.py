@@ -9,18 +9,16 @@ checkpoint that holds tensors alone. Layers go by their names in the network, an
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from mibench.errors import ModelError, UsageError
+from mibench.errors import ModelError, UsageError, nearest
 from mibench.models.training import frozen
 from mibench.models.vision import VisionNetwork
 from mibench.models.weights import fill
@@ -37,27 +35,30 @@ def shape_of(text: str) -> tuple[int, ...]:
     return tuple(int(size) for size in text.split("x"))
 
 
-class UserNetwork(Model):
+class Parameters(contract.Parameters):
+    """Where the network is opened, and what it takes."""
+
+    local: str = ""  # "input", or the layer whose output is cut into local features
+    representation: str = ""  # the layer whose output is z, or LAYER.input
+    depths: tuple[str, ...] = ()  # further clean cut points, shallow to deep, `local` among them
+    kind: Kind = "grid"
+    shape: str = Field(default="3x224x224", pattern=SHAPE)
+    weights: str = ""  # empty: those that the factory gives
+    mean: tuple[float, ...] = ()  # a+b+c, one a channel
+    std: tuple[float, ...] = ()
+    data: str = "folder"
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")  # in progress, headings and files; empty: the spec
+
+
+class UserNetwork(Model[Parameters]):
     """A network that the user's code builds; colour images are normalised as for ImageNet unless told otherwise."""
 
     name = "user"
     title = "User's network"
     takes = "MODULE:FACTORY"
 
-    class Parameters(contract.Parameters):
-        local: str = ""  # "input", or the layer whose output is cut into local features
-        representation: str = ""  # the layer whose output is z, or LAYER.input
-        depths: tuple[str, ...] = ()  # further clean cut points, shallow to deep, `local` among them
-        kind: Kind = "grid"
-        shape: str = Field(default="3x224x224", pattern=SHAPE)
-        weights: str = ""  # empty: those that the factory gives
-        mean: tuple[float, ...] = ()  # a+b+c, one a channel
-        std: tuple[float, ...] = ()
-        data: str = "folder"
-        name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")  # in progress, headings and files; empty: the spec
-
-    def __init__(self, parameters: Any = None, argument: str = "") -> None:
-        super().__init__(parameters, argument)
+    def __init__(self, parameters: Parameters | None = None, argument: str = "", **values: object) -> None:
+        super().__init__(parameters, argument, **values)
         self.kind = self.parameters.kind  # type: ignore[misc]  # here it is the user's to say
         self.shape = shape_of(self.parameters.shape)
         self.local, self.representation = self.parameters.local, self.parameters.representation
@@ -110,9 +111,8 @@ def built(argument: str) -> nn.Module:
         raise ModelError(f"the module {module_name!r} cannot be imported: {_said(error)}") from error
     factory = getattr(module, name, None)
     if not callable(factory):
-        near = difflib.get_close_matches(name, [key for key in vars(module) if key[0] != "_"], n=3)
-        advice = f"; the nearest names are {', '.join(near)}" if near else ""
-        raise ModelError(f"the module {module_name!r} has no function {name!r}{advice}")
+        mend = nearest(name, (key for key, value in vars(module).items() if key[0] != "_" and callable(value)))
+        raise ModelError(f"the module {module_name!r} has no function {name!r}; {mend}")
     try:
         network = factory()
     except Exception as error:

@@ -27,7 +27,7 @@ class Parameters(contract.Parameters):
     classes: int = Field(default=1000, ge=2)
 
 
-class VisionNetwork(Model):
+class VisionNetwork(Model[Parameters]):
     """A network that torchvision builds; `builder` is its name there."""
 
     builder: str
@@ -82,9 +82,6 @@ class ResNet18(VisionNetwork):
     representation = "avgpool"
     depths = ("layer1", "layer2", "layer3", "layer4")
 
-    class Parameters(Parameters):
-        pass
-
 
 class ResNet50(VisionNetwork):
     """ResNet-50, cut as in MIRE's paper: layer4 and avgpool."""
@@ -95,9 +92,6 @@ class ResNet50(VisionNetwork):
     local = "layer4"
     representation = "avgpool"
     depths = ("layer1", "layer2", "layer3", "layer4")
-
-    class Parameters(Parameters):
-        pass
 
 
 class Vgg16(VisionNetwork):
@@ -110,9 +104,6 @@ class Vgg16(VisionNetwork):
     representation = "classifier.4"
     depths = ("features.3", "features.8", "features.15", "features.22", "features.29")
 
-    class Parameters(Parameters):
-        pass
-
 
 class Vgg19(VisionNetwork):
     """VGG-19, cut after its last convolution."""
@@ -123,9 +114,6 @@ class Vgg19(VisionNetwork):
     local = "features.35"
     representation = "classifier.4"
     depths = ("features.3", "features.8", "features.17", "features.26", "features.35")
-
-    class Parameters(Parameters):
-        pass
 
 
 class VitB16(VisionNetwork):
@@ -146,6 +134,3 @@ class VitB16(VisionNetwork):
         "encoder.layers.encoder_layer_8",
         "encoder.layers.encoder_layer_10",
     )
-
-    class Parameters(Parameters):
-        pass

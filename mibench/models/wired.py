@@ -11,10 +11,10 @@ from mibench.data import wired
 from mibench.data.wired import Wired
 from mibench.models.training import frozen
 from mibench.plugins import registry
-from mibench.plugins.contract import Model
+from mibench.plugins.contract import Model, P_co
 
 
-class WiredModel(Model):
+class WiredModel(Model[P_co]):
     """What both networks share: nothing is learned, inputs are not rescaled, columns are local features."""
 
     kind = "columns"
@@ -50,7 +50,7 @@ class WiredModel(Model):
         return self.source(self.source.Parameters(**self.parameters.model_dump()))
 
 
-class LinearGaussianNetwork(WiredModel):
+class LinearGaussianNetwork(WiredModel[wired.LinearGaussianParameters]):
     """Dense layers without activations: every two neurons are jointly Gaussian."""
 
     name = "linear-gaussian"
@@ -60,11 +60,8 @@ class LinearGaussianNetwork(WiredModel):
     source = wired.LinearGaussian
     rectified = False
 
-    class Parameters(wired.LinearGaussian.Parameters):
-        pass
 
-
-class PlantedTableNetwork(WiredModel):
+class PlantedTableNetwork(WiredModel[wired.PlantedTableParameters]):
     """Ramps, hats and logits: every neuron is a function of two symbols."""
 
     name = "planted-table"
@@ -73,6 +70,3 @@ class PlantedTableNetwork(WiredModel):
     depths = ("input",)
     source = wired.PlantedTable
     rectified = True
-
-    class Parameters(wired.PlantedTable.Parameters):
-        pass

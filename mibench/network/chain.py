@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from mibench.network.tracing import Shape, Times, replace, shape_of, traced
+from mibench.network.tracing import RELUS, Shape, Times, replace, shape_of, traced
 from mibench.plugins.contract import Unsupported
 
 Depth = Literal["input", "classifier"]
@@ -89,7 +88,7 @@ MODULES: dict[type[nn.Module], type[Layer]] = {
     **dict.fromkeys((nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish), Rectifier),
 }
 FUNCTIONS: dict[Any, type[Layer]] = {
-    **dict.fromkeys((F.relu, F.relu_, F.relu6, torch.relu, torch.relu_, "relu", "relu_"), Rectifier),
+    **dict.fromkeys((*RELUS, F.relu6), Rectifier),
     **dict.fromkeys((F.leaky_relu, F.elu, F.celu, F.selu, F.gelu, F.silu, F.mish, F.hardswish), Rectifier),
 }
 

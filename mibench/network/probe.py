@@ -8,7 +8,6 @@ replayed with every module before the cut answering from a recording, and openin
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 import operator
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from mibench.errors import ModelError
+from mibench.errors import ModelError, nearest
+from mibench.network.watching import first, watched
 from mibench.plugins.contract import Features, Kind
 
 INPUT = "input"  # the name of the cut before the first layer
@@ -39,7 +39,7 @@ def open_probe(
     autocast: torch.dtype | None = None,
 ) -> OpenProbe:
     """Open a network at two of its layers; `shape` is one input's, (C, H, W) or (F,)."""
-    _refuse_unknown(model, local, representation, *depths)
+    refuse_unknown(model, local, representation, *depths)
     if inputs := [each for each in (local, *depths) if each != INPUT and each not in dict(model.named_modules())]:
         raise ModelError(f"the network cannot be cut at {inputs[0]!r}: name the layer before it, whose output that is")
     if model.training or any(parameter.requires_grad for parameter in model.parameters()):
@@ -130,17 +130,17 @@ class OpenProbe:
 
     def at(self, layer: str) -> OpenProbe:
         """The same network, cut at another layer."""
-        _refuse_unknown(self.model, layer)
+        refuse_unknown(self.model, layer)
         return self if layer == self.local else OpenProbe(self.network, layer, self.depths)
 
 
-def _refuse_unknown(model: nn.Module, *layers: str) -> None:
+def refuse_unknown(model: nn.Module, *layers: str) -> None:
     """Refuse layers that the network does not have."""
     named = dict(model.named_modules())
     for layer in {*layers} - {INPUT}:
         if layer not in named and layer.removesuffix(INTO) not in named:
-            near = difflib.get_close_matches(layer, [name for name in named if name], n=3, cutoff=0.3)
-            raise ModelError(f"the network has no layer {layer!r}; the nearest names are {', '.join(near) or 'none'}")
+            mend = nearest(layer, (name for name in named if name))
+            raise ModelError(f"the network has no layer {layer!r}; {mend}")
 
 
 def _vector(representation: Tensor) -> Tensor:
@@ -162,28 +162,17 @@ def _grid(kind: Kind, local: tuple[int, ...], layer: str) -> tuple[int, tuple[in
 
 @contextlib.contextmanager
 def _watch(model: nn.Module, layers: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
-    """Collect the outputs of some layers while the network runs; no hook stays behind, even after an error."""
+    """Collect the outputs of some layers, and the inputs of others, while the network runs."""
     seen: dict[str, Tensor] = {}
     modules = dict(model.named_modules())
-    handles: list[Any] = []
+    wanted = set(layers) - {INPUT}
 
-    def keep(layer: str) -> Any:
-        def hook(_module: nn.Module, *passed: Any) -> None:  # its inputs, and behind a layer its output
-            first = passed[-1][0] if isinstance(passed[-1], tuple) else passed[-1]
-            seen[layer] = first.clone()  # the next layer may work in place
+    def see(layer: str, given: Any, output: Any) -> None:
+        seen[layer] = first(given if layer in into else output).clone()  # the next layer may work in place
 
-        return hook
-
-    try:
-        for layer in set(layers) - {INPUT}:
-            if layer in modules:
-                handles.append(modules[layer].register_forward_hook(keep(layer)))
-            else:
-                handles.append(modules[layer.removesuffix(INTO)].register_forward_pre_hook(keep(layer)))
+    into = {layer: modules[layer.removesuffix(INTO)] for layer in wanted if layer not in modules}
+    with watched({layer: modules[layer] for layer in wanted if layer in modules}, see, into):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _suffix(network: Network, local: str, opened: Features) -> Any:
@@ -300,23 +289,15 @@ class _Replay:
         outputs: dict[str, Any] = {}
         reached = False
 
-        def note(name: str) -> Any:
-            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                nonlocal reached
-                if name == self.local:
-                    reached = True
-                elif not reached:
-                    outputs[name] = output
+        def note(name: str, _given: Any, output: Any) -> None:
+            nonlocal reached
+            if name == self.local:
+                reached = True
+            elif not reached:
+                outputs[name] = output
 
-            return hook
-
-        handles = [m.register_forward_hook(note(name)) for name, m in self.modules.items() if name]
-        try:
-            with torch.no_grad():
-                self.network.model(self.network.example()[:1])
-        finally:
-            for handle in handles:
-                handle.remove()
+        with torch.no_grad(), watched({name: module for name, module in self.modules.items() if name}, note):
+            self.network.model(self.network.example()[:1])
         return {n: o for n, o in outputs.items() if not any(n.startswith(m + ".") for m in outputs)}
 
     def __call__(self, local: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,15 +25,14 @@ from zennit.rules import Pass
 from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear, MaxPool
 
 from mibench.network.gradients import tracked
-from mibench.network.tracing import Shape, Times, replace, traced
+from mibench.network.tracing import MEANS, RELUS, Shape, Times, replace, traced
 from mibench.plugins.contract import Probe, Unsupported
 
 Rule = Callable[[], Hook]
 
 SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-MEANS = {torch.mean, "mean"}
 RECTIFIERS: dict[Any, Callable[[], nn.Module]] = {
-    **dict.fromkeys((F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"), nn.ReLU),
+    **dict.fromkeys(RELUS, nn.ReLU),
     F.relu6: nn.ReLU6,
 }
 # What only moves numbers, or picks some: there the gradient carries relevance as it should.

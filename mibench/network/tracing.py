@@ -32,6 +32,7 @@ BATCHES = (2, 3)  # what is equal for both does not depend on the batch
 SHAPES = "shapes"  # where a node keeps what it gave for each of them
 Shape = tuple[int, ...]
 
+RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 MEANS = {torch.mean, "mean"}
 MAXIMA = {torch.amax, "amax"}
 PRODUCTS = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}

@@ -1,4 +1,4 @@
-"""What a plug-in must be: the types that every run passes through. Imports nothing of ours.
+"""What a plug-in must be: the types that every run passes through. Imports nothing of ours but the errors.
 
 An `Explainer` turns samples of a network opened by a `Probe` into named maps; a `Metric` turns maps into
 one score a sample. Everything that the harness must know about either (unit, direction, range, what is
@@ -7,15 +7,20 @@ needed) is data on the class, so no code elsewhere ever asks for a plug-in by it
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, final, get_args
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, final, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypeVar
+
+from mibench.errors import UsageError
 
 if TYPE_CHECKING:  # what plans a run reads this file too, and needs no tensor
     import torch
+    from matplotlib.figure import Figure
     from torch import Tensor, nn
 
 Kind = Literal["grid", "tokens", "columns"]
@@ -42,6 +47,61 @@ class Parameters(BaseModel):
     """Typed parameters of a plug-in, written `name[key=value,…]`; the paper's values are the defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+P_co = TypeVar("P_co", bound=Parameters, default=Parameters, covariant=True)  # the default has no parameters
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+
+
+class Configured(Generic[P_co]):
+    """What has parameters: `class Iba(FittedExplainer[Parameters])` names their class, `Iba(beta=5)` sets them."""
+
+    Parameters: type[P_co]
+    parameters: P_co
+
+    def __init_subclass__(cls, **more: object) -> None:
+        """Find the parameters' class in the brackets of a base class, and show its fields as those of `__init__`."""
+        super().__init_subclass__(**more)
+        inside = [each for base in vars(cls).get("__orig_bases__", ()) for each in get_args(base)]
+        for each in inside:
+            if inspect.isclass(each) and issubclass(each, Parameters) and "Parameters" not in vars(cls):
+                cls.Parameters = each  # type: ignore[assignment]  # what the brackets name is P_co
+        argument = [each for name, each in inspect.signature(cls.__init__).parameters.items() if name == "argument"]
+        fields = inspect.signature(cls.Parameters).parameters.values()
+        cls.__signature__ = inspect.Signature([*argument, *fields])  # type: ignore[attr-defined]
+
+    def __init__(self, parameters: P_co | None = None, **values: object) -> None:
+        if parameters is not None and (values or not isinstance(parameters, Parameters)):
+            raise UsageError(
+                f"{type(self).__name__} takes its parameters by name: {type(self).__name__}{_fields(self)}"
+            )
+        try:
+            self.parameters = self.Parameters(**values) if parameters is None else parameters
+        except ValidationError as error:
+            raise UsageError(_refusal(self, error, values)) from error
+
+    def __repr__(self) -> str:
+        """The call that makes it again; parameters that have their defaults are left out."""
+        changed = (f"{name}={value!r}" for name, value in self.parameters.model_dump(exclude_defaults=True).items())
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+Configured.Parameters = Parameters  # type: ignore[misc]  # where no brackets are
+
+
+def _fields(plugin: Configured) -> str:
+    """The parameters as a call of the class shows them."""
+    return f"({', '.join(f'{name}=…' for name in plugin.Parameters.model_fields)})"
+
+
+def _refusal(plugin: Configured, error: ValidationError, values: Mapping[str, object]) -> str:
+    """What is wrong with the first parameter that is wrong, in one line."""
+    first, owner = error.errors()[0], type(plugin).__name__
+    key = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return f"{owner} has no parameter {key!r}: write {owner}{_fields(plugin)}"
+    given = ", ".join(f"{name}={value!r}" for name, value in values.items() if key in ("", name))
+    return f"{owner}({given}) is not possible: {first['msg'].removeprefix('Value error, ')}"
 
 
 @dataclass(frozen=True)
@@ -175,10 +235,42 @@ class State:
     """What fitting learned: tensors (saved as safetensors) and facts (saved as JSON)."""
 
     tensors: Mapping[str, Tensor]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
 
-class Explainer(ABC):
+class Maps(Protocol):
+    """An explanation to be looked at: `maps["map"]`, units, facts, and a figure."""
+
+    @property
+    def maps(self) -> Mapping[str, Tensor]: ...
+    @property
+    def facts(self) -> Mapping[str, Tensor]: ...
+    @property
+    def units(self) -> Mapping[str, Unit]: ...
+    def __getitem__(self, name: str) -> Tensor: ...  # (B, H, W)
+    def plot(self, samples: int = 4) -> Figure: ...
+
+
+class Opened(Protocol):
+    """A network as `mibench.open` gives it: it lets one explainer or metric do what a run lets it do."""
+
+    def fit(self, explainer: Explainer, x: Tensor | None, y: Tensor | None, seed: int) -> None: ...
+    def explain(
+        self, explainer: Explainer, x: Tensor, target: Tensor | int | None, seed: int | Sequence[int]
+    ) -> Maps: ...
+    def score(
+        self,
+        metric: Metric,
+        x: Tensor,
+        y: Tensor | int,
+        map: Tensor | Maps,
+        reference: Tensor | None,
+        mask: Tensor | None,
+        seed: int | Sequence[int],
+    ) -> Tensor: ...
+
+
+class Explainer(Configured[P_co], ABC):
     """One way of explaining. `maps[0]` is the map that the authors use to explain decisions.
 
     A concrete explainer is final, sets the class data, and writes `explain`; one that learns first derives
@@ -194,35 +286,51 @@ class Explainer(ABC):
     seeded: ClassVar[bool] = True  # False: the same fit and the same maps whatever the seed, so that one seed is run
     of_class: ClassVar[bool] = True  # False: maps of a representation, the same whatever the class; no class gate
 
-    class Parameters(Parameters):
-        pass
+    network: Opened | None = None  # that `fit` was given
 
-    def __init__(self, parameters: Any = None) -> None:
-        self.parameters: Any = self.Parameters() if parameters is None else parameters
+    def __init_subclass__(cls, **more: object) -> None:
+        """Refuse a class that puts something else in the place of what is final."""
+        super().__init_subclass__(**more)
+        if taken := {"fit", "__call__"} & vars(cls).keys():
+            raise TypeError(f"{cls.__name__} defines {taken.pop()}, which is final: what learns is named `learn`")
 
     @abstractmethod
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         """Explain why the network gives `target` (B,) on `x`."""
 
+    @final
+    def fit(self, network: Opened, x: Tensor | None = None, y: Tensor | None = None, *, seed: int = 0) -> Self:
+        """Learn from calibration samples x (N, …) with labels y (N,), if it learns at all; returns itself, ready."""
+        network.fit(self, x, y, seed)
+        self.network = network
+        return self
 
-class FittedExplainer(Explainer):
+    @final
+    def __call__(self, x: Tensor, target: Tensor | int | None = None, *, seed: int | Sequence[int] = 0) -> Maps:
+        """Explain the classes `target` (B,), one for all, or those predicted; with a seed, or one a sample."""
+        if self.network is None:
+            raise UsageError(f"{type(self).__name__} is not fitted: call fit(network, x, y) before it explains")
+        return self.network.explain(self, x, target, seed)
+
+
+class FittedExplainer(Explainer[P_co]):
     """An explainer that learns from calibration data before it explains."""
 
     @property
     def learner(self) -> FittedExplainer:
-        """The explainer whose `fit` gives this one's state: itself, unless another learns exactly the same.
+        """The explainer whose `learn` gives this one's state: itself, unless another learns exactly the same.
 
         Explainers whose learners have the same parameters are fitted once a run and restore the same state.
         """
         return self
 
     @abstractmethod
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         """Learn from the calibration samples; return all that `explain` needs."""
 
     @abstractmethod
     def restore(self, probe: Probe, state: State) -> None:
-        """Make ready to explain with what `fit` returned, in this process or another."""
+        """Make ready to explain with what `learn` returned, in this process or another."""
 
 
 class Known(Explainer):
@@ -283,6 +391,7 @@ class Scene:
     seeds: tuple[int, ...]  # one a sample
     mask: Tensor | None = None
     truth: Truth | None = None
+    shared: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)  # by metrics
 
 
 Split = Literal["training", "calibration", "scoring"]
@@ -293,7 +402,7 @@ class DataNotice(UserWarning):
     """What the user should know of samples: `load` may warn of it, and the run shows it before it computes."""
 
 
-class Data(ABC):
+class Data(Configured[P_co], ABC):
     """A source of samples with fixed, disjoint splits, written `name`, `name[key=value]` or `name:argument`.
 
     Samples come raw (images in [0, 1], tables in their own units); the model that looks at them normalises.
@@ -303,11 +412,8 @@ class Data(ABC):
     title: ClassVar[str]
     targets: ClassVar[Literal["prediction", "label"]] = "prediction"  # the class that is explained
 
-    class Parameters(Parameters):
-        pass
-
-    def __init__(self, parameters: Any = None, argument: str = "") -> None:
-        self.parameters: Any = self.Parameters() if parameters is None else parameters
+    def __init__(self, parameters: P_co | None = None, argument: str = "", **values: object) -> None:
+        super().__init__(parameters, **values)
         self.argument = argument
 
     @property
@@ -333,7 +439,7 @@ class Data(ABC):
         return None
 
 
-class Model(ABC):
+class Model(Configured[P_co], ABC):
     """A network of the zoo with its cut points, its preprocessing and the way to get its weights."""
 
     name: ClassVar[str]
@@ -342,11 +448,8 @@ class Model(ABC):
     floor: ClassVar[float] = 0.0  # the accuracy under which a trained network is refused
     takes: ClassVar[str] = ""  # what must follow the name and a colon
 
-    class Parameters(Parameters):
-        pass
-
-    def __init__(self, parameters: Any = None, argument: str = "") -> None:
-        self.parameters: Any = self.Parameters() if parameters is None else parameters
+    def __init__(self, parameters: P_co | None = None, argument: str = "", **values: object) -> None:
+        super().__init__(parameters, **values)
         self.argument = argument
 
     shape: tuple[int, ...]  # (C, H, W) or (F,)
@@ -367,7 +470,7 @@ class Model(ABC):
         """The trained network (trained and cached on first use, or from weights), in eval mode, parameters frozen."""
 
 
-class Metric(ABC):
+class Metric(Configured[P_co], ABC):
     """One score a sample for each row of the board. Direction, range and unit are data, and tested."""
 
     name: ClassVar[str]
@@ -385,11 +488,24 @@ class Metric(ABC):
     gate: ClassVar[bool] = False  # a sanity gate: shown, not ranked
     limit: ClassVar[float] = 0.9  # of a gate that is a similarity: from here on two sets of maps are the same
 
-    class Parameters(Parameters):
-        pass
+    @final
+    def __call__(
+        self,
+        network: Opened,
+        x: Tensor,
+        y: Tensor | int,
+        map: Tensor | Maps,
+        *,
+        reference: Tensor | None = None,
+        mask: Tensor | None = None,
+        seed: int | Sequence[int] = 0,
+    ) -> Tensor:
+        """The scores (B,) of maps that explain the classes y of x; NaN where no score can be given.
 
-    def __init__(self, parameters: Any = None) -> None:
-        self.parameters: Any = self.Parameters() if parameters is None else parameters
+        `reference` are samples whose mean takes the place of what is removed (x itself where none are given), `mask`
+        (B, H, W) is where the class is.
+        """
+        return network.score(self, x, y, map, reference, mask, seed)
 
     @abstractmethod
     def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:

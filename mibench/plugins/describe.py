@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mibench.errors import MibenchError
+from mibench.errors import MibenchError, one_line
 from mibench.plugins import classes, reasons
 from mibench.plugins.cards import (
     AnyCard,
@@ -73,7 +73,7 @@ def found(origin: Origin, specs: Iterable[str]) -> Found:
                 first = error.errors()[0]
                 why = f"declares a wrong {'.'.join(map(str, first['loc']))}: {first['msg']}"
         if why:
-            answer.faults += (f"{cls.__name__} {reasons.line(why)}",)
+            answer.faults += (f"{cls.__name__} {one_line(why)}",)
     for text in specs:
         spec = parse(text)
         try:
@@ -90,9 +90,9 @@ def _card(cls: type[Any], spec: Spec, origin: Origin, attribute: str) -> AnyCard
     plugin = classes.made(cls, spec)
     facts: dict[str, Any] = {
         "name": cls.name,
-        "title": reasons.line(str(cls.title)),
-        "paper": reasons.line(str(getattr(cls, "paper", ""))),
-        "about": reasons.line((cls.__doc__ or "").strip().partition("\n")[0]),
+        "title": one_line(str(cls.title)),
+        "paper": one_line(str(getattr(cls, "paper", ""))),
+        "about": one_line((cls.__doc__ or "").strip().partition("\n")[0]),
         "place": Place(module=origin.module, attribute=attribute, ours=origin.ours),
         "distribution": origin.distribution,
         "modules": tuple(dict.fromkeys(each.__module__ for each in cls.__mro__ if each.__module__ not in OURS)),
@@ -144,7 +144,7 @@ def _metric(plugin: Metric, facts: dict[str, Any]) -> MetricCard:
         version=plugin.version,
         default=plugin.default,
         needs=frozenset(map(str, plugin.needs)),
-        no_score=reasons.line(str(plugin.no_score)),
+        no_score=one_line(str(plugin.no_score)),
         chance=plugin.chance,
         gate=plugin.gate,
         limit=plugin.limit,

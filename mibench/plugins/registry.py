@@ -28,6 +28,7 @@ __all__ = [  # all that there is to ask of plug-ins, in one place
     "data",
     "explainer",
     "is_ours",
+    "is_registered",
     "label",
     "method",
     "metric",
@@ -116,6 +117,12 @@ def is_ours(plugin: Explainer | Metric | Wrapper) -> bool:
         return False
     place = catalogue.place(room, plugin.name)
     return place.ours and _at(place) is type(plugin)
+
+
+def is_registered(room: Room, cls: type[Any]) -> bool:
+    """Whether a class is the one that is found by its name."""
+    name = getattr(cls, "name", "")
+    return name in names(room) and _loaded(room, name) is cls
 
 
 def _loaded(room: Room, name: str) -> type[Any]:

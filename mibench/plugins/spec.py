@@ -5,14 +5,13 @@ Specs nest: `cnn-c[data=folder[classes=FILE]:PATH]`, `mosaic:folder[classes=FILE
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mibench.errors import UsageError, is_unprintable
+from mibench.errors import UsageError, is_unprintable, nearest
 
 MAX_LETTERS = 4096  # of a spec: the longest path that Linux takes
 MAX_SPECS = 2**16  # letters of several specs with commas between
@@ -94,10 +93,7 @@ def shown(label: str) -> str:
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that does not exist, with the nearest that do."""
-    every = sorted(known)
-    near = difflib.get_close_matches(name, every, n=3, cutoff=0.5)
-    mend = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(every) or 'none'}"
-    return UsageError(f"there is no {kind} {name!r}; {mend}")
+    return UsageError(f"there is no {kind} {name!r}; {nearest(name, known)}")
 
 
 def read(text: str, annotation: Any) -> Any:

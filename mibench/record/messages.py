@@ -13,8 +13,7 @@ from dataclasses import asdict, fields
 from typing import Any, get_args
 
 from mibench import errors
-from mibench.errors import MibenchError, RecordError
-from mibench.plugins.reasons import line
+from mibench.errors import MibenchError, RecordError, one_line
 from mibench.record.cells import Job, Loss, Outcome, Prepared, Status
 
 MAX_BYTES = 2**28  # of one answer
@@ -33,7 +32,7 @@ def encode(answer: Answer) -> bytes:
     """An answer as bytes."""
     if isinstance(answer, MibenchError):
         kind = next(name for name in (cls.__name__ for cls in type(answer).__mro__) if name in KINDS)
-        content: Any = {"error": {"kind": kind, "reason": line(str(answer))}}
+        content: Any = {"error": {"kind": kind, "reason": one_line(str(answer))}}
     elif isinstance(answer, Loss):
         content = {"loss": asdict(answer)}
     elif isinstance(answer, Prepared):
@@ -51,7 +50,7 @@ def decode(job: Job, answer: bytes) -> Answer:
         ((kind, value),) = content.items()
         return _READERS[kind](job, value)
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError, Unreadable) as error:
-        return Loss("failed", line(f"the worker's answer cannot be used: {error or type(error).__name__}"))
+        return Loss("failed", one_line(f"the worker's answer cannot be used: {error or type(error).__name__}"))
 
 
 OUTCOME = [each.name for each in fields(Outcome)]
@@ -59,14 +58,14 @@ OUTCOME = [each.name for each in fields(Outcome)]
 
 def _error(job: Job, value: Any) -> MibenchError | Loss:
     """Errors end a run only while it is prepared, or where its record cannot be written."""
-    error = KINDS[_text(value["kind"])](line(_text(value["reason"])))
+    error = KINDS[_text(value["kind"])](one_line(_text(value["reason"])))
     if job.stage == "prepare" or isinstance(error, RecordError):
         return error
     return Loss("failed", str(error))
 
 
 def _loss(_job: Job, value: Any) -> Loss:
-    return Loss(_status(value["status"]), line(_text(value["reason"])))
+    return Loss(_status(value["status"]), one_line(_text(value["reason"])))
 
 
 def _prepared(job: Job, value: Any) -> Prepared:
@@ -82,9 +81,9 @@ def _prepared(job: Job, value: Any) -> Prepared:
         targets=tuple(_whole(each) for each in value["targets"]),
         classes=tuple(_valid(name) for name in value["classes"]),
         facts=_facts(value["facts"]),
-        notices=tuple(line(_text(notice)) for notice in value["notices"]),
+        notices=tuple(one_line(_text(notice)) for notice in value["notices"]),
         forward=_number(value["forward"]),
-        digest=line(_text(value["digest"])),
+        digest=one_line(_text(value["digest"])),
         files=tuple(_valid(name) for name in value["files"]),
     )
     _expect(len(prepared.labels) == len(prepared.targets) == count, "a sample lacks its label or its target")
@@ -104,19 +103,19 @@ def _outcomes(job: Job, value: Any) -> list[Outcome]:
 def _outcome(value: Any) -> Outcome:
     _expect(set(value) == set(OUTCOME), "an outcome has other fields")
     scores = tuple(_number(each) for each in value["scores"])
-    reasons = tuple(line(_text(each)) for each in value["reasons"])
+    reasons = tuple(one_line(_text(each)) for each in value["reasons"])
     _expect(len(scores) == len(reasons), "it has not one reason for each score")
     seconds = _number(value["seconds"])
     _expect(math.isfinite(seconds) and seconds >= 0, "its seconds are not a duration")
     return Outcome(
         key=_text(value["key"]),
         status=_status(value["status"]),
-        reason=line(_text(value["reason"])),
+        reason=one_line(_text(value["reason"])),
         seconds=seconds,
         facts=_facts(value["facts"]),
         scores=scores,
         reasons=reasons,
-        digest=line(_text(value["digest"])),
+        digest=one_line(_text(value["digest"])),
     )
 
 
@@ -131,7 +130,7 @@ def _status(value: Any) -> Status:
 
 def _facts(value: Any) -> dict[str, Any]:
     _expect(isinstance(value, dict) and len(value) <= MAX_FACTS, "its facts are not a table")
-    return {line(_text(key)): _fact(each) for key, each in value.items()}
+    return {one_line(_text(key)): _fact(each) for key, each in value.items()}
 
 
 def _fact(value: Any, depth: int = 3) -> Any:
@@ -139,10 +138,10 @@ def _fact(value: Any, depth: int = 3) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        return line(value)
+        return one_line(value)
     _expect(depth > 0 and len(value) <= MAX_FACTS, "a fact is too large")
     if isinstance(value, dict):
-        return {line(key): _fact(each, depth - 1) for key, each in value.items()}
+        return {one_line(key): _fact(each, depth - 1) for key, each in value.items()}
     return [_fact(each, depth - 1) for each in value]
 
 

@@ -8,12 +8,10 @@ file has its SHA-256 here and every row its checksum, and both are compared befo
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import json
 import os
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,14 +25,11 @@ from mibench.record import database, maps
 from mibench.record.about import About
 from mibench.record.cells import USABLE, Cell, Outcome
 from mibench.record.database import OUTCOME, SAMPLES, checksum, scores_sum
+from mibench.record.folder import laid_out, locked, refuse_foreign, sizes, withdraw
 
 if TYPE_CHECKING:  # slow to import, and only scores are wanted as a table
     import pandas as pd
 
-ENOUGH = 2**20  # bytes that a record must have room for
-BEGUN = {"lock", "maps", "logs", "results.sqlite-journal"}  # what a record is before it has a database
-TEXTS = ("run.json", "suite.toml", "tasks.json", "overview.json", "leaderboard")
-HALVES = ("maps/*.part", "logs/*.part", *(f".{name}*.part" for name in TEXTS))
 PLAN = "plan"  # the name under which the plan's checksum is kept
 IDENTITY = tuple(each.name for each in fields(Cell) if each.name != "needs")
 UNDONE = ("", "", 0.0, "", "{}", "", 0, "")  # the columns of OUTCOME for a cell that was not computed
@@ -79,14 +74,11 @@ class Store:
             if write:
                 self._made = not folder.exists()
                 folder.mkdir(parents=True, exist_ok=True)
-                _refuse_foreign(folder)
-                self._lock = _locked(folder / "lock")
+                refuse_foreign(folder)
+                self._lock = locked(folder / "lock")
             try:
                 if write:
-                    for part in ("maps", "logs"):
-                        (folder / part).mkdir(exist_ok=True)
-                    for half in (half for halves in HALVES for half in folder.glob(halves)):
-                        half.unlink()  # left by a run that was killed while it wrote
+                    laid_out(folder)
                 self._database = database.opened(folder, write=write)
             except BaseException:
                 self._unlock()
@@ -109,20 +101,8 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None and self._made and not (self.folder / "run.json").exists():
-            self._withdraw()
+            withdraw(self.folder)
         self.close()
-
-    def _withdraw(self) -> None:
-        """Leave no folder behind where nothing was recorded and no map or log is kept."""
-        with contextlib.suppress(OSError):
-            for log in (self.folder / "logs").iterdir():
-                if log.stat().st_size == 0:  # of a job that was stopped
-                    log.unlink()
-            for part in ("maps", "logs"):
-                (self.folder / part).rmdir()
-            for name in ("results.sqlite", "results.sqlite-journal", "lock"):
-                (self.folder / name).unlink(missing_ok=True)
-            self.folder.rmdir()
 
     def write_text(self, name: str, text: str) -> None:
         """Put a file into the folder, whole or not at all, and keep its SHA-256."""
@@ -210,7 +190,7 @@ class Store:
 
     def faults(self) -> dict[str, str]:
         """Why outcomes that were recorded hold no longer, by key, from rows and the sizes of files alone."""
-        there = _sizes(self.folder / "maps")
+        there = sizes(self.folder / "maps")
         found: dict[str, str] = {}
         for row in self._rows("SELECT * FROM cells"):
             key, stage, status, digest, size = row[0], row[1], row[11], row[16], row[17]
@@ -425,53 +405,3 @@ def _name(row: Sequence[Any]) -> str:
 def _text(text: str) -> str:
     """A text that SQLite and terminals can take: a lone surrogate is none."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _sizes(folder: Path) -> dict[str, int]:
-    """The files of a folder and how long they are."""
-    with os.scandir(folder) as found:
-        return {each.name: each.stat().st_size for each in found}
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse a folder in which there is something, but no record, not even one that was begun."""
-    there = set(os.listdir(folder))
-    begun = "lock" in there and there <= BEGUN
-    if there and "results.sqlite" not in there and not begun:
-        raise UsageError(f"{folder} is not empty, and holds no run (results.sqlite): name a new folder or an empty one")
-
-
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep runs out of a folder meanwhile."""
-    handle = _locked(folder / "lock")
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-def _locked(file: Path) -> int:
-    """Hold the folder's lock until the process ends, however it ends."""
-    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(handle, 32).decode(errors="replace").strip() or "unknown"
-        os.close(handle)
-        raise RecordError(f"another run (process {holder}) is at work in {file.parent}; wait for it") from error
-    os.ftruncate(handle, 0)
-    os.write(handle, str(os.getpid()).encode())
-    return handle
-
-
-def writable(folder: Path) -> bool:
-    """Whether a record has room: tried, because a plug-in may raise the same error as a full disk."""
-    try:
-        with tempfile.TemporaryFile(dir=folder / "maps") as file:
-            file.write(bytes(ENOUGH))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        return False
-    return True

@@ -15,7 +15,8 @@ from typing import Literal
 from mibench.errors import Damaged, MibenchError, UsageError
 from mibench.files import writing
 from mibench.record import database, maps
-from mibench.record.store import Store, held
+from mibench.record.folder import held
+from mibench.record.store import Store
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from mibench.errors import MibenchError
 from mibench.files import cache
 from mibench.network.noise import perturbed
 from mibench.network.probe import OpenProbe
+from mibench.network.seeds import seed_of
 from mibench.network.untouched import left_as_found
 from mibench.plugins import registry
 from mibench.plugins.contract import (
@@ -129,9 +130,9 @@ def fit(job: Job) -> list[Outcome]:
     with left_as_found(probe.model, task.tensors):
         clock = time.perf_counter if probe.device.type == "cuda" else time.process_time  # one thread: what others do
         before = clock()  # beside it does not count
-        state = explainer.fit(probe, calibration, cell.seed)
+        state = explainer.learn(probe, calibration, cell.seed)
         seconds = clock() - before
-        state = _plain_state(state)
+        state = plain_state(state)
     files = {each.key: maps.path(Path(job.setting.folder), each.key) for each in job.cells}
     return [
         Outcome(key, "ok", facts={"seconds": seconds}, digest=maps.write_state(file, state))
@@ -249,8 +250,7 @@ def fault(image: Tensor) -> str:
 
 def sample_seeds(ids: Sequence[str], seed: int) -> tuple[int, ...]:
     """One seed a sample, of its name and the run's seed: whatever else is in the batch or in the run."""
-    digests = (hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=7).digest() for name in ids)
-    return tuple(int.from_bytes(digest, "big") for digest in digests)
+    return tuple(seed_of(f"{seed}/{name}") for name in ids)
 
 
 def randomised(probe: OpenProbe, seed: int) -> OpenProbe:
@@ -311,10 +311,10 @@ def _seed_everything(seed: int) -> None:
     random.seed(seed)
 
 
-def _plain_state(state: State) -> State:
+def plain_state(state: State) -> State:
     """What was learned as tensors of memory and values that JSON has, read while everything is still being watched."""
     if not isinstance(state, State):
-        raise ExplainerFault(f"fit returned {type(state).__name__}, not a State")
+        raise ExplainerFault(f"learn returned {type(state).__name__}, not a State")
     tensors = {str(name): tensor.detach().cpu() for name, tensor in state.tensors.items()}
     return State(tensors, json.loads(json.dumps(dict(state.facts))))
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from mibench.engines.base import answers
 from mibench.errors import Damaged, UsageError
 from mibench.leaderboard import declared
 from mibench.plugins import catalogue
@@ -22,7 +21,7 @@ from mibench.record.about import About, Rescored
 from mibench.record.cells import Cell, Prepared, Setting
 from mibench.record.store import Store
 from mibench.run import planning
-from mibench.run.run import Options, Summary, Watch, engine_of, failures_of, missing, prepare, sound, write_board
+from mibench.run.run import Options, Summary, Watch, engine_of, failures_of, perform, prepare, sound, write_board
 from mibench.suites import suite as suites
 from mibench.suites.suite import Suite
 
@@ -65,14 +64,9 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
         store.write_text("suite.toml", suites.write(suite))
         asked = {prepared.name: planning.asked(suite, spec) for spec, prepared in tasks.items()}
         store.write_text("run.json", _rescored(about, suite, metrics, asked).written())
-        computed = 0
         if watch:
             watch.planned(engine, jobs, known)
-        for job, outcomes in answers(engine, missing(jobs, known), known):
-            store.record(outcomes, job.log)
-            computed += len(outcomes)
-            if watch:
-                watch.answered(job, outcomes)
+        computed = perform(engine, store, planning.Plan(tuple(jobs), ()), known, watch)
         found = write_board(store)
         failures = failures_of(kept, store.known())
     return Summary(folder, len(kept), computed, failures, found)

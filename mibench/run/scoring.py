@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mibench.errors import Interrupted, MibenchError
+from mibench.errors import Interrupted, MibenchError, one_line
 from mibench.network.untouched import Changed, left_as_found
 from mibench.plugins import registry
 from mibench.plugins.contract import Evidence, Explanation, MapSpec, Metric, Scene, Unsupported, Wrapper
-from mibench.plugins.reasons import kind, line, message
+from mibench.plugins.reasons import kind, message
 from mibench.record import maps
 from mibench.record.cells import Cell, Job, Outcome, RowSource, TaskSpec
 from mibench.run.explaining import MOST, sample_seeds, task_of
@@ -39,7 +39,7 @@ def scene_of(spec: TaskSpec, device: str, precision: str, seed: int, batch: int)
         x=scoring.x,
         label=scoring.label,
         target=task.target,
-        predict=_batched(task.probe.logits, batch or MOST),
+        predict=batched(task.probe.logits, batch or MOST),
         probe=task.probe,
         baselines=task.baselines,
         seeds=sample_seeds(scoring.ids, seed),
@@ -210,7 +210,7 @@ def _scored(cell: Cell, metric: Metric, scores: Tensor, row: Evidence, faults: S
     if len(inside) and (inside.min() < low - SLACK or inside.max() > high + SLACK):
         worst = float(inside.max() if inside.max() > high + SLACK else inside.min())
         raise MetricFault(f"{cell.metric} gave {worst:g}, outside of its range {low:g} to {high:g}")
-    nothing = line(metric.no_score)
+    nothing = one_line(metric.no_score)
     reasons = [fault or ("" if value.isfinite() else nothing) for fault, value in zip(faults, values, strict=True)]
     numbers = [float("nan") if reason else float(value) for reason, value in zip(reasons, values, strict=True)]
     broken = _broken(row, faults, metric) if metric.gate else ""
@@ -236,7 +236,7 @@ def _unscored(cell: Cell, faults: Sequence[str]) -> Outcome:
     )
 
 
-def _batched(logits: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor], Tensor]:
+def batched(logits: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor], Tensor]:
     """The network as a function of any number of inputs, without gradients, answers on the CPU."""
 
     def predict(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from mibench.models.kept import kept
 from mibench.models.weights import check_finite
 from mibench.network.probe import OpenProbe, open_probe
 from mibench.plugins import registry
-from mibench.plugins.contract import SMALLEST, Data, DataNotice, Model, Samples, Split, Truth
+from mibench.plugins.contract import SMALLEST, Data, DataNotice, Kind, Model, Samples, Split, Truth
 from mibench.record import fingerprint
 from mibench.record.cells import TaskSpec
 
@@ -56,26 +56,53 @@ def opened(model: Model, classes: tuple[str, ...], device: str = "cpu", precisio
     network = model.load()
     for name, tensor in network.state_dict().items():
         check_finite(tensor, name, registry.label(model))
+    return open_checked(
+        network,
+        registry.label(model),
+        kind=model.kind,
+        local=model.local,
+        representation=model.representation,
+        depths=model.depths,
+        shape=model.shape,
+        classes=classes,
+        device=device,
+        autocast=PRECISIONS[precision],
+    )
+
+
+def open_checked(
+    network: nn.Module,
+    name: str,
+    *,
+    kind: Kind,
+    local: str,
+    representation: str,
+    depths: tuple[str, ...],
+    shape: tuple[int, ...],
+    classes: tuple[str, ...],
+    device: torch.device | str,
+    autocast: torch.dtype | None = None,
+) -> OpenProbe:
+    """A network at its cut points, after a look at its answers; errors call it by its name."""
     network.to(device)
     try:
-        check_repeatable(network, model, device)
+        check_repeatable(network, name, shape, device)
         return open_probe(
             network,
-            kind=model.kind,
-            local=model.local,
-            representation=model.representation,
-            depths=model.depths,
-            shape=model.shape,
+            kind=kind,
+            local=local,
+            representation=representation,
+            depths=depths,
+            shape=shape,
             classes=classes,
             device=device,
-            autocast=PRECISIONS[precision],
+            autocast=autocast,
         )
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # from the network's own forward
-        shape = "x".join(map(str, model.shape))
         raise ModelError(
-            f"{registry.label(model)} cannot look at an input of {shape} or gives no tensor of logits "
+            f"{name} cannot look at an input of {'x'.join(map(str, shape))} or gives no tensor of logits "
             f"({' '.join(str(error).split())[:160]}): mend its shape or its forward"
         ) from error
 
@@ -179,19 +206,7 @@ class Task:
     def baselines(self) -> dict[str, Tensor]:
         """What may take the place of the scoring samples' features, in the network's normalised space."""
         x = self.scoring.x
-        channels = [0, *range(2, x.dim())]
-        shape = (1, -1, *[1] * (x.dim() - 2))
-        mean = self.calibration.x.mean(channels).reshape(shape)
-        generator = torch.Generator().manual_seed(0)
-        drawn = torch.rand(x.shape[1:], generator=generator)  # one and the same noise for all samples
-        low, high = self.calibration.x.amin(channels).reshape(shape), self.calibration.x.amax(channels).reshape(shape)
-        baselines = {"mean": mean.expand_as(x), "uniform": (low + (high - low) * drawn).expand_as(x)}
-        if x.dim() == 4:
-            from torchvision.transforms.functional import gaussian_blur  # slow to import, and not always wanted
-
-            size = 2 * max(1, min(x.shape[-2:]) // 8) + 1
-            baselines |= {"blur": gaussian_blur(x, [size, size]), "black": self.normalise(torch.zeros_like(x))}
-        return {name: each.contiguous() for name, each in baselines.items()}
+        return baselines_of(x, self.calibration.x, self.normalise(torch.zeros_like(x)))
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -230,10 +245,7 @@ class Task:
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw samples as the network wants them."""
-        mean, std = (
-            torch.tensor(figures).reshape(-1, *[1] * (raw.dim() - 2)) for figures in (self.model.mean, self.model.std)
-        )
-        return (raw - mean) / std
+        return normalised(raw, self.model.mean, self.model.std)
 
     def predictions(self, x: Tensor) -> Tensor:
         """The class that the network gives each sample, (N,)."""
@@ -256,6 +268,29 @@ class Task:
         return replace(raw, x=self.normalise(raw.x.float()))
 
 
+def baselines_of(x: Tensor, reference: Tensor, black: Tensor) -> dict[str, Tensor]:
+    """What may take the place of the features of x, each like x: of other samples the mean and the range; black."""
+    channels = [0, *range(2, x.dim())]
+    shape = (1, -1, *[1] * (x.dim() - 2))
+    mean = reference.mean(channels).reshape(shape)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand(x.shape[1:], generator=generator)  # one and the same noise for all samples
+    low, high = reference.amin(channels).reshape(shape), reference.amax(channels).reshape(shape)
+    baselines = {"mean": mean.expand_as(x), "uniform": (low + (high - low) * drawn).expand_as(x)}
+    if x.dim() == 4:
+        from torchvision.transforms.functional import gaussian_blur  # slow to import, and not always wanted
+
+        size = 2 * max(1, min(x.shape[-2:]) // 8) + 1
+        baselines |= {"blur": gaussian_blur(x, [size, size]), "black": black}
+    return {name: each.contiguous() for name, each in baselines.items()}
+
+
+def normalised(raw: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Raw samples (N, …) less a mean and over a deviation, one number a channel or one for all."""
+    average, deviation = (torch.tensor(figures).reshape(-1, *[1] * (raw.dim() - 2)) for figures in (mean, std))
+    return (raw - average) / deviation
+
+
 def check_shape(model: Model) -> None:
     """Refuse an input that is no image: a picture file of so few pixels a side is refused as well."""
     if len(model.shape) == 3 and min(model.shape[1:]) < SMALLEST:
@@ -266,31 +301,30 @@ def check_shape(model: Model) -> None:
         )
 
 
-def check_repeatable(network: nn.Module, model: Model, device: str) -> None:
+def check_repeatable(network: nn.Module, name: str, shape: tuple[int, ...], device: torch.device | str) -> None:
     """Refuse a network whose answers are no numbers, or others the second time."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand((2, *model.shape), generator=generator).to(device)
+    x = torch.rand((2, *shape), generator=generator).to(device)
     with torch.no_grad():
         first, second = network(x), network(x)
     if not isinstance(first, Tensor):
         raise ModelError(
-            f"{registry.label(model)} gives a {type(first).__name__}, not one tensor of logits (samples, classes): let "
+            f"{name} gives a {type(first).__name__}, not one tensor of logits (samples, classes): let "
             "its forward return the logits alone"
         )
     first, second = first.float(), second.float()
     if first.dim() != 2:
         raise ModelError(
-            f"{registry.label(model)} answers two inputs with numbers of shape {tuple(first.shape)}, not with logits "
+            f"{name} answers two inputs with numbers of shape {tuple(first.shape)}, not with logits "
             "(2, classes): mend its forward"
         )
     if not first.isfinite().all():
         raise ModelError(
-            f"{registry.label(model)}: its logits of an ordinary input are NaN or infinite: load weights that do not "
-            "overflow"
+            f"{name}: its logits of an ordinary input are NaN or infinite: load weights that do not overflow"
         )
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-4):  # some CUDA kernels add in any order
         raise ModelError(
-            f"{registry.label(model)}: two forwards of the same input differ in eval mode; explanations of it cannot "
+            f"{name}: two forwards of the same input differ in eval mode; explanations of it cannot "
             "be compared: remove what is random in its forward"
         )
 

@@ -18,7 +18,7 @@ from mibench.network.untouched import Changed
 from mibench.plugins.contract import Unsupported
 from mibench.plugins.reasons import message, why
 from mibench.record.cells import Job, Loss, Status
-from mibench.record.store import writable
+from mibench.record.folder import writable
 from mibench.run import costs, explaining, scoring
 
 STAGES: Mapping[str, Callable[[Job], Any]] = {

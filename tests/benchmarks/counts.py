@@ -15,7 +15,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mibench.conformance.check import Bench, benches, ready, rows_of, scene_of, scored
+from mibench.conformance.bench import Bench, benches, ready, rows_of, scene_of
+from mibench.conformance.metric_rules import scored
 from mibench.plugins import registry
 from mibench.plugins.contract import Explainer, FittedExplainer, Known, Probe, Unsupported
 from mibench.run.costs import counted
@@ -47,7 +48,7 @@ def work(stage: str, name: str, bench: Bench) -> Callable[[Probe], object]:
     explainer = registry.explainer(name)
     if stage == "fit":
         assert isinstance(explainer, FittedExplainer)
-        return lambda probe: bench.fits.update({name: explainer.fit(probe, bench.calibration, 0)})
+        return lambda probe: bench.fits.update({name: explainer.learn(probe, bench.calibration, 0)})
     explainer = ready(explainer, bench)
     return lambda probe: explainer.explain(probe, bench.samples.x[:1], bench.target[:1], bench.seeds[:1])
 

@@ -7,7 +7,7 @@ import warnings
 import pandas as pd
 import pytest
 
-from mibench.conformance.check import Bench, benches
+from mibench.conformance.bench import Bench, benches
 from mibench.run.costs import counted
 from tests.benchmarks import counts
 

@@ -54,7 +54,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
         patch.setattr(explaining, "make_task", clock.around(explaining.make_task))
         for method in DECLARED.chosen_methods():
             cls = type(method.explainer)
-            for name in ("fit", "restore", "explain"):
+            for name in ("learn", "restore", "explain"):
                 if hasattr(cls, name):
                     patch.setattr(cls, name, clock.around(getattr(cls, name)))
         for metric in DECLARED.chosen_metrics():

@@ -77,7 +77,7 @@ def test_the_same_map_costs_a_fraction_of_the_literal_algorithm(
     samples = torch.randn(12, 3, 224, 224, generator=draw)
     calibration = Samples(samples, torch.zeros(12, dtype=torch.int64), tuple(map(str, range(12))))
     explainer = Iba()
-    explainer.restore(probe, explainer.fit(probe, calibration, 0))
+    explainer.restore(probe, explainer.learn(probe, calibration, 0))
     x = samples[:1]
     target = probe.logits(x).argmax(1)
     ours = benchmark.pedantic(explainer.explain, (probe, x, target, [5]), rounds=2).maps["map"][0]

@@ -69,7 +69,7 @@ def one_map(benchmark: BenchmarkFixture, method: str, probe: OpenProbe, x: Tenso
     with torch.no_grad():
         target = torch.cat([probe.logits(part).argmax(1) for part in x.split(64)])
     ids = tuple(map(str, range(len(x))))
-    explainer.restore(probe, explainer.fit(probe, Samples(x, target, ids)[slice(2, None)], 0))
+    explainer.restore(probe, explainer.learn(probe, Samples(x, target, ids)[slice(2, None)], 0))
     explainer.explain(probe, x[:1], target[:1], [0])
     benchmark.pedantic(explainer.explain, (probe, x[1:2], target[1:2], [1]))
     with torch.no_grad():

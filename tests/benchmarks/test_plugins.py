@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mibench.conformance.check import COUNT, Bench
+from mibench.conformance.bench import COUNT, Bench
 from mibench.plugins.contract import Unsupported
 from mibench.record.cells import TaskSpec
 from mibench.run.costs import counted

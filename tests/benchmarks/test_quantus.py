@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mibench.metrics import faithfulness_agreement as agreement
 from mibench.metrics import faithfulness_curves as curves
 from mibench.metrics import localisation
-from mibench.metrics.complexity import Complexity, Sparseness
+from mibench.metrics.concentration import Complexity, Sparseness
 from mibench.metrics.perturbation import forwards
 from mibench.plugins.contract import Evidence, Metric
 from tests.metric_worlds import Lite, World, evidence, photograph_world, quantus_score, signed_maps, world_of

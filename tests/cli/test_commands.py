@@ -226,7 +226,7 @@ def test_an_error_that_is_no_place_keeps_its_traceback(mibench: Command, monkeyp
         mibench("list")
 
 
-@pytest.mark.parametrize("after", [0.05, 0.2, 0.5, 1.0])
+@pytest.mark.parametrize("after", [0.2, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.5, 1.0))])
 def test_an_interrupt_before_anything_is_computed_is_one_line(
     toy: None, place: Path, monkeypatch: pytest.MonkeyPatch, after: float
 ) -> None:

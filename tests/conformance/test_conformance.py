@@ -67,8 +67,8 @@ def test_a_learner_that_learns_something_else_is_seen(toy: None) -> None:
     class Truant(Pupil):
         """It learns half of what its learner learns."""
 
-        def fit(self, *given):
-            state = Learned().fit(*given)
+        def learn(self, *given):
+            state = Learned().learn(*given)
             return State({"mean": state.tensors["mean"] / 2}, state.facts)
 
     rule = "learns what its learner learns"

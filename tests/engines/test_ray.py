@@ -96,20 +96,6 @@ def board(folder: Path) -> list[str]:
     return [line for line in (folder / "leaderboard.csv").read_text().splitlines() if ",runtime," not in line]
 
 
-def test_a_bad_job_costs_itself_and_no_other(start: Callable[..., Engine], chore: Callable[..., Job]) -> None:
-    engine = start(2)
-    folder = Path(engine._own)
-    assert folder.is_dir()
-    found = statuses(engine, *bad_jobs(chore), *[chore(cell(f"good {number}")) for number in range(6)])
-    assert found == {f"{name} 0": status for name, status in WANTED.items()} | {f"good {n}": "ok" for n in range(6)}
-    assert engine.workers == 2
-    assert [node["workers"] for node in engine.nodes] == [2]
-    engine.close(at_once=False)
-    assert not folder.exists()
-    engine.close(at_once=True)
-    assert not ray.is_initialized()  # what was closed stays so
-
-
 def test_a_run_on_ray_has_the_board_of_a_local_one(toy_plugins: None, tmp_path: Path) -> None:
     """Its worker has a folder of its own, so the maps and fits that jobs read have travelled."""
     whole = toy(shard=3, seeds=2)
@@ -223,15 +209,21 @@ def is_loopback(address: str) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="sockets are looked up in /proc")
-def test_a_cluster_of_our_own_listens_on_loopback_alone_and_wants_its_token(
+def test_a_cluster_of_our_own_outlives_bad_jobs_and_is_open_to_nobody_else(
     start: Callable[..., Engine], chore: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mibench.engines.ray import _unwell
 
     monkeypatch.setenv("HOME", str(tmp_path))  # where Ray would keep a token, and look for one
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    engine = start(1)
-    assert statuses(engine, chore(cell("good"))) == {"good": "ok"}
+    engine = start(2)
+    folder = Path(engine._own)
+    assert folder.is_dir()
+    outcomes = statuses(engine, *bad_jobs(chore), *[chore(cell(f"good {number}")) for number in range(6)])
+    assert outcomes == {f"{name} 0": status for name, status in WANTED.items()} | {f"good {n}": "ok" for n in range(6)}
+    assert engine.workers == 2
+    assert [node["workers"] for node in engine.nodes] == [2]
+
     found = listening(os.getpid())
     assert {"gcs_server", "raylet"} <= {name for name, _ in found}
     assert len(found) >= 5  # those two, the driver, the agent and the worker
@@ -251,6 +243,9 @@ def test_a_cluster_of_our_own_listens_on_loopback_alone_and_wants_its_token(
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
     assert "RAY_AUTH_TOKEN" not in os.environ
     assert not (tmp_path / ".ray").exists()
+    assert not folder.exists()
+    engine.close(at_once=True)
+    assert not ray.is_initialized()  # what was closed stays so
 
 
 def test_a_cluster_that_others_can_reach_is_refused(

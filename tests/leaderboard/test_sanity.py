@@ -103,12 +103,23 @@ def test_a_seed_that_was_skipped_does_not_excuse_the_others() -> None:
     assert outcome(gates(table, [ALIKE], "", a_alike=("skipped", "not with this seed")), "a", "alike").passed is False
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    counts=st.lists(st.integers(1, 70), min_size=1, max_size=30),
-    differences=st.lists(st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.25, 3.0]), min_size=70, max_size=70),
-)
+DIFFERENCES = st.lists(st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.25, 3.0]), min_size=70, max_size=70)
+
+
+@settings(deadline=None, max_examples=25)
+@given(counts=st.lists(st.integers(1, 70), min_size=1, max_size=12), differences=DIFFERENCES)
 def test_who_beats_random_on_every_sample_passes_or_is_not_judged(counts: list[int], differences: list[float]) -> None:
+    passes_or_is_not_judged(counts, differences)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=200)
+@given(counts=st.lists(st.integers(1, 70), min_size=1, max_size=30), differences=DIFFERENCES)
+def test_who_beats_random_by_many_metrics_passes_or_is_not_judged(counts: list[int], differences: list[float]) -> None:
+    passes_or_is_not_judged(counts, differences)
+
+
+def passes_or_is_not_judged(counts: list[int], differences: list[float]) -> None:
     cards = [MetricCard(f"q{k}", "Quality", "localisation", "lower", (0.0, 9.0)) for k in range(len(counts))]
     found = gates(
         scores(

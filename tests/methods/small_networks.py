@@ -125,7 +125,7 @@ def calibration(probe: OpenProbe, count: int = 64, seed: int = 2) -> Samples:
 def ready(explainer: Explainer, probe: OpenProbe) -> Explainer:
     """The explainer, fitted on some samples if it must be."""
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(probe, explainer.fit(probe, calibration(probe), seed=0))
+        explainer.restore(probe, explainer.learn(probe, calibration(probe), seed=0))
     return explainer
 
 

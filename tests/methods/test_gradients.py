@@ -92,7 +92,7 @@ def test_smoothgrad_averages_the_gradients_of_noisy_copies(opened: Callable[[], 
 def test_gradient_shap_averages_over_baselines_from_the_data(opened: Callable[[], OpenProbe]) -> None:
     probe = opened()
     explainer = GradientShap(GradientShap.Parameters(draws=6, baselines=9))
-    state = explainer.fit(probe, calibration(probe), 3)
+    state = explainer.learn(probe, calibration(probe), 3)
     baselines = state.tensors["baselines"]
     assert all((calibration(probe).x == one).flatten(1).all(1).any() for one in baselines)
     assert len(baselines) == 9
@@ -117,6 +117,6 @@ def test_on_a_linear_network_signed_methods_give_each_inputs_own_part_of_the_log
     assert torch.allclose(explained(InputXGradient(), probe).maps["map"], expected, atol=1e-5)
     assert torch.allclose(explained(IntegratedGradients(), probe).maps["map"], expected, atol=1e-5)
     many = GradientShap(GradientShap.Parameters(draws=2, baselines=1))  # one baseline: the draws cannot differ
-    start = many.fit(probe, calibration(probe), 0).tensors["baselines"]
+    start = many.learn(probe, calibration(probe), 0).tensors["baselines"]
     ours = ready(many, probe).explain(probe, x, target, [0] * len(x)).maps["map"]
     assert torch.allclose(ours, (layer.weight[target] * (x - start))[:, None], atol=1e-5)

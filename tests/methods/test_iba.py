@@ -344,13 +344,13 @@ def test_features_that_are_not_finite_are_an_error() -> None:
     probe = strange("")
     bad = Samples(calibration(probe).x * torch.inf, torch.zeros(64, dtype=torch.int64), tuple(map(str, range(64))))
     with pytest.raises(ValueError, match="not finite"):
-        iba().fit(probe, bad, 0)
+        iba().learn(probe, bad, 0)
 
 
 def test_one_calibration_sample_is_refused() -> None:
     probe = strange("")
     with pytest.raises(Unsupported, match="no spread"):
-        iba().fit(probe, calibration(probe, 1), 0)
+        iba().learn(probe, calibration(probe, 1), 0)
 
 
 def test_gradients_that_are_nan_give_maps_that_are_nan_and_no_number_in_their_place() -> None:

@@ -108,7 +108,7 @@ def test_it_learns_to_let_through_only_what_the_decision_needs() -> None:
     model.head.weight[0, :4], model.head.weight[1, :4] = 40.0, -40.0
     probe = open_probe(model, kind="grid", local="local", representation="z", shape=(3, 8, 8), classes=("a", "b", "c"))
     explainer = IbaReadout(IbaReadout.Parameters(epochs=150, smooth=0.0, beta=1.0))
-    state = explainer.fit(probe, calibration(probe, 128), 0)
+    state = explainer.learn(probe, calibration(probe, 128), 0)
     assert state.facts["loss"][-1] < state.facts["loss"][0]
     explainer.restore(probe, state)
     local, readouts = observed(probe, some(probe, 40)[0])
@@ -119,7 +119,7 @@ def test_it_learns_to_let_through_only_what_the_decision_needs() -> None:
 
 def test_learning_is_repeated_by_its_seed_and_survives_being_saved() -> None:
     probe = convolutional()
-    first, again, other = (readout().fit(probe, calibration(probe), seed) for seed in (1, 1, 2))
+    first, again, other = (readout().learn(probe, calibration(probe), seed) for seed in (1, 1, 2))
     assert all(torch.equal(tensor, again.tensors[name]) for name, tensor in first.tensors.items())
     assert any(not torch.equal(tensor, other.tensors[name]) for name, tensor in first.tensors.items())
     maps = []
@@ -132,9 +132,9 @@ def test_learning_is_repeated_by_its_seed_and_survives_being_saved() -> None:
 
 def test_features_that_do_not_fit_into_memory_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     probe = convolutional()
-    kept = readout().fit(probe, calibration(probe), 0)
+    kept = readout().learn(probe, calibration(probe), 0)
     monkeypatch.setattr("mibench.methods.iba.readout.MEMORY", 0)
-    again = readout().fit(probe, calibration(probe), 0)
+    again = readout().learn(probe, calibration(probe), 0)
     assert all(torch.allclose(tensor, again.tensors[name], atol=1e-5) for name, tensor in kept.tensors.items())
 
 

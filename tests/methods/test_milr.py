@@ -22,7 +22,7 @@ QUICK: dict[str, Any] = {"epochs": 1, "batch": 16, "hidden": 16, "references": 1
 
 def fitted(probe: OpenProbe, samples: Samples, **parameters: Any) -> MiLr:
     explainer = MiLr(MiLr.Parameters(**(QUICK | parameters)))
-    explainer.restore(probe, explainer.fit(probe, samples, 0))
+    explainer.restore(probe, explainer.learn(probe, samples, 0))
     return explainer
 
 
@@ -151,9 +151,9 @@ def test_a_samples_map_does_not_depend_on_its_batch() -> None:
 
 def test_layers_that_do_not_fit_into_memory_are_collected_again(monkeypatch: pytest.MonkeyPatch) -> None:
     probe, samples = convolutional(), calibration(convolutional())
-    kept = MiLr(MiLr.Parameters(**QUICK)).fit(probe, samples, 0)
+    kept = MiLr(MiLr.Parameters(**QUICK)).learn(probe, samples, 0)
     monkeypatch.setattr("mibench.methods.milr.milr.MEMORY", 1000)
-    again = MiLr(MiLr.Parameters(**QUICK)).fit(probe, samples, 0)
+    again = MiLr(MiLr.Parameters(**QUICK)).learn(probe, samples, 0)
     for name, tensor in kept.tensors.items():
         torch.testing.assert_close(again.tensors[name], tensor, atol=1e-4, rtol=1e-4)
 

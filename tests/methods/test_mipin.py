@@ -54,7 +54,7 @@ def small_cnn() -> OpenProbe:
 
 def fitted(probe: OpenProbe, samples: Samples | None = None, **parameters: object) -> MIPIN:
     explainer = MIPIN(MIPIN.Parameters(**parameters))
-    state = explainer.fit(probe, samples or calibration(probe, 60), seed=0)
+    state = explainer.learn(probe, samples or calibration(probe, 60), seed=0)
     explainer.restore(probe, replace(state, tensors=load(save(dict(state.tensors)))))
     return explainer
 

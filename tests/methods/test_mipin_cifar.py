@@ -51,7 +51,7 @@ def test_the_source_signal_of_cnn_c_keeps_the_class(task: Task) -> None:
     x, target = task.scoring.x, task.scoring.label
     assert task.data.classes == CIFAR
     assert task.accuracy > 0.9
-    explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    explainer.restore(task.probe, explainer.learn(task.probe, task.calibration, 0))
     source = explainer.explain(task.probe, x, target, range(len(x))).signals["source"]
     assert source.shape == x.shape
     there, left, mean = (

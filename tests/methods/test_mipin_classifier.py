@@ -39,7 +39,7 @@ def tokens() -> OpenProbe:
 
 def fitted(probe: OpenProbe, samples: Samples, **parameters: object) -> MIPIN:
     explainer = MIPIN(MIPIN.Parameters(**parameters))
-    explainer.restore(probe, explainer.fit(probe, samples, seed=0))
+    explainer.restore(probe, explainer.learn(probe, samples, seed=0))
     return explainer
 
 
@@ -111,7 +111,7 @@ def test_several_dense_layers_are_learned_when_a_class_is_explained(
     now = fitted(probe, samples, depth="classifier", fit_on=fit_on).explain(probe, *some(probe, 6))
     monkeypatch.setattr(mipin, "KEEP", 0)
     later = fitted(probe, samples, depth="classifier", fit_on=fit_on)
-    assert later._state.tensors["base"].shape == (60, 4, 3, 3)
+    assert later._tensors["base"].shape == (60, 4, 3, 3)
     assert torch.allclose(now.maps["map"], later.explain(probe, *some(probe, 6)).maps["map"], atol=1e-5)
 
 

@@ -79,7 +79,7 @@ def test_each_class_chooses_from_its_own_samples() -> None:
     whole, part = MIPIN(), MIPIN()
     one = samples.label == 0
     alone = type(samples)(samples.x[one], samples.label[one], tuple(map(str, range(int(one.sum())))))
-    states = [explainer.fit(probe, given, 0) for explainer, given in ((whole, samples), (part, alone))]
+    states = [explainer.learn(probe, given, 0) for explainer, given in ((whole, samples), (part, alone))]
     for name, tensor in states[1].tensors.items():
         if name != "classes":
             assert torch.allclose(states[0].tensors[name][0], tensor[0], atol=1e-5), name

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from leaderboards.studies.measuring import scored as scores_of_rows
 from mibench.methods.mire import mire
 from mibench.methods.mire.mire import Mire
 from mibench.methods.mire.noise import MireNoise
@@ -18,7 +19,6 @@ from mibench.plugins import registry
 from mibench.plugins.contract import Explanation, Samples, State, Unsupported
 from mibench.record.cells import TaskSpec
 from mibench.run.task import make_task
-from mibench.studies import nif as nif_study
 from tests.methods.planted_cells import NATS, drawn, opened
 from tests.methods.small_networks import calibration, convolutional, fully_connected, joined, some, table, transformer
 
@@ -26,7 +26,7 @@ QUICK: dict[str, Any] = {"epochs": 1, "batch": 16, "hidden": 16, "references": 1
 
 
 def fitted(explainer: Mire | MireNoise, probe: OpenProbe, samples: Samples, seed: int = 0) -> State:
-    state = explainer.fit(probe, samples, seed)
+    state = explainer.learn(probe, samples, seed)
     explainer.restore(probe, state)
     return state
 
@@ -103,7 +103,7 @@ def test_on_the_planted_task_the_default_alone_orders_decision_above_redundant(
 ) -> None:
     """The score `decision-hard` of the planted images, at the board's settings."""
     spec = TaskSpec("planted", "planted", samples=64, calibration=512)
-    [line] = nif_study.scored("planted", spec, (row,), ("decision-hard",))
+    [line] = scores_of_rows("planted", spec, (row,), ("decision-hard",))
     assert low < line.mean <= high
 
 
@@ -226,7 +226,7 @@ def test_a_transformer_of_imagenet_s_size_is_decomposed_at_its_tokens(cls: type[
 def test_a_table_smaller_than_a_batch_is_decomposed_in_smaller_ones(cls: type[Mire]) -> None:
     task = make_task(TaskSpec("mlp", "iris", samples=5, calibration=60))
     with pytest.raises(Unsupported, match="60 calibration samples do not fill a batch of 64; set a smaller batch"):
-        cls().fit(task.probe, task.calibration, 0)
+        cls().learn(task.probe, task.calibration, 0)
     explainer = cls(cls.Parameters(batch=32, epochs=2))
     fitted(explainer, task.probe, task.calibration)
     maps = explainer.explain(task.probe, task.scoring.x, task.target, range(5)).maps
@@ -272,7 +272,7 @@ def test_a_samples_map_depends_on_neither_batch_nor_target(cls: type[Mire]) -> N
 def test_the_same_seed_gives_the_same_state_and_another_seed_another() -> None:
     probe, samples = convolutional(), calibration(convolutional())
     randomness = torch.get_rng_state()
-    first, again, other = (quick(MireNoise).fit(probe, samples, seed) for seed in (0, 0, 1))
+    first, again, other = (quick(MireNoise).learn(probe, samples, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), randomness)
     assert all(torch.equal(first.tensors[name], tensor) for name, tensor in again.tensors.items())
     assert not torch.equal(first.tensors["critic.g.0.weight"], other.tensors["critic.g.0.weight"])
@@ -309,9 +309,9 @@ def test_mine_finds_the_information_too() -> None:
 
 def test_features_that_do_not_fit_into_memory_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     probe, samples = convolutional(), calibration(convolutional())
-    kept = quick().fit(probe, samples, 0)
+    kept = quick().learn(probe, samples, 0)
     monkeypatch.setattr("mibench.network.calibration.MEMORY", 1000)
-    again = quick().fit(probe, samples, 0)
+    again = quick().learn(probe, samples, 0)
     for name, tensor in kept.tensors.items():
         torch.testing.assert_close(again.tensors[name], tensor, atol=1e-4, rtol=1e-4)
 
@@ -328,23 +328,23 @@ def test_features_that_do_not_fit_into_memory_are_computed_again(monkeypatch: py
 )
 def test_what_makes_no_map_is_refused_with_the_mend(probe: OpenProbe, samples: Samples | None, words: str) -> None:
     with pytest.raises(Unsupported, match=words):
-        quick().fit(probe, samples or calibration(probe), 0)
+        quick().learn(probe, samples or calibration(probe), 0)
 
 
 def test_constant_features_are_refused() -> None:
     samples = calibration(convolutional())
     constant = Samples(torch.ones_like(samples.x), samples.label, samples.ids)
     with pytest.raises(Unsupported, match="the same in every calibration sample"):
-        quick().fit(convolutional(), constant, 0)
+        quick().learn(convolutional(), constant, 0)
 
 
 def test_features_and_objectives_that_are_not_finite_are_errors() -> None:
     samples = calibration(convolutional())
     broken = Samples(samples.x * torch.nan, samples.label, samples.ids)
     with pytest.raises(ValueError, match="not finite on the calibration samples"):
-        quick().fit(convolutional(), broken, 0)
+        quick().learn(convolutional(), broken, 0)
     with pytest.raises(ValueError, match="not finite in epoch 1; set learning_rate below"):
-        quick(learning_rate=1e30).fit(convolutional(), samples, 0)
+        quick(learning_rate=1e30).learn(convolutional(), samples, 0)
 
 
 def test_the_network_is_left_as_it_was() -> None:

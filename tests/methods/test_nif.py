@@ -87,7 +87,7 @@ def test_the_chain_is_the_paper_read_path_by_path(how: Compose) -> None:
     probe = small_table()
     samples, (x, target, seeds) = calibration(probe, 30), some(probe, 2)
     explainer = NIF(NIF.Parameters(compose=how, redundancy=30, **PLAIN))
-    explainer.restore(probe, explainer.fit(probe, samples, seed=0))
+    explainer.restore(probe, explainer.learn(probe, samples, seed=0))
     ours = explainer.explain(probe, x, target, seeds).maps["attribution"]
     layers = [layer.activations for layer in read(probe, samples.x, 1, ("input", "1", "3", "classes"))]
     for n in range(2):
@@ -106,7 +106,7 @@ def test_nif_min_is_nif_composed_by_min_in_nats() -> None:
 def test_both_kinds_of_nif_restore_the_same_fit() -> None:
     probe = convolutional()
     assert registry.label(NIFMin().learner) == registry.label(NIF().learner) == "nif"
-    state = NIF().fit(probe, calibration(probe), seed=0)
+    state = NIF().learn(probe, calibration(probe), seed=0)
     shown = {}
     for explainer in (NIFMin(), NIF(NIF.Parameters(compose="min"))):
         explainer.restore(probe, state)
@@ -121,7 +121,7 @@ def test_the_redundancy_term_has_no_ramp_along_the_index() -> None:
     probe = open_probe(model, **cut)
     found = {}
     for order in ("any", "index"):
-        state = NIF(NIF.Parameters(beta=5e-4, order=order)).fit(probe, calibration(probe, 60), seed=0)
+        state = NIF(NIF.Parameters(beta=5e-4, order=order)).learn(probe, calibration(probe, 60), seed=0)
         index = torch.arange(40, dtype=torch.float64)
         found[order] = float(torch.corrcoef(torch.stack([index, state.tensors["redundancy"]]))[0, 1])
     assert found["index"] > 0.9
@@ -131,7 +131,7 @@ def test_the_redundancy_term_has_no_ramp_along_the_index() -> None:
 def test_by_default_no_input_pair_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mibench.information.flow.Flow.redundancy", lambda *_: pytest.fail("it was estimated"))
     monkeypatch.setattr("mibench.methods.nif.nif.STATED", 0)
-    assert "redundancy" not in NIF().fit(convolutional(), calibration(convolutional()), seed=0).tensors
+    assert "redundancy" not in NIF().learn(convolutional(), calibration(convolutional()), seed=0).tensors
 
 
 def test_neurons_are_channels_averaged_over_positions_and_cells_of_each_colour() -> None:
@@ -163,7 +163,7 @@ def test_the_input_that_decides_gets_the_flow() -> None:
     samples, (x, target, seeds) = calibration(probe, 300), some(probe, 40)
     for cls in (NIF, NIFMin):
         explainer = cls()
-        explainer.restore(probe, explainer.fit(probe, samples, seed=0))
+        explainer.restore(probe, explainer.learn(probe, samples, seed=0))
         maps = explainer.explain(probe, x, target, seeds).maps["attribution"][:, 0]
         assert float((maps.argmax(1) == 2).float().mean()) > 0.9
 
@@ -189,7 +189,7 @@ def test_cost_does_not_grow_with_the_size_of_the_image() -> None:
     sizes = {}
     for side in (8, 32):
         probe = convolutional(side=side)
-        state = NIF(NIF.Parameters(grid=4)).fit(probe, calibration(probe), seed=0)
+        state = NIF(NIF.Parameters(grid=4)).learn(probe, calibration(probe), seed=0)
         sizes[side] = state.tensors["layer0"].shape
     assert sizes[8] == sizes[32] == (64, 3 * 4 * 4)
 
@@ -199,7 +199,7 @@ def test_a_constant_neuron_carries_nothing_and_is_no_error() -> None:
     samples = calibration(probe, 40)
     samples.x[:, 1] = 2.0
     explainer = NIF()
-    explainer.restore(probe, explainer.fit(probe, samples, seed=0))
+    explainer.restore(probe, explainer.learn(probe, samples, seed=0))
     maps = explainer.explain(probe, *some(probe)).maps["attribution"]
     assert torch.isfinite(maps).all()
     assert torch.equal(maps[:, 0, 1], torch.zeros(4))
@@ -213,19 +213,19 @@ def test_too_many_edges_are_refused_with_the_cost_and_the_mend() -> None:
     with pytest.raises(
         Unsupported, match=r"100,000 neurons of '1' and 300 of '3' have 30,000,000 edges, about .* raise"
     ):
-        NIF().fit(probe, calibration(probe, 30), seed=0)
+        NIF().learn(probe, calibration(probe, 30), seed=0)
 
 
 def test_bad_calibration_and_layers_are_refused_in_plain_words() -> None:
     probe = small_table()
     with pytest.raises(ValueError, match="8 samples, but 10 neighbours need at least 11: lower k"):
-        NIF(NIF.Parameters(**KSG)).fit(probe, calibration(probe, 8), seed=0)
+        NIF(NIF.Parameters(**KSG)).learn(probe, calibration(probe, 8), seed=0)
     samples = calibration(probe, 40)
     samples.x[3] = math.nan
     with pytest.raises(ValueError, match="NaN or infinite"):
-        NIF().fit(probe, samples, seed=0)
+        NIF().learn(probe, samples, seed=0)
     with pytest.raises(Unsupported, match="no layer 'dense9'"):
-        NIF(NIF.Parameters(layers=("dense9",))).fit(probe, calibration(probe, 40), seed=0)
+        NIF(NIF.Parameters(layers=("dense9",))).learn(probe, calibration(probe, 40), seed=0)
 
 
 def test_duplicate_samples_are_no_error() -> None:
@@ -233,7 +233,7 @@ def test_duplicate_samples_are_no_error() -> None:
     samples = calibration(probe, 20)
     double = Samples(samples.x.repeat(3, 1), samples.label.repeat(3), samples.ids * 3)
     explainer = NIF()
-    explainer.restore(probe, explainer.fit(probe, double, seed=0))
+    explainer.restore(probe, explainer.learn(probe, double, seed=0))
     assert torch.isfinite(explainer.explain(probe, *some(probe)).maps["attribution"]).all()
 
 
@@ -249,7 +249,7 @@ def test_duplicate_samples_are_no_error() -> None:
 def test_stated_edges_are_near_what_theory_says(network: str, estimator: str, nats: float, pointwise: float) -> None:
     task = make_task(TaskSpec(network, "", samples=64, calibration=1000))
     nif = NIF(NIF.Parameters(reference=1000, estimator=estimator))
-    nif.restore(task.probe, nif.fit(task.probe, task.calibration, 0))
+    nif.restore(task.probe, nif.learn(task.probe, task.calibration, 0))
     stated = nif.explain(task.probe, task.scoring.x, task.target, range(64)).signals
     truth = task.scoring.truth
     assert truth is not None

@@ -23,7 +23,7 @@ def small() -> OpenProbe:
 
 
 def explained(explainer: FittedExplainer, probe: OpenProbe, samples: Samples) -> Explanation:
-    state = explainer.fit(probe, samples, seed=0)
+    state = explainer.learn(probe, samples, seed=0)
     explainer.restore(probe, State(load(save(dict(state.tensors)))))
     return explainer.explain(probe, *some(probe, 6))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mibench.metrics.complexity import Complexity, Sparseness
+from mibench.metrics.concentration import Complexity, Sparseness
 from tests.metric_worlds import evidence, image_world, quantus_score, signed_maps
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mibench.metrics.degradation import Degradation, tiled
+from mibench.metrics.tile_removal import Degradation, tiled
 from mibench.plugins.contract import Unsupported
 from tests.metric_worlds import evidence, image_world, signed_maps, table_world
 

@@ -20,7 +20,9 @@ from mibench.metrics.faithfulness_agreement import (
     random_sets,
 )
 from mibench.metrics.faithfulness_curves import IROF, ROAD, PixelFlipping, RegionPerturbation, segments
+from mibench.metrics.localisation import expected_hits
 from mibench.metrics.perturbation import descending, forwards, in_steps, parts, tiles
+from mibench.network.seeds import drawing
 from mibench.plugins.contract import Unsupported
 from tests.metric_worlds import evidence, image_world, signed_maps
 
@@ -214,9 +216,32 @@ def test_ranks_of_equals_are_their_average() -> None:
 
 def test_draws_depend_on_the_seed_and_the_purpose_alone() -> None:
     draws = {
-        (seed, purpose): torch.rand(4, generator=sharing.drawing(seed, purpose))
+        (seed, purpose): torch.rand(4, generator=drawing(seed, purpose))
         for seed in (1, 2)
         for purpose in ("ties", "noise")
     }
-    assert torch.equal(draws[1, "ties"], torch.rand(4, generator=sharing.drawing(1, "ties")))
+    assert torch.equal(draws[1, "ties"], torch.rand(4, generator=drawing(1, "ties")))
     assert len({tuple(np.asarray(draw)) for draw in draws.values()}) == 4
+
+
+@pytest.mark.parametrize("change", ["in place", "another"])
+def test_a_changed_baseline_gives_the_scores_of_a_new_scene(rows: tuple[Any, dict[str, Any]], change: str) -> None:
+    world, all_rows = rows
+    scene = dataclasses.replace(world.scene, baselines={"mean": world.scene.baselines["mean"].clone()})
+    before = PixelFlipping().score(scene, all_rows)["signed"]
+    if change == "in place":
+        scene.baselines["mean"].add_(1)
+    else:
+        scene.baselines["mean"] = scene.baselines["mean"] + 1
+    after = PixelFlipping().score(scene, all_rows)["signed"]
+    assert torch.equal(after, PixelFlipping().score(dataclasses.replace(scene), all_rows)["signed"])
+    assert not torch.equal(after, before)
+
+
+def test_a_map_that_is_changed_in_place_is_judged_again() -> None:
+    world = image_world(count=4)
+    row = evidence(signed_maps(world))
+    before = expected_hits(world.scene, row)
+    assert expected_hits(world.scene, row) is before
+    row.map.neg_()
+    assert not torch.equal(expected_hits(world.scene, row), before)

@@ -125,7 +125,7 @@ def test_at_its_limit_repeatability_lets_rounding_pass_and_stops_what_is_drawn_a
     for name in ("smoothgrad", "gradient-shap"):
         explainer = registry.explainer(name)
         if isinstance(explainer, FittedExplainer):
-            explainer.restore(task.probe, explainer.fit(task.probe, task.calibration[slice(64, None)], 0))
+            explainer.restore(task.probe, explainer.learn(task.probe, task.calibration[slice(64, None)], 0))
         first, second = (
             in_batches(explainer, task.probe, some.x, target, sample_seeds(some.ids, seed), 0).maps["map"]
             for seed in (0, 1)
@@ -156,7 +156,7 @@ def test_at_its_limit_the_class_gate_lets_pass_what_reacts_and_stops_what_only_t
     for name in ("occlusion", "gradcam", "ig", "input-x-gradient", "saliency"):
         explainer = registry.explainer(name)
         if isinstance(explainer, FittedExplainer):
-            explainer.restore(task.probe, explainer.fit(task.probe, task.calibration[slice(64, None)], 0))
+            explainer.restore(task.probe, explainer.learn(task.probe, task.calibration[slice(64, None)], 0))
         first, second = (
             in_batches(explainer, task.probe, some.x, each, sample_seeds(some.ids, 0), 0).maps["map"]
             for each in (target, other)

@@ -33,7 +33,7 @@ def world() -> tuple[Scene, Mapping[str, Evidence]]:
     for name in ("occlusion", *BASELINES, "random"):
         explainer = registry.explainer(name)
         if isinstance(explainer, FittedExplainer):
-            explainer.restore(scene.probe, explainer.fit(scene.probe, task.calibration, 0))
+            explainer.restore(scene.probe, explainer.learn(scene.probe, task.calibration, 0))
         found = in_batches(explainer, task.probe, scene.x, scene.target, scene.seeds, 0)
         rows[name] = row(found, explainer.maps[0])
         if name in BASELINES:

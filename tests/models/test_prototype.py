@@ -118,7 +118,7 @@ def test_an_embedding_is_learned_on_a_folder_of_photographs(tmp_path: Path, monk
     assert task.accuracy > 0.7
     explainer = registry.method("mire[epochs=1,batch=8,references=100]").explainer
     assert isinstance(explainer, FittedExplainer)
-    explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+    explainer.restore(task.probe, explainer.learn(task.probe, task.calibration, 0))
     maps = explainer.explain(task.probe, task.scoring.x, task.target, range(4)).maps
     assert all(map_.shape == (4, 84, 84) and bool(map_.isfinite().all()) for map_ in maps.values())
 
@@ -149,7 +149,7 @@ def explain(task: Task, name: str) -> tuple[str, list[str]]:
     explainer = cls(cls.Parameters(**quick))
     try:
         if isinstance(explainer, FittedExplainer):
-            explainer.restore(task.probe, explainer.fit(task.probe, task.calibration, 0))
+            explainer.restore(task.probe, explainer.learn(task.probe, task.calibration, 0))
         explanation = in_batches(explainer, task.probe, task.scoring.x, task.target, (0, 1), 0)
     except Unsupported as refusal:
         return str(refusal), []

@@ -69,7 +69,7 @@ def test_a_table_s_network_may_be_a_user_s() -> None:
 
 def test_a_layer_that_is_not_there_is_told_the_nearest_names() -> None:
     model = registry.model("user[local=feature,representation=avgpool,shape=3x16x16]:made_networks:build")
-    with pytest.raises(ModelError, match="no layer 'feature'; the nearest names are features"):
+    with pytest.raises(ModelError, match="no layer 'feature'; did you mean features"):
         opened(model)
 
 
@@ -81,7 +81,7 @@ def test_a_layer_that_is_not_there_is_told_the_nearest_names() -> None:
         ("user:made_networks:build", "needs the name of the local layer"),
         ("user[local=features]:made_networks:build", "needs the name of the representation layer"),
         (f"user[{GOOD}]:no_such_module:build", "module 'no_such_module' cannot be imported: ModuleNotFoundError"),
-        (f"user[{GOOD}]:made_networks:biuld", "no function 'biuld'; the nearest names are build"),
+        (f"user[{GOOD}]:made_networks:biuld", "no function 'biuld'; did you mean build"),
         (f"user[{GOOD}]:made_networks:broken", r"broken\(\) failed: OSError: no such place"),
         (f"user[{GOOD}]:made_networks:number", "gave a int, not a torch.nn.Module"),
         (f"user[{GOOD},mean=1+2]:made_networks:build", "mean has 2 values for 3 channels"),

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mibench.errors import DataError, RecordError
-from mibench.plugins.reasons import MAX_LETTERS, line, why
+from mibench.errors import MAX_LETTERS, DataError, RecordError, one_line
+from mibench.plugins.reasons import why
 from mibench.record.cells import Loss, Outcome, Prepared
 from mibench.record.messages import decode, encode
 from tests.engines.test_local import cell, job
@@ -78,10 +78,10 @@ def test_any_other_answer_is_a_failure_that_says_so(answer: bytes) -> None:
 def test_texts_are_cut_printable_and_valid() -> None:
     found = decode(JOB, changed(reason="A" * 10**6 + "<", reasons=["bad \udcff\0\x1b[2J\n b"]))[0]
     assert len(found.reason) == MAX_LETTERS
-    assert found.reason.endswith("(cut)")
+    assert " … " in found.reason
     found.reasons[0].encode("utf-8")
     assert found.reasons[0].isprintable()
-    assert line("as it is") == "as it is"
+    assert one_line("as it is") == "as it is"
 
 
 def test_an_exception_that_cannot_say_what_it_is_has_a_reason_too() -> None:

@@ -74,8 +74,8 @@ def test_explainers_that_learn_the_same_are_fitted_once(
 ) -> None:
     from toy.methods import Learned
 
-    fits, fit = [], Learned.fit
-    monkeypatch.setattr(Learned, "fit", lambda self, *given: fits.append(self.name) or fit(self, *given))
+    fits, learn = [], Learned.learn
+    monkeypatch.setattr(Learned, "learn", lambda self, *given: fits.append(self.name) or learn(self, *given))
     summary = go(tmp_path, toy(methods=["bright", "learned", "pupil"], metrics=["inside"]))
     assert len(fits) == 1
     assert summary.code == 0

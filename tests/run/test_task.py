@@ -148,7 +148,7 @@ def test_an_unknown_precision_is_refused() -> None:
         (user("dicing"), "two forwards of the same input differ in eval mode"),
         (
             user("build", parameters=TINY.replace("avgpool", "avgpol")),
-            "no layer 'avgpol'; the nearest names are avgpool",
+            "no layer 'avgpol'; did you mean avgpool",
         ),
         (user("build", parameters=TINY.replace("3x16x16", "1x16x16")), "cannot look at an input of 1x16x16"),
         (user("pair"), "not one tensor of logits"),

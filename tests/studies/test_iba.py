@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from leaderboards.studies.iba.study import Line, at_cells, correlations, describe, mean, verdicts, write_table
 from mibench.plugins.contract import Explanation, Truth
-from mibench.studies.iba import Line, at_cells, correlations, describe, mean, verdicts, write_table
 
 
 def upsample(grid: Tensor) -> Tensor:

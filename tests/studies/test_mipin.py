@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from leaderboards.studies.mipin import study as mipin
+from leaderboards.studies.mipin.study import Line, Plan, apc, describe, plans
 from mibench.methods.mipin.mipin import MIPIN
 from mibench.network.probe import open_probe
 from mibench.plugins.contract import Samples
-from mibench.studies import mipin
-from mibench.studies.mipin import Line, Plan, apc, describe, plans
 from mibench.suites import suite
 
 
@@ -46,7 +46,7 @@ def test_completeness_averages_classes_and_then_their_means(monkeypatch: pytest.
 
 def test_source_signals_come_from_the_method_on_the_given_samples() -> None:
     task, x = small_task(), some(5)
-    explainer = mipin.ready("mipin[penalty=0.1]", task, some(60))
+    explainer = mipin.fitted("mipin[penalty=0.1]", task.probe, some(60))
     assert mipin.sources(task, explainer, x.x, x.label).shape == x.x.shape
 
 
@@ -102,8 +102,8 @@ def test_the_page_says_whether_the_source_signal_is_minimal(kept: float, verdict
 
 
 def test_the_committed_page_is_what_the_committed_table_says() -> None:
-    folder = Path(__file__).parents[2] / "leaderboards" / "studies"
-    assert (folder / "mipin.md").read_text("utf-8") == describe(mipin.read_table(folder / "mipin.csv"))
+    folder = Path(mipin.__file__).parent
+    assert (folder / "README.md").read_text("utf-8") == describe(mipin.read_table(folder / "table.csv"))
 
 
 @pytest.mark.parametrize("name", ["mipin-table1", "mipin-table2", "class-sensitivity"])

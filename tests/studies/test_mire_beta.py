@@ -11,12 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from mibench import studies
-from mibench.errors import UsageError
-from mibench.network.probe import open_probe
-from mibench.plugins.contract import Samples, Truth
-from mibench.studies import mire_beta
-from mibench.studies.mire_beta import (
+from leaderboards.studies.mire_beta import study as mire_beta
+from leaderboards.studies.mire_beta.study import (
     CANDIDATES,
     CELLS,
     KINDS,
@@ -32,6 +28,8 @@ from mibench.studies.mire_beta import (
     read_table,
     write_table,
 )
+from mibench.network.probe import open_probe
+from mibench.plugins.contract import Samples, Truth
 
 TRUTH = {"total": (1.79, 1.79, 0.0), "decision": (1.79, 0.0, 0.0), "redundant": (0.0, 1.79, 0.0), "mask": (1.0, 0, 0)}
 
@@ -121,7 +119,9 @@ def test_the_choice_keeps_most_decisions_at_its_worst_beta_and_stays_away_from_t
 def test_the_grid_comes_back_from_the_pixels() -> None:
     grid = torch.randn(6, 2, 2, dtype=torch.float64)
     task = small_ground()
-    torch.testing.assert_close(on_grid(task, task.probe.upsample(grid.float()), (2, 2)), grid, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        on_grid(task.probe, task.probe.upsample(grid.float()), (2, 2)), grid, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_the_page_says_met_where_the_truth_was_found() -> None:
@@ -168,9 +168,9 @@ def test_the_table_holds_every_figure_of_every_fit(tmp_path: Path) -> None:
 
 
 def test_the_committed_page_is_what_the_committed_table_says() -> None:
-    folder = Path(__file__).parents[2] / "leaderboards" / "studies"
-    fits = read_table(folder / "mire-beta.csv")
-    assert (folder / "mire-beta.md").read_text("utf-8") == describe(fits, mire_beta.LEARNED, mire_beta.READ)
+    folder = Path(mire_beta.__file__).parent
+    fits = read_table(folder / "table.csv")
+    assert (folder / "README.md").read_text("utf-8") == describe(fits, mire_beta.LEARNED, mire_beta.READ)
 
 
 def test_a_sum_with_beta_is_a_mean_with_as_many_times_beta() -> None:
@@ -179,9 +179,3 @@ def test_a_sum_with_beta_is_a_mean_with_as_many_times_beta() -> None:
     first, second = measure(ground, summed, 0.5, 0), measure(ground, averaged, 2.0, 0)
     for name, value in first.items():
         assert second[name] == pytest.approx(value, abs=1e-3), name
-
-
-def test_a_study_that_is_not_there_gets_the_nearest_name(tmp_path: Path) -> None:
-    assert "mire-beta" in studies.names()
-    with pytest.raises(UsageError, match="mire-beta"):
-        studies.write("mire-bta", tmp_path)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mibench.studies import mire_digits
-from mibench.studies.mire_digits import JOINTS, SEEDS, narrow, reading
-from mibench.studies.nif import Line, read_table
+from leaderboards.studies.lines import Line, read_table
+from leaderboards.studies.mire_digits import study as mire_digits
+from leaderboards.studies.mire_digits.study import JOINTS, SEEDS, narrow, reading
 
-STUDIES = Path(__file__).parents[2] / "leaderboards" / "studies"
+HOME = Path(mire_digits.__file__).parent
 
 
 def made(away: float) -> dict[tuple[int, int], dict[str, torch.Tensor]]:
@@ -43,12 +43,10 @@ def test_a_mask_that_closes_is_said_to() -> None:
 
 
 def test_the_committed_page_is_what_the_committed_table_says() -> None:
-    assert (STUDIES / "mire-digits.md").read_text("utf-8") == mire_digits.describe(
-        read_table(STUDIES / "mire-digits.csv")
-    )
+    assert (HOME / "README.md").read_text("utf-8") == mire_digits.describe(read_table(HOME / "table.csv"))
 
 
 def test_the_default_critic_is_as_wide_as_the_committed_table_allows() -> None:
-    ratios = [line.mean for line in read_table(STUDIES / "mire-digits.csv") if line.figure == "ratio"]
+    ratios = [line.mean for line in read_table(HOME / "table.csv") if line.figure == "ratio"]
     allowed = max(ratios) <= mire_digits.FARTHER
     assert mire_digits.registry.method("mire").explainer.parameters.joint == (64 if allowed else 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from mibench.studies.mire_beta import (
+from leaderboards.studies.mire_beta.study import (
     LEARNED,
     NOISE_CLAIMS,
     READ,

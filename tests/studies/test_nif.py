@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from leaderboards.studies.lines import Line, read_table
+from leaderboards.studies.nif import study as nif
 from mibench.models.training import accuracy
-from mibench.studies import nif
-from mibench.studies.nif import Line
 
-STUDIES = Path(__file__).parents[2] / "leaderboards" / "studies"
+HOME = Path(nif.__file__).parent
 
 
 def test_intervals_are_students_and_leave_out_samples_without_a_score() -> None:
@@ -66,10 +66,10 @@ def test_a_perceptron_is_right_on_rows_that_it_has_not_learned() -> None:
 
 
 def test_the_committed_page_is_what_the_committed_table_says() -> None:
-    assert (STUDIES / "nif.md").read_text("utf-8") == nif.describe(nif.read_table(STUDIES / "nif.csv"))
+    assert (HOME / "README.md").read_text("utf-8") == nif.describe(read_table(HOME / "table.csv"))
 
 
 def test_the_committed_study_prunes_networks_that_are_right_in_96_of_100_cases() -> None:
-    found = {line.subject: line.mean for line in nif.read_table(STUDIES / "nif.csv") if line.figure == "perceptron"}
+    found = {line.subject: line.mean for line in read_table(HOME / "table.csv") if line.figure == "perceptron"}
     assert found["iris"] >= 0.96
     assert found["csv:banknote.csv"] >= 0.96

@@ -51,7 +51,7 @@ class Learned(FittedExplainer):
     title = "Distance from the mean"
     maps = (MapSpec("decision", signed=True), MapSpec("total", "total", "nats"))
 
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         return State({"mean": calibration.x.mean(0)}, {"seed": seed})
 
     def restore(self, probe: Probe, state: State) -> None:
@@ -74,8 +74,8 @@ class Pupil(FittedExplainer):
     def learner(self) -> FittedExplainer:
         return Learned()
 
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
-        return self.learner.fit(probe, calibration, seed)
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
+        return self.learner.learn(probe, calibration, seed)
 
     def restore(self, probe: Probe, state: State) -> None:
         self.learned = Learned()

@@ -40,7 +40,7 @@ class HostileFit(FittedExplainer):
     class Parameters(Parameters):
         does: str = ""
 
-    def fit(self, probe: Probe, calibration: Samples, seed: int) -> State:
+    def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         does = self.parameters.does
         good = calibration.x.mean((0, 1))
         if does in STATES:

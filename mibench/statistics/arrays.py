@@ -1,0 +1,25 @@
+"""The arrays of this room, and what is done to them everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Whole = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.uint8]
+
+LEVEL = 0.95
+NIL = 1e-10  # beside the numbers that it came from, a difference this small is none
+
+
+def ratio(above: Array, below: Array, otherwise: float = 0.0) -> Array:
+    return np.asarray(np.divide(above, below, out=np.full(np.shape(below), otherwise), where=below > 0))
+
+
+def square(values: Array, methods: int, diagonal: float, mirrored: int = 1) -> Array:
+    matrix = np.full((methods, methods), diagonal)
+    i, j = np.triu_indices(methods, 1)
+    matrix[i, j], matrix[j, i] = values, mirrored * values
+    return matrix
