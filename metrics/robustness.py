@@ -1,6 +1,6 @@
 """Robustness: how far a map moves when its input moves a little, the worst of a few seeded perturbations.
 
-All methods are asked about the same perturbed inputs x' (uniform noise within `contract.RADIUS`); a and a' are the maps
+All methods are asked about the same perturbed inputs x' (uniform noise within `noise.RADIUS`); a and a' are the maps
 of x and x', each divided by its own largest magnitude, and h and h' the logits:
 
     max-sensitivity             max |a - a'| / |a|                              (Yeh et al. 2019, section 3)
@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from mibench.metrics.sharing import RowMetric, once
-from mibench.plugins.contract import PERTURBED, Evidence, Scene, perturbed
+from mibench.network.noise import perturbed
+from mibench.plugins.contract import PERTURBED, Evidence, Scene
 
 TINY = 1e-6  # stands in for what would divide by zero
 

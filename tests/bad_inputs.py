@@ -29,7 +29,7 @@ from mibench.cli import main as cli
 from mibench.data.images import read
 from mibench.data.tables import Table
 from mibench.gate import regression, thresholds
-from mibench.leaderboard.tables import COLUMNS
+from mibench.leaderboard.row import COLUMNS
 from mibench.models import weights
 from mibench.plugins import registry
 from mibench.plugins.contract import Samples

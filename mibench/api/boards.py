@@ -96,7 +96,7 @@ def spec_of(plugin: str | Explainer | Metric) -> str:
         return plugin
     room: registry.Room = "metrics" if isinstance(plugin, Metric) else "methods"
     cls = type(plugin)
-    if registry.plugins(room).get(getattr(cls, "name", "")) is not cls:
+    if not registry.is_registered(room, cls):
         raise UsageError(
             f"{cls.__name__} is not registered, and workers find plug-ins by name: install a package with the entry "
             f'point [project.entry-points."mibench.{room}"] {cls.__name__.lower()} = "{cls.__module__}", or explain '

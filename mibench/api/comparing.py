@@ -22,7 +22,7 @@ from mibench.api.progress import bar
 from mibench.api.shown import Shown
 from mibench.api.single import Pair, maps_of, ready
 from mibench.errors import UsageError
-from mibench.leaderboard.reporting import metric_card
+from mibench.leaderboard.declared import metric_card
 from mibench.leaderboard.results import CELLS, SCORES, Results, TaskCard
 from mibench.leaderboard.tables import board
 from mibench.plugins import registry

@@ -58,7 +58,7 @@ class Bars:
         for fault in faults.values():
             self.progress.console.print(fault, markup=False, highlight=False)
 
-    def planned(self, engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None:
+    def planned(self, engine: Engine | None, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None:
         """All cells are known, and how many of them are there already."""
         cells = [cell.key for job in jobs for cell in job.cells]
         done = sum(key in known for key in cells)

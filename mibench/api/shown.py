@@ -8,8 +8,8 @@ from html import escape
 import pandas as pd
 
 from mibench.leaderboard.page import to_html
-from mibench.leaderboard.panels import Row
-from mibench.leaderboard.tables import COLUMNS, Board
+from mibench.leaderboard.row import COLUMNS, Row
+from mibench.leaderboard.tables import Board
 
 
 @dataclass(frozen=True, repr=False)

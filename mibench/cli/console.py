@@ -13,7 +13,9 @@ from rich.text import Text
 
 from mibench.errors import UsageError
 from mibench.files.reading import file_name
-from mibench.plugins import registry
+from mibench.plugins import catalogue
+from mibench.plugins.cards import Card, ExplainerCard, MetricCard, ModelCard, WrapperCard
+from mibench.plugins.spec import unknown
 
 if TYPE_CHECKING:
     from mibench.conformance.check import Finding
@@ -46,7 +48,7 @@ def grid(console: Console, heads: Sequence[str], rows: Iterable[Sequence[str | T
 
 def warn_of_broken(console: Console) -> None:
     """A line for every plug-in that was found but cannot be used."""
-    for broken in registry.broken():
+    for broken in catalogue.broken():
         line(console, f"warning: a plug-in in {broken.origin} cannot be used: {broken.reason}", "yellow")
 
 
@@ -58,33 +60,28 @@ def shelf(console: Console, room: str) -> None:
 
         grid(console, ("", ""), [(name, suite.load(name).description) for name in suite.names()])
     else:
-        plugins = registry.plugins(room)  # type: ignore[arg-type]  # one of the rooms, or a suite, seen above
-        grid(console, ("", "", ""), [(name, _about(cls), _parameters(cls)) for name, cls in sorted(plugins.items())])
+        cards = catalogue.cards(room)  # type: ignore[arg-type]  # one of the rooms, or a suite, seen above
+        grid(console, ("", "", ""), [(card.name, _about(card), _parameters(card)) for card in cards])
     line(console, "")
 
 
-def _about(cls: Any) -> str:
+def _about(card: Card) -> str:
     """A plug-in's title and what else sets it apart."""
-    marks = [getattr(cls, "family", ""), "control" if getattr(cls, "control", False) else ""]
-    marks += ["gate" if getattr(cls, "gate", False) else "", "" if getattr(cls, "default", True) else "offered"]
-    marks += [f"{cls.direction} is better", _range(cls), f"costs {cls.cost}"] if hasattr(cls, "cost") else []
+    marks = []
+    if isinstance(card, MetricCard):
+        marks = [card.family, "gate" if card.gate else "", "" if card.default else "offered"]
+    elif isinstance(card, ExplainerCard | WrapperCard):
+        marks = ["control" if card.control else ""]
     shown = ", ".join(mark for mark in marks if mark)
-    return f"{cls.title} ({shown})" if shown else str(cls.title)
+    return f"{card.title} ({shown})" if shown else card.title
 
 
-def _range(metric: Any) -> str:
-    return f"{metric.range[0]:g} to {metric.range[1]:g} {metric.unit}".strip()
-
-
-def _parameters(cls: Any) -> str:
-    if not hasattr(cls, "Parameters"):
-        return f"{cls.name}:METHOD"
-    fields = cls.Parameters.model_fields
-    shown = ", ".join(
-        f"{key}={registry.written(field.get_default(call_default_factory=True))}" for key, field in fields.items()
-    )
-    takes = getattr(cls, "takes", "")
-    return f"{cls.name}[…]:{takes}, with {shown}" if takes else shown
+def _parameters(card: Card) -> str:
+    if isinstance(card, WrapperCard):
+        return f"{card.name}:METHOD"
+    shown = ", ".join(f"{option.name}={option.default}" for option in card.options)
+    takes = card.takes if isinstance(card, ModelCard) else ""
+    return f"{card.name}[…]:{takes}, with {shown}" if takes else shown
 
 
 def outlook(console: Console, told: Outlook) -> None:
@@ -132,23 +129,18 @@ def _size(count: int) -> str:
 
 def summary(console: Console, told: Summary) -> None:
     """The standings, the failures, and where everything is."""
-    board = told.board
-    for task, panels in board.panels.items():
-        placed = board.standings(task)
+    for task in told.overview.tasks:
         line(console, "")
-        line(console, f"{task[0]}/{task[1]}: mean rank over {placed.panels} metrics", "bold")
+        line(console, f"{task.data}/{task.model}: mean rank over {task.metrics} metrics", "bold")
         rows = [
             (f"{place.rank}", f"{place.rank_low}-{place.rank_high}", place.tie, place.method, f"{place.mean:.2f}")
-            for place in placed.places
+            for place in task.places
         ]
         grid(console, ("rank", "interval", "tie", "method", "mean rank"), rows, numbers=1)
-        unranked = {row.method: row.reason for row in board.on(task) if row.status == "gated"}
-        unranked |= {method: f"not ranked by {where}" for method, where in placed.incomplete}
-        for method, reason in sorted(unranked.items()):
+        for method, reason in sorted(task.unranked.items()):
             line(console, f"  {method} is not ranked: {reason}")
-        blind = [panel.card.name for panel in panels if panel.blind]
-        if blind:
-            line(console, f"  blind here (known-good maps are not told from random ones): {', '.join(blind)}")
+        if task.blind:
+            line(console, f"  blind here (known-good maps are not told from random ones): {', '.join(task.blind)}")
     failures(console, told)
     line(console, "")
     line(console, f"{told.cells} cells, {told.computed} computed now, {len(told.failures)} failed")
@@ -215,7 +207,7 @@ def show(console: Console, what: str, folder: Path) -> None:
             raise UsageError(f"{what!r} begins the keys of {len(keyed)} cells, such as {keys}: give more of one")
         elif what:
             names = [name for task in store.about().tasks for name, _, _ in store.samples(task)]
-            raise registry.unknown("sample or cell", what, names)
+            raise unknown("sample or cell", what, names)
         else:
             bad = [cell for cell in cells if cell.status != "ok"]
             grid(

@@ -55,7 +55,7 @@ class Lines:
             more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
             self.say(f"damaged or missing, made again: {next(iter(faults.values()))}{more}")
 
-    def planned(self, engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None:
+    def planned(self, engine: Engine | None, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None:
         """All cells are known, and how many of them are there already."""
         for job in jobs:
             for cell in job.cells:
@@ -95,7 +95,7 @@ class LiveTable(Lines):
     def __exit__(self, *_error: object) -> None:
         self.live.stop()
 
-    def planned(self, engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None:
+    def planned(self, engine: Engine | None, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None:
         """All cells are known."""
         self.engine = engine
         super().planned(engine, jobs, known)

@@ -1,15 +1,22 @@
-"""What is installed, what is missing, and the mend of it."""
+"""`mibench doctor`: what is installed, what is missing, and the mend of it."""
 
 from __future__ import annotations
 
-import importlib
+import ctypes
+import importlib.util
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from mibench import errors
+from mibench.cli.app import out
 from mibench.errors import Damaged
-from mibench.plugins import registry
+from mibench.files import sources
+from mibench.plugins import catalogue
+from mibench.plugins.classes import ROOMS
 from mibench.record import environment
 from mibench.record.verifying import Symptom
 
@@ -18,7 +25,26 @@ EXTRAS = {
     "ray": ("ray", "runs on many machines"),
     "graph": ("networkit", "faster graphs for NIF"),
 }
-IMPORTED = ("torch", "torchvision", "cv2", "quantus", "captum", "zennit", "sklearn", "mlxtend")
+WANTED = ("torchvision", "cv2", "quantus", "captum", "zennit", "sklearn", "mlxtend")  # their versions are read …
+LOADED = {"opencv-python": ("libGL.so.1", "libgthread-2.0.so.0")}  # … and the system's libraries that they load, tried
+
+
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="A run's folder: read all of its record.")
+    ] = None,
+    mend: Annotated[bool, typer.Option("--mend", help="Replace a damaged database by its sound rows.")] = False,
+) -> None:
+    """Versions, devices, what is missing and how to mend it; with RUN, what is damaged in its record (exit 1)."""
+    from mibench.cli import console
+
+    if folder is None:
+        wrong = console.symptoms(out, examine())
+    else:
+        from mibench.record.verifying import verify
+
+        wrong = console.symptoms(out, verify(folder, mend=mend))
+    raise typer.Exit(1 if wrong else 0)
 
 
 def examine() -> Iterator[Symptom]:
@@ -32,36 +58,46 @@ def examine() -> Iterator[Symptom]:
         "fine",
         f"{machine.processor}, {machine.cores} cores, {memory:.0f} GiB, python {machine.python}",
     )
-    for module in IMPORTED:
-        yield _import(module)
-    yield _cuda()
+    yield from _torch()
+    for module in WANTED:
+        yield _installed(module)
     for extra, (module, use) in EXTRAS.items():
         found = importlib.util.find_spec(module) is not None
         mend = "" if found else f'; pip install "mibench[{extra}]"'
         yield Symptom(f"extra {extra}", "fine" if found else "absent", f"{use}{mend}")
     yield _cache()
-    for broken in registry.broken():
+    for broken in catalogue.broken():
         yield Symptom("plug-in", "wrong", f"{broken.origin}: {broken.reason}")
-    counts = ", ".join(f"{len(registry.names(room))} {room}" for room in registry.ROOMS)
+    counts = ", ".join(f"{len(catalogue.names(room))} {room}" for room in ROOMS)
     yield Symptom("plug-ins", "fine", counts)
 
 
-def _import(module: str) -> Symptom:
-    """Whether a library can be imported; opencv without libGL cannot."""
+def _installed(module: str) -> Symptom:
+    """Whether a library is there, and the system's libraries that it loads: opencv without libGL cannot be imported."""
+    if importlib.util.find_spec(module) is None:
+        return Symptom(module, "wrong", errors.mend(ModuleNotFoundError(name=module)))
+    distributions = sources.distributions().get(module, (module,))
+    for library in (library for name in distributions for library in LOADED.get(name, ())):
+        try:
+            ctypes.CDLL(library)
+        except OSError as error:
+            return Symptom(module, "wrong", errors.mend(error))
+    return Symptom(module, "fine", environment.version(distributions[0]))
+
+
+def _torch() -> Iterator[Symptom]:
+    """torch, which alone is imported: it is to say what it can compute on."""
     try:
-        found = importlib.import_module(module)
+        import torch
     except Exception as error:  # whatever an import may raise is what we are here to tell
-        return Symptom(module, "wrong", errors.mend(error))
-    return Symptom(module, "fine", str(getattr(found, "__version__", "")) or environment.version(module))
-
-
-def _cuda() -> Symptom:
-    import torch
-
-    if not torch.cuda.is_available():
-        return Symptom("cuda", "absent", "torch sees no CUDA device; runs use the processor")
-    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return Symptom("cuda", "fine", ", ".join(names))
+        yield Symptom("torch", "wrong", errors.mend(error))
+        return
+    yield Symptom("torch", "fine", torch.__version__)
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        yield Symptom("cuda", "fine", ", ".join(names))
+    else:
+        yield Symptom("cuda", "absent", "torch sees no CUDA device; runs use the processor")
 
 
 def _cache() -> Symptom:

@@ -24,7 +24,7 @@ from mibench.engines.forkserver import processes
 from mibench.engines.serving import Start
 from mibench.engines.worker import Worker
 from mibench.errors import MibenchError, RecordError
-from mibench.plugins.registry import Places
+from mibench.plugins.catalogue import Places
 from mibench.record.cells import Job, Loss, Tenant
 from mibench.record.folder import writable
 

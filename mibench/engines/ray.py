@@ -39,7 +39,7 @@ from mibench.engines.local import LocalEngine
 from mibench.errors import MibenchError, NotWritten, UsageError
 from mibench.files import writing as whole
 from mibench.plugins import registry
-from mibench.plugins.registry import Places
+from mibench.plugins.catalogue import Places
 from mibench.record import environment, fingerprint, maps
 from mibench.record.cells import Job, Loss, Tenant
 

@@ -20,8 +20,8 @@ from mibench.engines.frames import Frame
 from mibench.errors import MibenchError
 from mibench.network import untouched
 from mibench.plugins import registry
+from mibench.plugins.catalogue import Places
 from mibench.plugins.reasons import why
-from mibench.plugins.registry import Places
 from mibench.record import environment, messages
 from mibench.record.cells import Job, Loss, Outcome
 

@@ -5,10 +5,12 @@ A named pipe would wait for ever, a device never ends, and a folder is not a fil
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from mibench.errors import MibenchError, UsageError, is_unprintable
@@ -17,6 +19,26 @@ MIB = 2**20
 MAX_TEXT = 64 * MIB  # bytes of a record's or a board's own text files
 MAX_NAME = 150  # letters of a file name that is made from other names; file systems allow 255 bytes
 NOT_PLAIN = re.compile(r"[^A-Za-z0-9._,=+@\[\]-]")
+
+
+_listening: list[list[Path]] = []
+
+
+@contextlib.contextmanager
+def noting() -> Iterator[list[Path]]:
+    """The files of weights that are read meanwhile."""
+    files: list[Path] = []
+    _listening.append(files)
+    try:
+        yield files
+    finally:
+        _listening.remove(files)
+
+
+def note(path: Path) -> None:
+    """Tell whoever wants to know that a file's content decides what is computed."""
+    for files in _listening:
+        files.append(path)
 
 
 def check_file(path: Path, most: int, error: type[MibenchError] = UsageError) -> None:

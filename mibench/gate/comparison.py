@@ -28,23 +28,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2, norm, ttest_1samp, wilcoxon
-from scipy.stats import t as student
 
 from mibench.errors import MibenchError
 from mibench.gate.thresholds import Effects, Scatter, Thresholds
 from mibench.leaderboard.results import COSTS, LOST
 from mibench.record.identity import Identity, TaskIdentity
-from mibench.statistics.pairs import holm
 
 EXACT = tuple(cost.name for cost in COSTS if cost.exact)
 MULTIPLE = "forwards"
 FEWEST = 6  # paired samples; with fewer, intervals are used
-NORMAL = float(norm.ppf(0.975))  # half a 95 % interval in standard errors
+NORMAL = NormalDist().inv_cdf(0.975)  # half a 95 % interval in standard errors
 
 Verdict = Literal["same", "better", "worse", "lost", "gated", "new", "absent"]
 
@@ -176,8 +174,8 @@ def compare(before: Side, after: Side, thresholds: Thresholds) -> Comparison:
     differing = [each for each in quality if each.differs]
     changes += [each.change(1.0, thresholds.level) for each in quality if not each.differs]
     reach = thresholds.level / max(1, len(differing))
-    adjusted = holm(np.array([each.p(reach) for each in differing]))
-    changes += [each.change(float(p), thresholds.level) for each, p in zip(differing, adjusted, strict=True)]
+    adjusted = _adjusted([each.p(reach) for each in differing])
+    changes += [each.change(p, thresholds.level) for each, p in zip(differing, adjusted, strict=True)]
     return Comparison(
         tuple(sorted(changes, key=lambda change: change.row)),
         thresholds,
@@ -185,6 +183,15 @@ def compare(before: Side, after: Side, thresholds: Thresholds) -> Comparison:
         sum(each.pairs is not None for each in quality),
         tuple(sorted({each.row.method for each in differing if each.redrawn})),
     )
+
+
+def _adjusted(ps: list[float]) -> list[float]:
+    """The p values of several tests by Holm's procedure; where nothing differs no statistics are imported."""
+    if not ps:
+        return []
+    from mibench.statistics.pairs import holm
+
+    return list(map(float, holm(np.array(ps))))
 
 
 def _refuse_other_questions(before: Side, after: Side, thresholds: Thresholds) -> None:
@@ -402,6 +409,8 @@ def paired_p(differences: np.ndarray, reach: float = 1.0) -> float:
     """
     if not np.any(differences):
         return 1.0
+    from scipy.stats import ttest_1samp, wilcoxon
+
     constant = np.ptp(differences) <= 1e-12 * np.abs(differences).max()  # no spread: to Student it is sure
     by_mean = 0.0 if constant else float(ttest_1samp(differences, 0).pvalue)
     if 2.0 ** (1 - len(differences)) > reach:
@@ -421,6 +430,8 @@ def unpaired_p(
         return 1.0
     if not variances.any():
         return 0.0
+    from scipy.stats import t as student
+
     told = (variances[:2] ** 2 / np.maximum(1, np.array([samples, others]) - 1)).sum()
     freedom = variances.sum() ** 2 / told if told > 0 else np.inf
     return float(2 * student.sf(abs(difference) / variances.sum() ** 0.5, freedom))
@@ -433,6 +444,9 @@ def redrawn_p(
 
     `error` is what the samples say; the seeds' standard deviation is at most `most`.
     """
+    from scipy.stats import chi2
+    from scipy.stats import t as student
+
     freedom = len(before) + len(after) - 2
     variance, weight = np.array([most**2]), np.ones(1)
     if freedom:

@@ -13,9 +13,11 @@ from mibench.errors import UsageError
 from mibench.files.reading import read_text
 from mibench.gate.comparison import Comparison, Side, compare
 from mibench.gate.thresholds import Thresholds
-from mibench.leaderboard import reporting
+from mibench.leaderboard import overview
 from mibench.leaderboard.csv_text import restored
-from mibench.leaderboard.tables import COLUMNS, board, to_csv
+from mibench.leaderboard.identity import identity_of
+from mibench.leaderboard.placing import placed_scores
+from mibench.leaderboard.row import COLUMNS
 from mibench.record.identity import Identity
 from mibench.record.store import Store
 
@@ -27,8 +29,7 @@ def side(path: Path) -> Side:
     """A run's folder, with every sample's score, or a leaderboard's CSV with the JSON beside it."""
     if _is_run(path):
         with Store(path) as store:
-            results, identity = reporting.results_of(store), reporting.identity_of(store)
-        return Side(str(path), identity, _read(to_csv(board(results)), path), results.scores)
+            return Side(str(path), identity_of(store), _read(_table(store), path), placed_scores(store))
     if path.is_dir():
         raise UsageError(
             f"{path} is not the folder of a run: it has no results.sqlite; name a run or a leaderboard's CSV"
@@ -69,6 +70,15 @@ def refuse_itself(run: Path, baseline: Path) -> None:
 
 def _is_run(folder: Path) -> bool:
     return (folder / "results.sqlite").exists()
+
+
+def _table(store: Store) -> str:
+    """A run's own board where it is what would be made now, or made now."""
+    if overview.current(store):
+        return store.read_text("leaderboard.csv")
+    from mibench.leaderboard import reporting, tables
+
+    return tables.to_csv(tables.board(reporting.results_of(store)))
 
 
 def _read(text: str, origin: Path) -> pd.DataFrame:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mibench.leaderboard.panels import Panel, Row
+from mibench.leaderboard.panels import Panel
+from mibench.leaderboard.row import Row
 from mibench.leaderboard.standings import Standing, Standings
 from mibench.record.cards import MetricCard
 

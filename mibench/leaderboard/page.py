@@ -6,11 +6,9 @@ What the template shows is laid out here and in cells.py as plain data; jinja2 e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from mibench.leaderboard.cells import Cell, Column, Table, heads, number, rank_cells, score_cells, table
 from mibench.leaderboard.panels import Panel
@@ -18,6 +16,7 @@ from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
 from mibench.leaderboard.results import COSTS, LOST, TaskCard
 from mibench.leaderboard.standings import Agreement, Standings, flips, over_tasks
 from mibench.leaderboard.tables import Board, Task
+from mibench.leaderboard.template import template
 
 
 def to_html(board: Board) -> str:
@@ -40,15 +39,6 @@ def to_html(board: Board) -> str:
         metrics=results.metrics,
         methods=results.methods,
     )
-
-
-@cache
-def template(name: str) -> Template:
-    """One of the templates beside this file, with escaping on."""
-    pages = Environment(
-        loader=PackageLoader("mibench", "leaderboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return pages.get_template(name)
 
 
 def _title(board: Board, task: Task) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from mibench.leaderboard.row import Row
 from mibench.record.cards import MetricCard
 from mibench.statistics.arrays import Array, Counts, Mask
 from mibench.statistics.bootstrap import Bootstrap, bootstrap, generator, intervals
@@ -23,31 +24,6 @@ from mibench.statistics.pairs import Pairs, pairs
 
 COMPLETE = 0.9
 OUTDONE = 3  # rows above what is known that are named
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the long-form table."""
-
-    suite: str
-    data: str
-    model: str
-    method: str
-    metric: str
-    family: str
-    direction: str
-    unit: str
-    value: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
-    samples: int = 0
-    coverage: float = np.nan
-    rank: int | None = None
-    rank_low: int | None = None
-    rank_high: int | None = None
-    tie: str = ""
-    status: str = "ok"
-    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,68 +1,159 @@
-"""Boards on disk: NAME.csv, NAME-agreement.csv and NAME.html for a run, and index.html for a folder of them."""
+"""Boards on disk: NAME.csv, NAME-agreement.csv and NAME.html for a run, and index.html for a folder of them.
+
+A board is made where something has changed since; one that is as it would be made now is copied.
+"""
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from mibench.errors import MibenchError, NotWritten, one_line
-from mibench.files import writing
+from mibench.errors import MibenchError, UsageError, one_line
 from mibench.files.reading import MIB, file_name, read_text
+from mibench.leaderboard import overview
+from mibench.leaderboard.board_files import ENDINGS, put
 from mibench.leaderboard.csv_text import restored
-from mibench.leaderboard.page import template, to_html
-from mibench.leaderboard.results import LOST, Results
-from mibench.leaderboard.tables import COLUMNS, Board, board, to_agreement_csv, to_csv
+from mibench.leaderboard.identity import identity_of
+from mibench.leaderboard.results import LOST
+from mibench.leaderboard.row import COLUMNS
+from mibench.leaderboard.template import template
+from mibench.record.identity import Identity
+from mibench.record.store import Store
 
-ENDINGS = (".csv", "-agreement.csv", ".html")
 MAX_PAGE = 512 * MIB
 MADE = "mibench:"  # how the names of a page's own facts begin
+Rows = list[dict[str, str]]
 
 
-def write(results: Results, folder: Path, name: str = "leaderboard") -> Board:
-    """Write a run's table and page into a folder."""
-    made = board(results)
-    for ending, text in zip(ENDINGS, (to_csv(made), to_agreement_csv(made), to_html(made)), strict=True):
-        put(folder / f"{file_name(name)}{ending}", text)
-    return made
+def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> list[Path]:
+    """Write the boards of runs into a folder under their suites' names, and its index.
+
+    A board that says more than the run does is only replaced where that is asked for.
+    """
+    written: list[Path] = []
+    for run in runs:
+        with Store(run) as store:
+            name, identity = store.about().suite.name, identity_of(store)
+            texts = _texts(store)
+        if not replace and (more := _more(folder, name, texts[".csv"], identity)):
+            raise UsageError(f"{folder / name}.csv has {more}; give --output, or --replace")
+        for ending, text in texts.items():
+            put(folder / f"{file_name(name)}{ending}", text)
+        written += _beside(folder, name, identity)
+    index(folder)
+    return [*written, folder / "index.html"]
+
+
+def _texts(store: Store) -> dict[str, str]:
+    """A run's board: its own files where they are what would be made now, or made now."""
+    if overview.current(store):
+        return {ending: store.read_text(f"leaderboard{ending}") for ending in ENDINGS}
+    from mibench.leaderboard import make
+    from mibench.leaderboard.reporting import results_of
+
+    return make.texts(results_of(store))[1]
+
+
+def shelve(run: Path, folder: Path) -> list[Path]:
+    """Put the board that a run has just written into a folder of leaderboards, and renew its index."""
+    with Store(run) as store:
+        name, identity = store.about().suite.name, identity_of(store)
+        for ending in ENDINGS:
+            put(folder / f"{file_name(name)}{ending}", store.read_text(f"leaderboard{ending}"))
+    index(folder)
+    return [*_beside(folder, name, identity), folder / "index.html"]
+
+
+def outdone(run: Path, folder: Path) -> str:
+    """What a folder's board of the same suite has and the board that a run has just written has not, in words."""
+    with Store(run) as store:
+        name, identity = store.about().suite.name, identity_of(store)
+        table = store.read_text("leaderboard.csv")
+    return _more(folder, name, table, identity)
+
+
+def _more(folder: Path, name: str, table: str, identity: Identity) -> str:
+    """What a board has that another table of the suite has not: values, samples or seeds."""
+    try:
+        kept = _counted(read_text(folder / f"{name}.csv"))
+        before = Identity.read_file(folder / f"{name}.json", "")
+    except (UsageError, ValueError, KeyError):
+        return ""  # no board, or none of ours
+    made = _counted(table)
+    lost = sorted(kept.keys() - made.keys())
+    if lost:
+        return f"{len(lost)} values that {name} has not here, such as {' '.join(lost[0])}"
+    if any(samples > made[place] for place, samples in kept.items()):
+        return "more samples"
+    fewer_seeds = any(
+        metric in before.metrics and before.metrics[metric].seeds > each.seeds > 0
+        for metric, each in identity.metrics.items()
+    )
+    return "more seeds" if fewer_seeds else ""
+
+
+def _counted(table: str) -> Mapping[tuple[str, ...], int]:
+    """Over how many samples each value of a board is."""
+    rows = (row for row in _rows(table) if row["value"] and _is_score(row))
+    return {(row["data"], row["model"], row["method"], row["metric"]): int(row["samples"]) for row in rows}
+
+
+def _is_score(row: Mapping[str, str]) -> bool:
+    return row["family"] != "runtime" and row["status"] != "published"
+
+
+def _beside(folder: Path, name: str, identity: Identity) -> list[Path]:
+    """Write what a later run must share with a board to be compared with it; the board's files."""
+    put(folder / f"{file_name(name)}.json", identity.written())
+    return [folder / f"{name}{ending}" for ending in (*ENDINGS, ".json")]
 
 
 def index(folder: Path) -> None:
     """Write the list of all boards in a folder, from what their tables and pages say."""
     tables = {path: _table(path) for path in sorted(folder.glob("*.csv"))}
-    boards = [_entry(path, table) for path, table in tables.items() if tuple(table.columns) == COLUMNS]
-    others = [one_line(path.name) for path, table in tables.items() if tuple(table.columns) != COLUMNS]
+    boards = [_entry(path, table) for path, table in tables.items() if table is not None]
+    others = [one_line(path.name) for path, table in tables.items() if table is None]
     put(folder / "index.html", str(template("index.html").render(boards=boards, others=others)))
 
 
-def _table(path: Path) -> pd.DataFrame:
-    """A CSV file of any kind, as text; one that is no regular file, or no table, has no columns."""
+def _table(path: Path) -> Rows | None:
+    """A board's table; None for any other file."""
     try:
-        table = pd.read_csv(io.StringIO(read_text(path)), keep_default_na=False, dtype=str)
-    except (MibenchError, ValueError):  # pandas' own errors are of this kind
-        return pd.DataFrame()
-    return table.map(restored) if tuple(table.columns) == COLUMNS else table
+        return [{key: restored(value) for key, value in row.items()} for row in _rows(read_text(path))]
+    except (MibenchError, ValueError):
+        return None
 
 
-def _entry(path: Path, table: pd.DataFrame) -> dict[str, Any]:
+def _rows(text: str) -> Rows:
+    """The rows of a board's CSV, or a ValueError where it is none."""
+    try:
+        table = csv.reader(io.StringIO(text), strict=True)
+        if tuple(next(table, ())) != COLUMNS:
+            raise ValueError("it has other columns")
+        return [dict(zip(COLUMNS, row, strict=True)) for row in table if row]
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def _entry(path: Path, table: Rows) -> dict[str, Any]:
     """One line of the index."""
-    scores = table[(table["family"] != "runtime") & (table["status"] != "published")]
-    failed = scores["status"].isin(LOST) | (scores["value"] == "")
+    scores = [row for row in table if _is_score(row)]
+    failed = [row for row in scores if (row["status"] in LOST or not row["value"]) and row["status"] != "skipped"]
     page = path.with_suffix(".html")
     facts = dict(_facts(page)) if page.is_file() else {}
     return {
         "name": path.stem,
         "page": page.is_file(),
-        "tasks": sorted(set(scores["data"] + " / " + scores["model"])),
-        "rows": scores["method"].nunique(),
-        "metrics": scores["metric"].nunique(),
-        "scored": int((scores["value"] != "").sum()),
-        "failed": int((failed & (scores["status"] != "skipped")).sum()),
-        "skipped": int((scores["status"] == "skipped").sum()),
+        "tasks": sorted({f"{row['data']} / {row['model']}" for row in scores}),
+        "rows": len({row["method"] for row in scores}),
+        "metrics": len({row["metric"] for row in scores}),
+        "scored": sum(bool(row["value"]) for row in scores),
+        "failed": len(failed),
+        "skipped": sum(row["status"] == "skipped" for row in scores),
         "made": " at ".join(facts[name] for name in ("date", "commit") if facts.get(name)),
     }
 
@@ -79,14 +170,3 @@ def _facts(page: Path) -> Iterator[tuple[str, str]]:
 
     Head().feed(read_text(page, MAX_PAGE).partition("<style>")[0])
     yield from found
-
-
-def put(path: Path, text: str) -> None:
-    """Write a whole file or leave the old one, whatever happens half-way."""
-    mend = "free the disk or name a folder that can be written"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotWritten(f"{path} cannot be written: {error.strerror}; {mend}") from error
-    writing.sweep(path.parent)
-    writing.write(path, text.encode(), mend)

@@ -5,60 +5,27 @@ Everything comes from the run's folder; nothing is explained or scored anew.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mibench.errors import UsageError, one_line
-from mibench.files import writing
-from mibench.files.reading import file_name, read_text
-from mibench.leaderboard.results import CELLS, COSTS, SCORES, Results, Sample, TaskCard
+from mibench.errors import one_line
+from mibench.leaderboard.placing import placed_scores
+from mibench.leaderboard.results import CELLS, COSTS, Results, Sample, TaskCard
 from mibench.leaderboard.sanity import gates
-from mibench.plugins import registry
-from mibench.plugins.contract import MapSpec, Metric
+from mibench.plugins import catalogue, registry, trial
+from mibench.plugins.contract import Explanation
 from mibench.record import maps
-from mibench.record.about import About, Cards, RowAbout, TaskAbout
-from mibench.record.cards import MethodCard, MetricCard
+from mibench.record.about import About, RowAbout, TaskAbout
 from mibench.record.cells import TRAINED, UNPREPARED, USABLE
-from mibench.record.identity import Identity, MetricIdentity, TaskIdentity
 from mibench.record.store import Recorded, Store
-from mibench.suites.suite import Suite
 
 WORST = ("ok", "skipped", "nan", "failed", "timeout", "oom", "crash", "missing")  # from best to worst
-
-
-def cards(suite: Suite) -> Cards:
-    """What run.json holds of a suite's rows and metrics, so that a report needs no plug-in."""
-    methods = [
-        _method_card(row, method, spec) for method in suite.chosen_methods() for row, spec in method.rows.items()
-    ]
-    return Cards(methods=tuple(methods), metrics=tuple(metric_card(metric) for metric in suite.chosen_metrics()))
-
-
-def _method_card(row: str, method: registry.Method, spec: MapSpec) -> MethodCard:
-    """What an explainer says of one of its rows."""
-    said = method.explainer
-    facts = (method.control, spec.unit, spec.signed, one_line(said.paper), said.of_class, said.seeded)
-    return MethodCard(row, one_line(_title(method, spec.name)), *facts)
-
-
-def metric_card(metric: Metric) -> MetricCard:
-    """What a metric says of itself."""
-    about = one_line((type(metric).__doc__ or "").strip().partition("\n")[0])
-    name = registry.label(metric)
-    facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, one_line(metric.paper))
-    return MetricCard(name, one_line(metric.title), *facts, about, metric.version, metric.limit, metric.chance)
-
-
-def _title(method: registry.Method, map_name: str) -> str:
-    title = method.explainer.title if method.wrapper is None else f"{method.wrapper.title}: {method.explainer.title}"
-    return title if map_name == method.explainer.maps[0].name else f"{title}, {map_name} map"
 
 
 def results_of(store: Store) -> Results:
@@ -66,8 +33,7 @@ def results_of(store: Store) -> Results:
     about = store.about()
     suite, metrics = about.suite, about.cards.metrics
     places = {name: (place.data, place.model) for name, place in about.places.items()}
-    _refuse_other_tasks(store, places)
-    scores = _placed(store.scores(), places)[list(SCORES)]
+    scores = placed_scores(store)
     cells = pd.concat([_cells(store, places), _unasked(about, places)], ignore_index=True)
     return Results(
         suite=suite.name,
@@ -96,10 +62,10 @@ def samples_of(store: Store, task: str, numbers: Iterable[int]) -> list[Sample]:
     digest = store.digest(str(maps.path(Path(), pictures_key)))
     if not digest:
         return []
-    seen = maps.read([maps.Source(maps.path(store.folder, pictures_key), digest)]).explanation.signals
+    seen = maps.read_arrays([maps.Source(maps.path(store.folder, pictures_key), digest)], "signal")
     x, masks = seen["x"], seen.get("mask")
     named = store.samples(task)
-    pictures = {number: picture(x[number].numpy()) for number in numbers if number < min(len(x), len(named))}
+    pictures = {number: picture(x[number]) for number in numbers if number < min(len(x), len(named))}
     rows = {row: found for row, found in row_maps(store, task).items() if found is not None}
     return [
         Sample(
@@ -109,7 +75,7 @@ def samples_of(store: Store, task: str, numbers: Iterable[int]) -> list[Sample]:
             image,
             {row: each[number].astype(np.float32) for row, each in rows.items() if number < len(each)},
             *named[number][1:],
-            mask=None if masks is None else masks[number].numpy() > 0,
+            mask=None if masks is None else masks[number] > 0,
         )
         for number, image in pictures.items()
     ]
@@ -126,13 +92,38 @@ def row_maps(store: Store, task: str, seed: int = 0) -> dict[str, np.ndarray]:
         parts = explained.get(source.explainer, [])
         if not parts or not all(cell.status in USABLE for cell in parts):
             continue
-        saved = maps.read([maps.source(store.folder, cell.key, {cell.key: cell.digest}) for cell in parts]).explanation
-        if source.method != source.explainer:
-            method = registry.method(source.method)
-            assert method.wrapper is not None
-            saved = method.wrapper.wrap(saved, method.explainer.maps[0])
-        found[row] = saved.maps[source.map].numpy()
+        files = [maps.source(store.folder, cell.key, {cell.key: cell.digest}) for cell in parts]
+        if source.method == source.explainer:
+            found[row] = maps.read_arrays(files, "map")[source.map]
+        elif (wrapped := _wrapped(source, files)) is not None:
+            found[row] = wrapped
     return found
+
+
+def _wrapped(source: RowAbout, files: Sequence[maps.Source]) -> np.ndarray | None:
+    """The maps that a wrapper makes: in a child process, for its code may be anybody's; None if it cannot."""
+    inner = maps.read_arrays(files, "map")[source.map]
+    import torch  # noqa: F401  # here, once, and not in each child
+
+    content, fault = trial.ask(lambda: _wrap(source, files))
+    try:
+        made = np.load(io.BytesIO(content), allow_pickle=False) if not fault else None
+    except ValueError:
+        return None
+    return made if isinstance(made, np.ndarray) and made.shape == inner.shape else None
+
+
+def _wrap(source: RowAbout, files: Sequence[maps.Source]) -> bytes:
+    """The child's part."""
+    import torch
+
+    torch.set_num_threads(1)  # a fork has none of its parent's
+    name = registry.parse(source.method).name
+    spec = next(each for each in catalogue.method(source.method).explainer.maps if each.name == source.map)
+    explained = Explanation({spec.name: maps.read(files).explanation.maps[spec.name]})
+    made = io.BytesIO()
+    np.save(made, registry.wrapper(name).wrap(explained, spec).maps[spec.name].float().numpy())
+    return made.getvalue()
 
 
 def picture(x: np.ndarray) -> np.ndarray:
@@ -144,14 +135,6 @@ def picture(x: np.ndarray) -> np.ndarray:
     image = image[..., :3] if image.shape[-1] >= 3 else image[..., 0]
     low, high = float(image.min()), float(image.max())
     return (image - low) / (high - low) if high > low else np.zeros_like(image)
-
-
-def _placed(scores: pd.DataFrame, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """Scores with the task's data and model in the place of its name."""
-    data = [places[task][0] for task in scores["task"]]
-    model = [places[task][1] for task in scores["task"]]
-    lines = {reason: one_line(reason) for reason in scores["reason"].unique() if isinstance(reason, str)}
-    return scores.assign(data=data, model=model, reason=scores["reason"].map(lines))
 
 
 def _cells(store: Store, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
@@ -226,141 +209,3 @@ def _facts(about: About) -> dict[str, str]:
         "libraries": libraries,
         "commit": machine.commit,
     }
-
-
-def identity_of(store: Store) -> Identity:
-    """What a later run must share with this one to be compared, and what excuses a difference.
-
-    What was asked for in full cannot be left out later without a word.
-    """
-    about = store.about()
-    seeds, fits = _seeds(store), _fits(store)
-    words: dict[Literal["methods", "metrics"], tuple[str, ...]] = {"methods": ("all",), "metrics": ("all", "default")}
-    return Identity(
-        schema_number=2,
-        processor=about.environment.processor,
-        torch=about.environment.libraries.get("torch", ""),
-        complete=tuple(what for what, whole in words.items() if getattr(about.suite, what) in whole),
-        metrics={card.name: _metric_identity(card, seeds.get(card.name, 0)) for card in about.cards.metrics},
-        tasks={
-            name: TaskIdentity(
-                data_hash=task.data_hash,
-                weights_hash=task.weights_hash,
-                drawing=task.drawing,
-                recipe=task.recipe,
-                accuracy=float(f"{task.accuracy:.6g}") if task.recipe else None,
-                fits=fits.get(name, {}),
-            )
-            for name, task in about.tasks.items()
-        },
-    )
-
-
-def _metric_identity(card: MetricCard, seeds: int) -> MetricIdentity:
-    low, high = (bound if np.isfinite(bound) else None for bound in card.range)
-    return MetricIdentity(version=card.version, low=low, high=high, seeds=seeds)
-
-
-def _refuse_other_tasks(store: Store, places: Mapping[str, tuple[str, str]]) -> None:
-    """Refuse a record whose cells are of tasks that run.json does not know."""
-    others = sorted({cell.task for cell in store.cells()} - places.keys())
-    if others:
-        raise UsageError(f"{store.folder / 'run.json'} lacks the task {others[0]!r} of the record: run the suite again")
-
-
-def _seeds(store: Store) -> dict[str, int]:
-    """With how many seeds each metric was asked."""
-    asked: dict[str, set[int]] = {}
-    for cell in store.cells("score"):
-        asked.setdefault(cell.metric, set()).add(cell.seed)
-    return {metric: len(seeds) for metric, seeds in asked.items()}
-
-
-def _fits(store: Store) -> dict[str, dict[str, str]]:
-    """A digest of what each row's explainer learned, of all seeds together, by task and row."""
-    learned: dict[tuple[str, str], Any] = {}
-    rows = store.about().rows
-    for cell in store.cells("fit"):
-        if cell.variant == TRAINED and cell.status in USABLE:
-            content = writing.read(maps.path(store.folder, cell.key), cell.digest, cell.key)
-            learned.setdefault((cell.task, cell.method), hashlib.sha256()).update(content)
-    found: dict[str, dict[str, str]] = {}
-    for (task, explainer), fits in learned.items():
-        same = {row: fits.hexdigest()[:24] for row, source in rows.items() if source.explainer == explainer}
-        found.setdefault(task, {}).update(same)
-    return found
-
-
-def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> list[Path]:
-    """Write the boards of runs, made anew, into a folder under their suites' names, and its index.
-
-    A board that says more than the run does is only replaced where that is asked for.
-    """
-    from mibench.leaderboard import publish as boards
-    from mibench.leaderboard.tables import board, to_csv
-
-    written: list[Path] = []
-    for run in runs:
-        with Store(run) as store:
-            results, identity = results_of(store), identity_of(store)
-        if not replace and (more := _more(folder, results.suite, to_csv(board(results)), identity)):
-            raise UsageError(f"{folder / results.suite}.csv has {more}; give --output, or --replace")
-        boards.write(results, folder, results.suite)
-        written += _beside(folder, results.suite, identity)
-    boards.index(folder)
-    return [*written, folder / "index.html"]
-
-
-def shelve(run: Path, folder: Path) -> list[Path]:
-    """Put the board that a run has just written into a folder of leaderboards, and renew its index."""
-    from mibench.leaderboard import publish as boards
-
-    with Store(run) as store:
-        name, identity = store.about().suite.name, identity_of(store)
-        for ending in boards.ENDINGS:
-            boards.put(folder / f"{file_name(name)}{ending}", store.read_text(f"leaderboard{ending}"))
-    boards.index(folder)
-    return [*_beside(folder, name, identity), folder / "index.html"]
-
-
-def outdone(run: Path, folder: Path) -> str:
-    """What a folder's board of the same suite has and the board that a run has just written has not, in words."""
-    with Store(run) as store:
-        name, identity = store.about().suite.name, identity_of(store)
-        table = store.read_text("leaderboard.csv")
-    return _more(folder, name, table, identity)
-
-
-def _more(folder: Path, name: str, table: str, identity: Identity) -> str:
-    """What a board has that another table of the suite has not: values, samples or seeds."""
-    try:
-        kept = _counted(read_text(folder / f"{name}.csv"))
-        before = Identity.read_file(folder / f"{name}.json", "")
-    except (UsageError, ValueError, KeyError):
-        return ""  # no board, or none of ours
-    made = _counted(table)
-    lost, fewer = kept.index.difference(made.index), kept.index.intersection(made.index)
-    if len(lost):
-        return f"{len(lost)} values that {name} has not here, such as {' '.join(lost[0])}"
-    if (kept[fewer] > made[fewer]).any():
-        return "more samples"
-    fewer_seeds = any(
-        metric in before.metrics and before.metrics[metric].seeds > each.seeds > 0
-        for metric, each in identity.metrics.items()
-    )
-    return "more seeds" if fewer_seeds else ""
-
-
-def _counted(table: str) -> pd.Series[int]:
-    """Over how many samples each value of a board is."""
-    rows = pd.read_csv(io.StringIO(table)).dropna(subset="value")
-    rows = rows[(rows["family"] != "runtime") & (rows["status"] != "published")]
-    return rows.set_index(["data", "model", "method", "metric"])["samples"]
-
-
-def _beside(folder: Path, name: str, identity: Identity) -> list[Path]:
-    """Write what a later run must share with a board to be compared with it; the board's files."""
-    from mibench.leaderboard.publish import ENDINGS, put
-
-    put(folder / f"{file_name(name)}.json", identity.written())
-    return [folder / f"{name}{ending}" for ending in (*ENDINGS, ".json")]

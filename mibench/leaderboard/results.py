@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+from typing import TYPE_CHECKING, Literal
 
 from mibench.record.cards import MethodCard, MetricCard
+
+if TYPE_CHECKING:  # what only counts or copies boards needs neither
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
 
 Status = Literal["ok", "failed", "timeout", "crash", "oom", "nan", "skipped"]  # what a run can say of a cell
 SCORES = ("data", "model", "method", "metric", "seed", "sample", "value", "reason")

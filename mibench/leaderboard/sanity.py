@@ -16,7 +16,6 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import wilcoxon
 
 from mibench.leaderboard.results import CELLS, Gate
 from mibench.record.cards import MetricCard
@@ -124,6 +123,8 @@ def _larger(differences: np.ndarray) -> np.ndarray:
     Lines that scipy would treat alike are tested together: it chooses the form of the test by their number and ties.
     Its form for ties only comes near 2^-n, which is what n differences have that are all larger.
     """
+    from scipy.stats import wilcoxon
+
     p = np.full(len(differences), np.nan)
     given = np.isfinite(differences)
     alike: dict[Hashable, list[int]] = {}

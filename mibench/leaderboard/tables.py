@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 
 from mibench.leaderboard.csv_text import inert
-from mibench.leaderboard.panels import Panel, Referee, Row, judge, read, set_aside
+from mibench.leaderboard.panels import Panel, Referee, judge, read, set_aside
 from mibench.leaderboard.results import COSTS, Results
+from mibench.leaderboard.row import COLUMNS, Row
 from mibench.leaderboard.standings import Agreement, Standings, agreements, standings
 from mibench.statistics.bootstrap import generator, resamples
 
-COLUMNS = tuple(field.name for field in fields(Row))
 Task = tuple[str, str]  # data, model
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mibench.errors import Damaged, ModelError, NotWritten
 from mibench.files import writing
+from mibench.files.reading import note
 from mibench.files.tensors import pack, unpack
 
 DIGEST = "sha256"
@@ -42,6 +43,7 @@ def make_folder(folder: Path) -> None:
 def keep(network: nn.Module, path: Path, facts: Mapping[str, Any]) -> None:
     """Write weights with their facts, then the same facts as JSON for people."""
     tensors = network.state_dict()
+    note(path)
     try:
         writing.write(path, pack(tensors, {**facts, DIGEST: digest(tensors, facts)}))
         writing.write(path.with_suffix(".json"), (json.dumps(facts, indent=2) + "\n").encode())
@@ -57,6 +59,7 @@ def restore(network: nn.Module, path: Path) -> float | None:
     try:
         tensors, facts = read(path)
         network.load_state_dict(tensors)
+        note(path)
         return float(facts["accuracy"])
     except (Damaged, RuntimeError, KeyError, ValueError, TypeError) as error:
         why = error if isinstance(error, Damaged) else f"{path} does not fit its network"

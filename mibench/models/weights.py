@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mibench.errors import ModelError
-from mibench.files.reading import MIB, check_file
+from mibench.files.reading import MIB, check_file, note
 
 MAX_BYTES = 64 * 1024 * MIB  # of a file of weights
 MAX_WRAPPINGS = 4  # of one in another: a checkpoint may hold itself
@@ -25,6 +25,7 @@ PARTS = ("model.", "net.", "network.")  # what a Lightning module, which holds m
 def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a checkpoint that torch can open without running any code."""
     check_file(path, MAX_BYTES, ModelError)
+    note(path)
     try:
         found: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -7,22 +7,21 @@ needed) is data on the class, so no code elsewhere ever asks for a plug-in by it
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, Protocol, Self, TypeAlias, final, get_args
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from mibench.errors import UsageError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what plans a run reads this file too, and needs no tensor
+    import torch
     from matplotlib.figure import Figure
+    from torch import Tensor, nn
 
 Kind = Literal["grid", "tokens", "columns"]
 Unit = Literal["none", "nats", "bits"]
@@ -36,9 +35,8 @@ Family = Literal[
 ]
 Direction = Literal["higher", "lower"]
 VARIANTS = ("other-class", "random-weights", "repeat")  # the maps that the sanity gates compare with the plain one
-PERTURBED = "perturbed"  # whoever needs it gets the variants "perturbed:1", "perturbed:2", … of `perturbed` inputs
+PERTURBED = "perturbed"  # whoever needs it gets the variants "perturbed:1", … of noisy inputs (`network.noise`)
 SMALLEST = 8  # pixels along the shorter side under which nothing is to be seen
-RADIUS = 0.2  # the most by which they differ from x, in the model's normalised space
 
 
 class Unsupported(Exception):
@@ -149,7 +147,7 @@ class Truth:
     def placed(self, values: Tensor) -> Tensor:
         """Values of the sources (N, K) on the grid (N, h, w); all other cells hold 0."""
         assert self.sources is not None
-        flat = torch.zeros(len(values), self.grid[0] * self.grid[1], dtype=values.dtype)
+        flat = values.new_zeros(len(values), self.grid[0] * self.grid[1])
         return flat.scatter(1, self.sources, values).reshape(-1, *self.grid)
 
 
@@ -396,19 +394,8 @@ class Scene:
     shared: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)  # by metrics
 
 
-def perturbed(x: Tensor, seeds: Sequence[int], variant: str) -> Tensor:
-    """Inputs (B, …) with uniform noise within RADIUS, drawn for each sample and variant, for all methods alike."""
-    noisy = []
-    for one, seed in zip(x, seeds, strict=True):
-        digest = hashlib.blake2b(f"{variant} {seed}".encode(), digest_size=7).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
-        noise = RADIUS * (2 * torch.rand(one.shape, generator=generator) - 1)
-        noisy.append(one + noise.to(one))
-    return torch.stack(noisy)
-
-
 Split = Literal["training", "calibration", "scoring"]
-Normalise = Callable[[Tensor], Tensor]  # raw inputs as a model wants them
+Normalise = Callable[["Tensor"], "Tensor"]  # raw inputs as a model wants them
 
 
 class DataNotice(UserWarning):

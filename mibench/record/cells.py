@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
 
-from mibench.plugins import registry
 from mibench.plugins.contract import MapSpec
+from mibench.plugins.spec import shown
 from mibench.record.fingerprint import digest
 
 Stage = Literal["fit", "explain", "score", "cost"]
@@ -35,7 +35,7 @@ class TaskSpec:
     @property
     def shown_model(self) -> str:
         """What the network is called on boards."""
-        return registry.shown(self.model)
+        return shown(self.model)
 
     @property
     def name(self) -> str:
@@ -172,6 +172,7 @@ class Prepared:
     notices: tuple[str, ...] = ()  # what the user should know of it before anything is computed
     forward: float = 0.0  # seconds of one sample's forward, measured here
     digest: str = ""  # SHA-256 of the file with the samples that are looked at
+    files: tuple[str, ...] = ()  # that its weights were read from; those of the cache by their names in it
 
 
 @dataclass(frozen=True)

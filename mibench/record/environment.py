@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mibench.files import cache
 from mibench.record.stored import Count, Line, Part
 
 LIBRARIES = ("torch", "torchvision", "numpy", "quantus", "captum", "zennit", "scikit-learn")
@@ -24,7 +25,7 @@ def version(distribution: str) -> str:
 
 def cache_folder() -> Path:
     """Where trained networks are kept between runs."""
-    return Path(os.environ.get("MIBENCH_CACHE") or Path.home() / ".cache" / "mibench")
+    return cache.folder()
 
 
 class Machine(Part):

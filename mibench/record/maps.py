@@ -6,18 +6,23 @@ Whoever writes a file gets its SHA-256, and whoever reads it must know that: so 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mibench.errors import Damaged
 from mibench.files import writing
-from mibench.files.tensors import pack, unpack
+from mibench.files.tensors import pack, unpack, unpack_arrays
 from mibench.plugins.contract import Explanation, State
+
+if TYPE_CHECKING:  # whoever only asks where a file is needs neither
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ def write(file: Path, saved: Saved) -> str:
 
 def read(sources: Sequence[Source]) -> Saved:
     """The explanation of samples that may be spread over several files."""
+    import torch
+
     parts = [_read(each) for each in sources]
     groups: dict[str, dict[str, Tensor]] = {"map": {}, "fact": {}, "signal": {}}
     for name in parts[0][0]:
@@ -69,6 +76,15 @@ def read(sources: Sequence[Source]) -> Saved:
         name: [reason for _, about in parts for reason in about["reasons"][name]] for name in parts[0][1]["reasons"]
     }
     return Saved(Explanation(groups["map"], groups["fact"], groups["signal"]), reasons)
+
+
+def read_arrays(sources: Sequence[Source], group: str) -> dict[str, npt.NDArray[np.float32]]:
+    """The maps, facts or signals of samples that may be spread over several files, without torch."""
+    import numpy as np
+
+    parts = [_unpacked(each, unpack_arrays) for each in sources]
+    names = [name for name in parts[0] if name.startswith(f"{group}:")]
+    return {name.partition(":")[2]: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def write_state(file: Path, state: State) -> str:
@@ -82,9 +98,13 @@ def read_state(source: Source) -> State:
 
 
 def _read(source: Source) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    return _unpacked(source, unpack)
+
+
+def _unpacked(source: Source, unpacked: Callable[[bytes], Content]) -> Content:
     content = writing.read(source.file, source.digest, source.key)
     try:
-        return unpack(content)
+        return unpacked(content)
     except ValueError as error:
         raise Damaged(
             f"{source.file} holds no tensors ({error}); the same run again makes it anew", source.key

@@ -84,6 +84,7 @@ def _prepared(job: Job, value: Any) -> Prepared:
         notices=tuple(one_line(_text(notice)) for notice in value["notices"]),
         forward=_number(value["forward"]),
         digest=one_line(_text(value["digest"])),
+        files=tuple(_valid(name) for name in value["files"]),
     )
     _expect(len(prepared.labels) == len(prepared.targets) == count, "a sample lacks its label or its target")
     named = range(len(prepared.classes))

@@ -16,9 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Self
 
 from mibench.errors import Damaged, NotWritten, RecordError, UsageError
 from mibench.files import writing
@@ -28,6 +26,9 @@ from mibench.record.about import About
 from mibench.record.cells import USABLE, Cell, Outcome
 from mibench.record.database import OUTCOME, SAMPLES, checksum, scores_sum
 from mibench.record.folder import laid_out, locked, refuse_foreign, sizes, withdraw
+
+if TYPE_CHECKING:  # slow to import, and only scores are wanted as a table
+    import pandas as pd
 
 PLAN = "plan"  # the name under which the plan's checksum is kept
 IDENTITY = tuple(each.name for each in fields(Cell) if each.name != "needs")
@@ -304,6 +305,8 @@ class Store:
 
     def scores(self) -> pd.DataFrame:
         """Every sample's score of the planned cells: task, method, metric, seed, sample, value, reason."""
+        import pandas as pd
+
         query = """
             SELECT scores.key, sample, value, scores.reason FROM cells JOIN scores USING (key)
             WHERE planned ORDER BY planned, sample

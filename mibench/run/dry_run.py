@@ -14,14 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mibench.errors import UsageError
-from mibench.plugins import registry
-from mibench.plugins.contract import Data, Model
-from mibench.record import environment
+from mibench.plugins import catalogue
+from mibench.record import devices, environment
 from mibench.record.about import About
 from mibench.record.cells import TRAINED, Cell, Prepared, Setting, Stage, TaskSpec
 from mibench.record.store import Store
 from mibench.run import planning
-from mibench.run.run import Options, Watch, default_folder, device_of, engine_of, prepare, still_known
+from mibench.run.run import Options, Watch, default_folder, engine_of, prepare, still_known
 from mibench.suites.suite import Suite, check
 
 FORWARDS: Mapping[Stage, int] = {  # what a sample costs in forwards of the network, where no record knows better:
@@ -72,7 +71,7 @@ def outlook(suite: Suite, options: Options, watch: Watch | None = None, *, open_
     _refuse_missing(suite)
     folder = options.out or default_folder(suite)
     setting = Setting(
-        str(folder.resolve()), device_of(options.device), options.precision, options.batch, options.timeout
+        str(folder.resolve()), devices.device_of(options.device), options.precision, options.batch, options.timeout
     )
     workers = options.jobs or environment.cores()
     about, known, timed = _recorded(folder, options)
@@ -108,7 +107,7 @@ class _Tally:
         samples = spec.samples if prepared is None else len(prepared.ids)
         planned = suite.model_copy(update={"shard": 1}) if unseen else suite
         task = prepared or Prepared(spec.name, "", "", 0.0, ("",), (), (), (), {})
-        maps = {registry.label(each.explainer): len(each.explainer.maps) for each in suite.chosen_methods()}
+        maps = {each.explainer.label: len(each.explainer.maps) for each in suite.chosen_methods()}
         self.unsized |= unseen
         for cell in planning.plan(planned, {spec: task}, setting, 1).cells:
             stands_for_all = unseen and cell.stage == "explain" and cell.variant == TRAINED
@@ -148,15 +147,16 @@ class _Tally:
 def _refuse_missing(suite: Suite) -> None:
     """Refuse files and folders of the suite's networks and data that are not there."""
     for task in suite.tasks:
-        model = registry.model(task.model)
+        model = catalogue.model(task.model)
         learned = [model.data] if model.floor else []  # a network of ours learns from its data when it is opened
-        data = [registry.data(each) for each in dict.fromkeys([task.data or model.data, *learned])]
-        plugins: list[Data | Model] = [model, *data]
-        for plugin in plugins:
+        data = catalogue.datas(list(dict.fromkeys([task.data or model.data, *learned])))
+        for plugin in (model, *data):
+            if plugin.fault:
+                raise UsageError(plugin.fault)
             for path in plugin.paths:
                 if not Path(path).exists():
                     raise UsageError(
-                        f"{registry.label(plugin)}: there is no file or folder {path!r}: correct the path, or run the "
+                        f"{plugin.label}: there is no file or folder {path!r}: correct the path, or run the "
                         "command where it can be found"
                     )
 

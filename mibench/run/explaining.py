@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from mibench.errors import MibenchError
+from mibench.files import cache
+from mibench.network.noise import perturbed
 from mibench.network.probe import OpenProbe
 from mibench.network.seeds import seed_of
 from mibench.network.untouched import left_as_found
@@ -37,7 +39,6 @@ from mibench.plugins.contract import (
     Samples,
     State,
     Unsupported,
-    perturbed,
 )
 from mibench.record import maps
 from mibench.record.cells import TRAINED, Cell, Job, Outcome, Prepared, Setting, TaskSpec
@@ -90,7 +91,14 @@ def prepare(job: Job) -> Prepared:
         notices(task),
         _forward_seconds(task),
         digest,
+        tuple(map(_kept_name, task.files)),
     )
+
+
+def _kept_name(file: Path) -> str:
+    """A file by its name in the cache, wherever that is; any other by its path."""
+    folder = cache.folder()
+    return str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file.resolve())
 
 
 def _forward_seconds(task: Task) -> float:

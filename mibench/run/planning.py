@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mibench.errors import UsageError
-from mibench.plugins import registry
-from mibench.plugins.contract import PERTURBED, VARIANTS, Explainer, FittedExplainer, MapSpec, Metric
+from mibench.plugins import catalogue
+from mibench.plugins.cards import Card, ExplainerCard, MetricCard
+from mibench.plugins.catalogue import MethodCards
+from mibench.plugins.contract import PERTURBED, VARIANTS, MapSpec
 from mibench.record import environment, fingerprint
 from mibench.record.cells import TRAINED, Cell, Job, Prepared, RowSource, Setting, TaskSpec, Tenant
 from mibench.suites.suite import Suite
@@ -49,18 +51,18 @@ def specs(suite: Suite) -> list[TaskSpec]:
     return found
 
 
-def asked(suite: Suite, spec: TaskSpec) -> list[Metric]:
+def asked(suite: Suite, spec: TaskSpec) -> list[MetricCard]:
     """The metrics that the suite asks of one of its tasks."""
     own = [task.metrics for task in suite.tasks if _spec(suite, task) == spec]
-    names = {registry.label(registry.metric(name)) for some in own for name in some}
-    return [each for each in suite.chosen_metrics() if not all(own) or registry.label(each) in names]
+    names = {metric.label for metric in catalogue.metrics([name for some in own for name in some])}
+    return [each for each in suite.chosen_metrics() if not all(own) or each.label in names]
 
 
 def _spec(suite: Suite, task: DeclaredTask) -> TaskSpec:
-    model = registry.model(task.model)
+    model = catalogue.model(task.model)
     return TaskSpec(
-        model=registry.label(model),
-        data=registry.label(registry.data(task.data or model.data)),
+        model=model.label,
+        data=catalogue.data(task.data or model.data).label,
         samples=task.samples or suite.samples,
         calibration=task.calibration or suite.calibration,
     )
@@ -87,9 +89,9 @@ class _TaskPlan:
     variants: dict[tuple[str, int], dict[str, Cell]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        model, data = registry.model(self.spec.model), registry.data(self.spec.data)
+        model, data = catalogue.model(self.spec.model), catalogue.data(self.spec.data)
         self.methods, self.metrics = self.suite.chosen_methods(), asked(self.suite, self.spec)
-        self.explainers = {registry.label(method.explainer): method.explainer for method in self.methods}
+        self.explainers = {method.explainer.label: method.explainer for method in self.methods}
         self.context = fingerprint.digest(
             self.spec.model,
             self.spec.data,
@@ -109,7 +111,7 @@ class _TaskPlan:
                 if seed and not explainer.seeded:
                     continue
                 for variant in (TRAINED, *(() if seed else self._variants())):
-                    if isinstance(explainer, FittedExplainer) and variant in (TRAINED, RANDOM):
+                    if explainer.fitted and variant in (TRAINED, RANDOM):
                         yield from self._fit(label, explainer, seed, variant)
                     yield from self._explain(label, explainer, seed, variant)
 
@@ -121,19 +123,19 @@ class _TaskPlan:
         perturbed = range(self.suite.perturbations * (PERTURBED in wanted))
         return (*(each for each in VARIANTS if each in wanted), *(f"{PERTURBED}:{1 + number}" for number in perturbed))
 
-    def _fit(self, label: str, explainer: FittedExplainer, seed: int, variant: str) -> Iterator[Job]:
+    def _fit(self, label: str, explainer: ExplainerCard, seed: int, variant: str) -> Iterator[Job]:
         """One job for all explainers of the same learner, when the first of them is met: a cell for each."""
         if (label, seed, variant) in self.fits:
             return
-        learner, cells = _learner(label, explainer), []
+        learner, cells = explainer.learner, []
         for each, other in self.explainers.items():
-            if isinstance(other, FittedExplainer) and _learner(each, other) == learner:
+            if other.fitted and other.learner == learner:
                 key = fingerprint.digest("fit", self.context, _identity(other, "mibench.run.explaining"), seed, variant)
                 cells.append(Cell(key, "fit", self.prepared.name, each, seed=seed, variant=variant))
                 self.fits[each, seed, variant] = cells[-1]
         yield self._job("fit", learner, tuple(cells))
 
-    def _explain(self, label: str, explainer: Explainer, seed: int, variant: str) -> Iterator[Job]:
+    def _explain(self, label: str, explainer: ExplainerCard, seed: int, variant: str) -> Iterator[Job]:
         fit = self.fits.get((label, seed, RANDOM if variant == RANDOM else TRAINED))
         identity = _identity(explainer, "mibench.run.explaining")
         for start, stop in self._shards() if variant == TRAINED else [(0, self.suite.gate_samples)]:
@@ -155,7 +157,7 @@ class _TaskPlan:
         every = [Row(row, spec, method) for method in self.methods for row, spec in method.rows.items()]
         for seed in range(self.suite.seeds):
             rows = [each for each in every if not seed or each.method.explainer.seeded]
-            families: dict[str, list[Metric]] = {}
+            families: dict[str, list[MetricCard]] = {}
             for metric in self.metrics:
                 if not seed or not metric.needs & {*VARIANTS, PERTURBED}:
                     families.setdefault(_author(metric), []).append(metric)
@@ -166,12 +168,12 @@ class _TaskPlan:
                     for piece in range(min(pieces, len(some))):
                         yield self._score(metrics, wrapper, some[piece::pieces], seed)
 
-    def _score(self, metrics: Sequence[Metric], wrapper: str, rows: Sequence[Row], seed: int) -> Job:
+    def _score(self, metrics: Sequence[MetricCard], wrapper: str, rows: Sequence[Row], seed: int) -> Job:
         sources, cells = {}, []
         wanted = {need for metric in metrics for need in metric.needs}
-        identities = [(metric, registry.label(metric), _identity(metric, "mibench.run.scoring")) for metric in metrics]
+        identities = [(metric, metric.label, _identity(metric, "mibench.run.scoring")) for metric in metrics]
         for row, spec, method in rows:
-            label = registry.label(method.explainer)
+            label = method.explainer.label
             plain = tuple(cell.key for cell in self.plain[label, seed])
             variants = {each: cell.key for each, cell in self.variants.get((label, seed), {}).items()}
             kept = {each: key for each, key in variants.items() if _need(each) in wanted}
@@ -183,8 +185,8 @@ class _TaskPlan:
                     "score", self.context, identity, metric.version, row, spec.name, code, seed, needs
                 )
                 cells.append(Cell(key, "score", self.prepared.name, row, name, seed, needs=needs))
-        ours = registry.is_ours(metrics[0])
-        code = " ".join(filter(None, ("metrics" if ours else f"metric {registry.label(metrics[0])}", wrapper)))
+        ours = metrics[0].place.ours
+        code = " ".join(filter(None, ("metrics" if ours else f"metric {metrics[0].label}", wrapper)))
         return self._job("score", code, tuple(cells), lasting=ours and not wrapper, rows=sources)
 
     def costs(self) -> Iterator[Job]:
@@ -207,26 +209,18 @@ class Row(NamedTuple):
 
     name: str
     spec: MapSpec
-    method: registry.Method
+    method: MethodCards
 
 
-def _author(metric: Metric) -> str:
+def _author(metric: MetricCard) -> str:
     """What is the same for metrics that share a job: this package's of one file; each of another package is alone."""
-    module = type(metric).__module__
-    return module if registry.is_ours(metric) else f"{module} {registry.label(metric)}"
+    module = metric.modules[0]
+    return module if metric.place.ours else f"{module} {metric.label}"
 
 
-def _foreign_wrapper(method: registry.Method) -> str:
+def _foreign_wrapper(method: MethodCards) -> str:
     """The wrapper of another package, whose code runs where its rows are scored; empty for all other rows."""
-    return "" if method.wrapper is None or registry.is_ours(method.wrapper) else f"wrapper {method.wrapper.name}"
-
-
-def _learner(label: str, explainer: FittedExplainer) -> str:
-    """The label of the explainer that learns for another; its own where the plug-in cannot say: its fit says why."""
-    try:
-        return registry.label(explainer.learner)
-    except Exception:  # a plug-in's own code
-        return label
+    return "" if method.wrapper is None or method.wrapper.place.ours else f"wrapper {method.wrapper.name}"
 
 
 def _need(variant: str) -> str:
@@ -234,13 +228,11 @@ def _need(variant: str) -> str:
     return variant.partition(":")[0]
 
 
-def _identity(plugin: Explainer | Metric, harness: str) -> str:
+def _identity(plugin: ExplainerCard | MetricCard, harness: str) -> str:
     """A plug-in with its parameters, and the harness's part in what it does."""
-    return fingerprint.digest(
-        plugin.name, plugin.parameters.model_dump(mode="json"), _sources(plugin), fingerprint.sources([harness])
-    )
+    return fingerprint.digest(plugin.name, plugin.parameters, _sources(plugin), fingerprint.sources([harness]))
 
 
-def _sources(*plugins: object) -> str:
+def _sources(*plugins: Card) -> str:
     """The source of plug-ins."""
-    return fingerprint.sources([type(plugin).__module__ for plugin in plugins])
+    return fingerprint.sources([plugin.modules[0] for plugin in plugins])

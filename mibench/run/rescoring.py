@@ -12,15 +12,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from mibench.errors import Damaged, UsageError
-from mibench.leaderboard import publish, reporting
-from mibench.plugins import registry
-from mibench.plugins.contract import PERTURBED, VARIANTS, Metric
-from mibench.record import environment
+from mibench.leaderboard import declared
+from mibench.plugins import catalogue
+from mibench.plugins.cards import MetricCard
+from mibench.plugins.contract import PERTURBED, VARIANTS
+from mibench.record import devices, environment
 from mibench.record.about import About, Rescored
 from mibench.record.cells import Cell, Prepared, Setting
 from mibench.record.store import Store
 from mibench.run import planning
-from mibench.run.run import Options, Summary, Watch, device_of, engine_of, failures_of, perform, prepare, sound
+from mibench.run.run import Options, Summary, Watch, engine_of, failures_of, perform, prepare, sound, write_board
 from mibench.suites import suite as suites
 from mibench.suites.suite import Suite
 
@@ -35,7 +36,7 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
     workers = options.jobs or environment.cores()
     setting = Setting(
         str(folder.resolve()),
-        device_of(about.setting.device),
+        devices.device_of(about.setting.device),
         about.setting.precision,
         options.batch or about.setting.batch,
         options.timeout,
@@ -66,10 +67,9 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
         if watch:
             watch.planned(engine, jobs, known)
         computed = perform(engine, store, planning.Plan(tuple(jobs), ()), known, watch)
-        board = publish.write(reporting.results_of(store), folder)
-        store.adopt(f"leaderboard{ending}" for ending in publish.ENDINGS)
+        found = write_board(store)
         failures = failures_of(kept, store.known())
-    return Summary(folder, len(kept), computed, failures, board)
+    return Summary(folder, len(kept), computed, failures, found)
 
 
 def _declared(store: Store, about: About) -> Suite:
@@ -80,16 +80,16 @@ def _declared(store: Store, about: About) -> Suite:
 
 def _with(suite: Suite, specs: Sequence[str]) -> Suite:
     """The suite with more metrics, after every name was looked up and what they need of gates' maps is there."""
-    metrics: list[Metric] = [registry.metric(spec) for spec in specs]
+    metrics = catalogue.metrics(specs)
     if not metrics:
         raise UsageError("name the metrics to score by, with commas between: --metrics irof,pixel-flipping")
     for metric in metrics:
         if metric.needs & {*VARIANTS, PERTURBED} and not suite.gate_samples:
             raise UsageError(
-                f"{registry.label(metric)} needs maps of other weights, classes or inputs, and this run made none "
+                f"{metric.label} needs maps of other weights, classes or inputs, and this run made none "
                 "(gate_samples = 0): run the suite again with some"
             )
-    labels = tuple(registry.label(metric) for metric in metrics)
+    labels = tuple(metric.label for metric in metrics)
 
     def more(names: Sequence[str]) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*names, *labels)))
@@ -145,13 +145,13 @@ def _others(store: Store) -> Iterator[Cell]:
             yield replace(Cell("", "fit", "", ""), **{name: getattr(recorded, name) for name in names})
 
 
-def _rescored(about: About, suite: Suite, metrics: Sequence[str], asked: Mapping[str, Sequence[Metric]]) -> About:
+def _rescored(about: About, suite: Suite, metrics: Sequence[str], asked: Mapping[str, Sequence[MetricCard]]) -> About:
     """What the run is afterwards: the suite and its cards as they are now, and when what was added."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     added = Rescored(at=now, metrics=tuple(metrics), commit=environment.commit())
     tasks = {
-        name: task.model_copy(update={"metrics": tuple(registry.label(metric) for metric in asked[name])})
+        name: task.model_copy(update={"metrics": tuple(metric.label for metric in asked[name])})
         for name, task in about.tasks.items()
     }
-    whole = {"suite": suite, "cards": reporting.cards(suite), "tasks": tasks}
+    whole = {"suite": suite, "cards": declared.cards(suite), "tasks": tasks}
     return about.model_copy(update={**whole, "rescored": (*about.rescored, added)})

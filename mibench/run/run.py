@@ -9,35 +9,39 @@ Workers compute, this process alone writes. Whatever was computed before under t
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import inspect
-import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from mibench.engines.base import Engine, answers, each
-from mibench.engines.inline import InlineEngine
-from mibench.engines.local import LocalEngine
 from mibench.errors import Damaged, MibenchError, UsageError
-from mibench.leaderboard import publish, reporting
-from mibench.leaderboard.tables import Board
-from mibench.models import training
-from mibench.plugins import contract, registry
-from mibench.plugins.contract import Data, Model
-from mibench.record import environment, fingerprint, maps
+from mibench.files import sources
+from mibench.leaderboard import board_files, declared, overview
+from mibench.leaderboard.overview import Overview
+from mibench.plugins import catalogue
+from mibench.plugins.cards import DataCard, ModelCard
+from mibench.plugins.spec import unknown
+from mibench.record import devices, environment, fingerprint, maps
 from mibench.record.about import About, LostTask, Node, RowAbout, SettingFacts, TaskAbout, TaskFacts
 from mibench.record.cells import FAILURES, UNPREPARED, Cell, Job, Loss, Outcome, Prepared, Setting, TaskSpec
 from mibench.record.store import Store
-from mibench.run import planning, worker
+from mibench.run import planning, reopening
 from mibench.suites import suite as suites
 from mibench.suites.suite import Suite
 
+if TYPE_CHECKING:  # an unchanged run works out no statistics
+    from mibench.leaderboard.tables import Board
+
 Rerun = Literal["missing", "failed", "all"]
 PICTURES = 6  # samples of each task whose maps are shown on the page
+TRAINS = "mibench.models.training"  # the module that trains networks
+AT_WORK = ("started", "engine", "nodes", "workers", "timeout", "rescored")  # of run.json: how a run was carried out …
+ASKED_IN = ("command", "commit")  # … and in whose name; all else is what it was
 
 
 class Watch(Protocol):
@@ -46,7 +50,7 @@ class Watch(Protocol):
     def preparing(self, tasks: int) -> None: ...
     def prepared(self, task: Prepared) -> None: ...
     def damaged(self, faults: Mapping[str, str]) -> None: ...
-    def planned(self, engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None: ...
+    def planned(self, engine: Engine | None, jobs: Iterable[Job], known: Mapping[str, Outcome]) -> None: ...
     def answered(self, job: Job, outcomes: Iterable[Outcome]) -> None: ...
 
 
@@ -58,7 +62,15 @@ class Summary:
     cells: int
     computed: int  # by this call
     failures: tuple[tuple[Cell, Outcome], ...]
-    board: Board
+    overview: Overview
+
+    @cached_property
+    def board(self) -> Board:
+        """The board with its statistics, worked out from the record."""
+        from mibench.leaderboard import reporting, tables
+
+        with Store(self.folder) as store:
+            return tables.board(reporting.results_of(store))
 
     @property
     def code(self) -> int:
@@ -88,11 +100,17 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
     folder = options.out or default_folder(suite)
     workers = options.jobs or environment.cores()
     setting = Setting(
-        str(folder.resolve()), device_of(options.device), options.precision, options.batch, options.timeout
+        str(folder.resolve()), devices.device_of(options.device), options.precision, options.batch, options.timeout
     )
 
-    with Store(folder, write=True) as store, engine_of(options, workers, setting.device) as engine:
+    with Store(folder, write=True) as store, contextlib.ExitStack() as ending:
+        began = time.time_ns()
         damaged = store.repair()
+        ending.callback(sources.keep)
+        unchanged = _unchanged(store, suite, setting, options, watch) if not damaged else None
+        if unchanged:
+            return unchanged
+        engine = ending.enter_context(engine_of(options, workers, setting.device))
         tasks, lost = prepare(engine, planning.specs(suite), setting, watch)
         plan = planning.plan(suite, tasks, setting, workers)
         unprepared = _unprepared(suite, lost)
@@ -103,6 +121,7 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
             store.adopt([pictures], {pictures: prepared.digest})
         store.write_text("suite.toml", suites.write(suite))
         store.write_text("run.json", _about(suite, tasks, lost, setting, options, engine).written())
+        reopening.keep(store, tasks, setting, began)
         store.record([loss.outcome(cell.key) for cell, loss in unprepared.items()], log="")
 
         jobs = [*plan.jobs, *plan.lane]
@@ -112,13 +131,40 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
             watch.damaged(damaged | faults)
             watch.planned(engine, jobs, known)
         computed = perform(engine, store, plan, known, watch)
-        while (board := _board(store, folder, watch)) is None:  # what it shows was damaged, and is made again
+        while (found := _board(store, watch)) is None:  # what it shows was damaged, and is made again
             known, faults = sound(store, jobs, "missing")
             store.strike(faults)
             computed += perform(engine, store, plan, known, watch)
-        store.adopt(f"leaderboard{ending}" for ending in publish.ENDINGS)
         failures = failures_of([*plan.cells, *unprepared], store.known())
-    return Summary(folder, len(plan.cells) + len(unprepared), computed, failures, board)
+    return Summary(folder, len(plan.cells) + len(unprepared), computed, failures, found)
+
+
+def _unchanged(store: Store, suite: Suite, setting: Setting, options: Options, watch: Watch | None) -> Summary | None:
+    """How a run ends for which nothing is to be opened, computed or written; None where anything is."""
+    tasks = reopening.recalled(store, planning.specs(suite), setting)
+    if not tasks or options.rerun == "all":
+        return None
+    plan = planning.plan(suite, tasks, setting, options.jobs or environment.cores())
+    jobs = [*plan.jobs, *plan.lane]
+    known, faults = sound(store, jobs, options.rerun)
+    if faults or missing(jobs, known) or [cell.key for cell in store.cells()] != [cell.key for cell in plan.cells]:
+        return None
+    about, recorded = _about(suite, tasks, {}, setting, options, None), store.about()
+    if _lasting(about) != _lasting(recorded):
+        return None
+    found = overview.current(store)
+    if found is None:
+        return None
+    if watch:
+        for prepared in tasks.values():
+            watch.prepared(prepared)
+        watch.planned(None, jobs, known)
+    return Summary(store.folder, len(plan.cells), 0, failures_of(plan.cells, store.known()), found)
+
+
+def _lasting(about: About) -> dict[str, object]:
+    """What a run was, without how and when it was carried out."""
+    return about.model_dump(exclude={*AT_WORK, "environment"}) | about.environment.model_dump(exclude={*ASKED_IN})
 
 
 def perform(
@@ -159,16 +205,29 @@ def sound(store: Store, jobs: Sequence[Job], rerun: Rerun) -> tuple[dict[str, Ou
     return known, faults
 
 
-def _board(store: Store, folder: Path, watch: Watch | None) -> Board | None:
-    """The run's board; nothing where something that goes into it turns out damaged and can be made again."""
+def _board(store: Store, watch: Watch | None) -> Overview | None:
+    """What the run's board comes to, now made; nothing where something that goes into it turns out damaged."""
     try:
-        return publish.write(reporting.results_of(store), folder)
+        return write_board(store)
     except Damaged as error:
         if not error.key or not (store.strike([error.key]) or store.repair()):
             raise
         if watch:
             watch.damaged({error.key: str(error)})
         return None
+
+
+def write_board(store: Store) -> Overview:
+    """Make a run's board in its folder, unless it is there as it would be made now."""
+    if found := overview.current(store):
+        return found
+    from mibench.leaderboard import make, reporting
+
+    board = make.write(reporting.results_of(store), store.folder)
+    store.adopt(f"leaderboard{ending}" for ending in board_files.ENDINGS)
+    found = overview.overview(board, overview.inputs(store))
+    store.write_text(overview.FILE, found.written())
+    return found
 
 
 def default_folder(suite: Suite) -> Path:
@@ -178,38 +237,31 @@ def default_folder(suite: Suite) -> Path:
     return Path("runs") / f"{suite.name}{more}"
 
 
-def device_of(name: str) -> str:
-    """The device that is meant by auto, cpu, cuda or cuda:N."""
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return "cuda:0" if count else "cpu"
-    if name == "cpu":
-        return name
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        raise UsageError(f"there is no device {name!r}; write auto, cpu, cuda or cuda:N")
-    if int(number or 0) >= count:
-        raise UsageError(
-            f"there is no device {name!r}: this machine has {count or 'no'} CUDA devices that torch can use"
-        )
-    return f"cuda:{number or 0}"
-
-
 def engine_of(options: Options, workers: int, device: str) -> Engine:
     """The engine of a name."""
     if options.address and options.engine != "ray":
         raise UsageError(f"--address is for --engine ray, not for {options.engine}")
+    if options.engine not in ("local", "inline", "ray"):
+        raise unknown("engine", options.engine, ("local", "inline", "ray"))
     if options.engine == "local":
-        return LocalEngine(worker.perform, workers, registry.places())
-    if options.engine == "inline":
-        return InlineEngine(worker.attempt)
-    if options.engine == "ray":
-        from mibench.engines.ray import RayEngine  # slow to import, and an extra
+        from mibench.engines.forkserver import processes
 
-        wanted = options.jobs if options.address else workers
-        gpu = device.startswith("cuda")
-        return RayEngine(worker.perform, wanted, options.address, gpu=gpu, places=registry.places())
-    raise registry.unknown("engine", options.engine, ("local", "inline", "ray"))
+        processes()  # it imports while this process does
+    from mibench.run import worker  # slow to import, like all that computes
+
+    if options.engine == "inline":
+        from mibench.engines.inline import InlineEngine
+
+        return InlineEngine(worker.attempt)
+    if options.engine == "local":
+        from mibench.engines.local import LocalEngine
+
+        return LocalEngine(worker.perform, workers, catalogue.places())
+    from mibench.engines.ray import RayEngine  # an extra
+
+    wanted = options.jobs if options.address else workers
+    gpu = device.startswith("cuda")
+    return RayEngine(worker.perform, wanted, options.address, gpu=gpu, places=catalogue.places())
 
 
 def prepare(
@@ -275,11 +327,11 @@ def _about(
     lost: Mapping[TaskSpec, Loss],
     setting: Setting,
     options: Options,
-    engine: Engine,
+    engine: Engine | None,
 ) -> About:
     """What the run was, for run.json."""
     rows = {
-        row: RowAbout(method=method.label, explainer=registry.label(method.explainer), map=spec.name)
+        row: RowAbout(method=method.label, explainer=method.explainer.label, map=spec.name)
         for method in suite.chosen_methods()
         for row, spec in method.rows.items()
     }
@@ -290,8 +342,8 @@ def _about(
         setting=SettingFacts(device=setting.device, precision=setting.precision, batch=setting.batch),
         title=options.title,
         engine=options.engine,
-        nodes=tuple(Node(**node) for node in engine.nodes),
-        workers=engine.workers,
+        nodes=tuple(Node(**node) for node in engine.nodes) if engine else (),
+        workers=engine.workers if engine else 0,
         timeout=options.timeout,
         environment=environment.facts(setting.device),
         seeds=tuple(range(suite.seeds)),
@@ -302,7 +354,7 @@ def _about(
             for spec, loss in lost.items()
         },
         rows=rows,
-        cards=reporting.cards(suite),
+        cards=declared.cards(suite),
     )
 
 
@@ -314,34 +366,30 @@ def _task_about(suite: Suite, spec: TaskSpec, task: Prepared) -> TaskAbout:
         accuracy=task.accuracy,
         classes=task.classes,
         weights_hash=task.weights_hash,
-        recipe=_recipe(registry.model(spec.model)),
+        recipe=_recipe(catalogue.model(spec.model)),
         data_hash=task.data_hash,
         drawing=_drawing(spec, task),
         facts=TaskFacts(**task.facts),
         notices=task.notices,
-        metrics=tuple(registry.label(metric) for metric in planning.asked(suite, spec)),
+        metrics=tuple(metric.label for metric in planning.asked(suite, spec)),
     )
 
 
-def _recipe(model: Model) -> str:
+def _recipe(model: ModelCard) -> str:
     """A hash of how a network of ours is trained: the same on every machine, as its weights are not; else empty."""
     if not model.floor:
         return ""
-    return fingerprint.digest(
-        registry.label(model), _written(model, registry.data(model.data), more=[training.__name__])
-    )
+    return fingerprint.digest(model.label, _written(model, catalogue.data(model.data), more=[TRAINS]))
 
 
 def _drawing(spec: TaskSpec, prepared: Prepared) -> str:
     """A hash of how samples that no file holds are drawn: their last digits may depend on the machine; else empty."""
-    data = registry.data(spec.data)
+    data = catalogue.data(spec.data)
     if data.argument:
         return ""
     return fingerprint.digest(spec.data, spec.calibration, prepared.ids, prepared.labels, _written(data))
 
 
-def _written(*plugins: Model | Data, more: Iterable[str] = ()) -> str:
+def _written(*plugins: ModelCard | DataCard, more: Iterable[str] = ()) -> str:
     """A hash of the modules that plug-ins and their bases are written in, and of more modules."""
-    modules = {cls.__module__ for plugin in plugins for cls in type(plugin).__mro__} | {*more}
-    modules -= {"builtins", "abc", contract.__name__}
-    return fingerprint.contents(inspect.getsource(sys.modules[name]) for name in modules)
+    return fingerprint.modules({name for plugin in plugins for name in plugin.modules} | {*more})

@@ -11,12 +11,14 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from mibench.errors import DataError, ModelError, UsageError
+from mibench.files.reading import noting
 from mibench.information.pointwise import agreement, of_class
 from mibench.models.kept import kept
 from mibench.models.weights import check_finite
@@ -38,14 +40,15 @@ def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> T
     model = registry.model(spec.model)
     check_shape(model)
     data = registry.data(spec.data or model.data)
-    probe = opened(model, data.classes, device, precision)
+    with noting() as files:
+        probe = opened(model, data.classes, device, precision)
     outputs, classes = probe.logits(probe.network.example()).shape[1], len(data.classes)
     if outputs != classes:
         raise DataError(
             f"{registry.label(data)} has {classes} classes and {spec.model} gives {outputs}: "
             "choose a network for these data, or data with the network's classes"
         )
-    return Task(spec, model, data, probe)
+    return Task(spec, model, data, probe, files=tuple(files))
 
 
 def opened(model: Model, classes: tuple[str, ...], device: str = "cpu", precision: str = "fp32") -> OpenProbe:
@@ -113,6 +116,7 @@ class Task:
     data: Data
     probe: OpenProbe
     data_notices: list[str] = field(default_factory=list)  # what the data say of the samples that were loaded
+    files: tuple[Path, ...] = ()  # that its weights were read from
 
     @property
     def name(self) -> str:

@@ -17,8 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from mibench.errors import UsageError
 from mibench.files.reading import MIB, read_text
-from mibench.plugins import registry
-from mibench.plugins.contract import Explainer
+from mibench.plugins import catalogue
+from mibench.plugins.cards import ExplainerCard, MetricCard
+from mibench.plugins.catalogue import MethodCards
+from mibench.plugins.classes import refuse_unknown_needs
+from mibench.plugins.spec import MAX_LETTERS, parse, shown, spelt, unknown
 
 MAX_BYTES = MIB  # of a suite's file
 MAX_SAMPLES = 100_000  # ImageNet's validation set has 50,000; a page's bootstrap holds 2,000 bytes a sample
@@ -30,7 +33,7 @@ MAX_LIST = 1_000  # tasks, methods, metrics
 MAX_CELLS = 1_000_000  # of a plan, which is held in memory whole; the largest embedded suite has a few thousand
 
 SuiteName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)]
-SpecText = Annotated[str, StringConstraints(max_length=registry.MAX_LETTERS)]
+SpecText = Annotated[str, StringConstraints(max_length=MAX_LETTERS)]
 Specs = Annotated[tuple[SpecText, ...], Field(max_length=MAX_LIST)]
 Words = Annotated[str, StringConstraints(max_length=2_000)]
 Samples = Annotated[int, Field(ge=1, le=MAX_SAMPLES)]
@@ -80,27 +83,25 @@ class Suite(BaseModel):
     published: tuple[Published, ...] = Field(default=(), max_length=MAX_LIST)  # a paper's figures for these rows …
     published_in: Words = ""  # … and where and on what it has them
 
-    def chosen_methods(self) -> tuple[registry.Method, ...]:
+    def chosen_methods(self) -> tuple[MethodCards, ...]:
         """Methods, then controls, each once, in the order of the suite."""
         written = self.methods if not isinstance(self.methods, str) else tuple(every_method())
-        methods = [registry.method(spec) for spec in (*written, *self.controls)]
+        methods = catalogue.methods([*written, *self.controls])
         return tuple({method.label: method for method in methods}.values())
 
-    def chosen_metrics(self) -> tuple[Any, ...]:
+    def chosen_metrics(self) -> tuple[MetricCard, ...]:
         """Metrics, each once, in the order of the suite."""
         if not isinstance(self.metrics, str):
             written: Iterable[str] = self.metrics
         else:
-            plugins = registry.plugins("metrics")
-            written = [name for name in sorted(plugins) if self.metrics == "all" or plugins[name].default]
-        metrics = [registry.metric(spec) for spec in written]
-        return tuple({registry.label(metric): metric for metric in metrics}.values())
+            every = [card for card in catalogue.cards("metrics") if isinstance(card, MetricCard)]
+            written = [card.name for card in every if self.metrics == "all" or card.default]
+        return tuple({metric.label: metric for metric in catalogue.metrics(list(written))}.values())
 
 
 def every_method() -> list[str]:
     """The names of all explainers that are no controls."""
-    plugins = registry.plugins("methods")
-    return [name for name in sorted(plugins) if issubclass(plugins[name], Explainer) and not plugins[name].control]
+    return [card.name for card in catalogue.cards("methods") if isinstance(card, ExplainerCard) and not card.control]
 
 
 def names() -> tuple[str, ...]:
@@ -115,7 +116,7 @@ def load(name: str) -> Suite:
         return read((resources.files("mibench.suites") / f"{name}.toml").read_text("utf-8"), f"suite {name!r}")
     path = Path(name)
     if path.suffix != ".toml":
-        raise registry.unknown("suite", name, names())
+        raise unknown("suite", name, names())
     return read_file(path)
 
 
@@ -155,15 +156,13 @@ def check(suite: Suite) -> Suite:
         if isinstance(written, str) and written not in words:
             raise UsageError(f"suite {suite.name!r}: {key} must be a list or {' or '.join(words)}, not {written!r}")
     for metric in suite.chosen_metrics():
-        registry.refuse_unknown_needs(metric)
+        refuse_unknown_needs(metric)
     _refuse_too_many_cells(suite)
-    for spec in (*suite.known_good, *filter(None, [suite.chance])):
-        registry.method(spec)
-    for task in suite.tasks:
-        model = registry.model(task.model)
-        registry.data(task.data or model.data)
-        for name in task.metrics:
-            registry.refuse_unknown_needs(registry.metric(name))
+    catalogue.methods([*suite.known_good, *filter(None, [suite.chance])])
+    models = catalogue.models([task.model for task in suite.tasks])
+    catalogue.datas([task.data or model.data for task, model in zip(suite.tasks, models, strict=True)])
+    for metric in catalogue.metrics([name for task in suite.tasks for name in task.metrics]):
+        refuse_unknown_needs(metric)
     return suite
 
 
@@ -221,8 +220,8 @@ def _run(suite: Suite, declared: Suite) -> str:
     said = [
         f"{key} {', '.join(getattr(suite, key))}" for key in ("methods", "metrics") if _differ(suite, declared, key)
     ]
-    places = [(task.data, registry.shown(task.model)) for task in suite.tasks]
-    if places != [(task.data, registry.shown(task.model)) for task in declared.tasks]:
+    places = [(task.data, shown(task.model)) for task in suite.tasks]
+    if places != [(task.data, shown(task.model)) for task in declared.tasks]:
         said.insert(0, ", ".join(f"{model} on {data or 'its own data'}" for data, model in dict.fromkeys(places)))
     said += [f"{getattr(suite, key)} {key}" for key in ("samples", "seeds") if _differ(suite, declared, key)]
     return f"The suite {suite.name!r} changed to: {'; '.join(said) or 'other tasks'}"
@@ -248,7 +247,7 @@ def _tasks(tasks: Sequence[Task], models: Sequence[str], data: Sequence[str]) ->
 
 def _on(tasks: Sequence[Task], source: str) -> list[Task]:
     """The tasks on these data; `folder:PATH` is for all that wait on `folder`, `mosaic:folder` … for a path."""
-    name = registry.parse(source).name
+    name = parse(source).name
     waiting = [task for task in tasks if task.data == name or task.data.endswith(f":{name}")]
     placed = [task.model_copy(update={"data": task.data.removesuffix(name) + source}) for task in waiting]
     return _with(tasks, "data", source) or placed
@@ -256,13 +255,18 @@ def _on(tasks: Sequence[Task], source: str) -> list[Task]:
 
 def _given(tasks: Sequence[Task], source: str) -> list[Task]:
     """The networks of these tasks on other data: those that can learn them, or all as they are where none can."""
-    models = [registry.model(task.model) for task in tasks]
-    learning = [
-        registry.label(type(model)(model.parameters.model_copy(update={"data": source}), model.argument))
-        for model, task in zip(models, tasks, strict=True)
-        if "data" in type(model.parameters).model_fields and task.data in ("", model.data)
+    models = catalogue.models([task.model for task in tasks])
+    learning = catalogue.models(
+        [
+            spelt(model.name, {**parse(task.model).parameters, "data": source}, model.argument)
+            for model, task in zip(models, tasks, strict=True)
+            if "data" in model.parameters and task.data in ("", model.data)
+        ]
+    )
+    return [
+        Task(model=model, data=source)
+        for model in dict.fromkeys([model.label for model in learning] or [task.model for task in tasks])
     ]
-    return [Task(model=model, data=source) for model in dict.fromkeys(learning or [task.model for task in tasks])]
 
 
 def _with(tasks: Sequence[Task], key: str, spec: str) -> list[Task]:
@@ -275,7 +279,7 @@ def _explained(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"] if "[" not in str(part)) or "the suite"  # no kinds of lists
     if first["type"] == "extra_forbidden":
         parent = Task if first["loc"][0] == "tasks" else Suite
-        return str(registry.unknown("key", str(first["loc"][-1]), parent.model_fields))
+        return str(unknown("key", str(first["loc"][-1]), parent.model_fields))
     return (
         f"{where}: {first['msg']}, not {_shown(first['input'])}"
         if first["type"] != "missing"

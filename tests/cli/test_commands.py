@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mibench.cli import doctor
 from mibench.cli import main as cli
 from mibench.record import maps
 from mibench.record.store import Store
@@ -441,13 +442,13 @@ def test_the_doctor_names_what_is_there(mibench: Command) -> None:
     assert re.search(r"^fine +torch +\d", told.out, re.MULTILINE)
 
 
-def test_the_doctor_names_what_is_missing_and_its_mend(fresh: Command, tmp_path: Path) -> None:
-    broken = tmp_path / "broken" / "cv2.py"
-    broken.parent.mkdir()
-    broken.write_text("raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')")
-    told = fresh("doctor", path=broken.parent)
+def test_the_doctor_names_what_is_missing_and_its_mend(mibench: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LOADED", {"quantus": ("libGL.so.of.nobody",)})
+    monkeypatch.setattr(doctor, "WANTED", ("quantus", "package_of_nobody"))
+    told = mibench("doctor")
     assert told.code == 1
-    assert re.search(r"^wrong +cv2 .*apt install libgl1", told.out, re.MULTILINE)
+    assert re.search(r"^wrong +quantus .*apt install libgl1", told.out, re.MULTILINE)
+    assert re.search(r"^wrong +package_of_nobody .*'package_of_nobody' is not installed", told.out, re.MULTILINE)
 
 
 def test_an_installed_package_with_one_method_is_listed_checked_and_run(fresh: Command, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mibench.gate.comparison import NotComparable
 from mibench.gate.markdown import to_markdown
 from mibench.gate.thresholds import read_thresholds
 from mibench.leaderboard import reporting
-from mibench.leaderboard.tables import COLUMNS
+from mibench.leaderboard.row import COLUMNS
 from mibench.record.cells import Outcome
 from mibench.record.identity import Identity
 from mibench.record.store import Store

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mibench.leaderboard.publish import write
+from mibench.leaderboard.make import write
 from tests.leaderboard import made_up
 
 CHROMIUM = shutil.which("chromium")

@@ -17,9 +17,10 @@ from PIL import Image
 from mibench.errors import RecordError
 from mibench.leaderboard import tables
 from mibench.leaderboard.cells import number, places, scale, score_cells
+from mibench.leaderboard.make import write
 from mibench.leaderboard.page import to_html
 from mibench.leaderboard.pictures import LARGEST, Point, heatmap, picture, tradeoff
-from mibench.leaderboard.publish import index, write
+from mibench.leaderboard.publish import index
 from mibench.leaderboard.results import Gate
 from mibench.leaderboard.standings import standings
 from mibench.leaderboard.tables import Board, board

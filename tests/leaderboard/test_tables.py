@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mibench.leaderboard.panels import Row
 from mibench.leaderboard.results import Gate, Results
-from mibench.leaderboard.tables import COLUMNS, Board, board, to_csv
+from mibench.leaderboard.row import COLUMNS, Row
+from mibench.leaderboard.tables import Board, board, to_csv
 from mibench.record.cards import MethodCard, MetricCard
 from tests.leaderboard import made_up
 

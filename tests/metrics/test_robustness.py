@@ -17,7 +17,8 @@ from mibench.metrics.robustness import (
     RelativeOutputStability,
     Robustness,
 )
-from mibench.plugins.contract import PERTURBED, RADIUS, perturbed
+from mibench.network.noise import RADIUS, perturbed
+from mibench.plugins.contract import PERTURBED
 from tests.metric_worlds import World, evidence, image_world, quantus_score, signed_maps
 
 TWINS = {

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mibench.errors import UsageError
-from mibench.plugins import registry
+from mibench.plugins import classes, registry
 from mibench.plugins.contract import Explainer, Explanation, Parameters
 from mibench.plugins.registry import Spec
 
@@ -131,7 +131,7 @@ def test_parameters_are_typed_and_a_label_shows_those_that_differ(toy: None) -> 
 def test_a_label_means_the_same_parameters(**values: object) -> None:
     tuned = Tuned(Tuned.Parameters(**values))
     spec = registry.parse(registry.label(tuned))
-    assert registry._parameters(Tuned, spec) == tuned.parameters
+    assert classes.parameters(Tuned, spec) == tuned.parameters
 
 
 @pytest.mark.parametrize(

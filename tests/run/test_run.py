@@ -19,10 +19,11 @@ from mibench.errors import MibenchError, UsageError
 from mibench.leaderboard.tables import to_csv
 from mibench.plugins import registry
 from mibench.plugins.contract import Explainer, Explanation, Probe
+from mibench.record.devices import device_of
 from mibench.record.store import Store
 from mibench.run import explaining
 from mibench.run.explaining import task_of
-from mibench.run.run import Options, Summary, device_of, run
+from mibench.run.run import Options, Summary, run
 from mibench.suites import suite
 from tests.toy_suite import toy
 

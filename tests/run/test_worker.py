@@ -14,7 +14,7 @@ import torch
 from mibench.conformance.check import check
 from mibench.errors import Interrupted, UsageError, interrupts_told_apart
 from mibench.network.untouched import Changed, SamplesChanged, left_as_found, settings
-from mibench.plugins import registry
+from mibench.plugins import catalogue, registry
 from mibench.plugins.contract import Metric
 from mibench.record.store import Store
 from mibench.run import worker
@@ -80,7 +80,7 @@ def test_samples_that_were_changed_are_named() -> None:
 
 def test_a_lookup_at_known_places_imports_what_it_needs_alone(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:
     places = registry.places()
-    assert places["methods", "bright"] == registry.Place("toy.methods", "Bright", ours=False)
+    assert places["methods", "bright"] == registry.Place(module="toy.methods", attribute="Bright", ours=False)
     assert places["methods", "gradcam"].ours
     for name in [name for name in sys.modules if name.startswith(("toy", "mibench.metrics."))]:
         monkeypatch.delitem(sys.modules, name)
@@ -100,6 +100,8 @@ def test_a_lookup_at_known_places_imports_what_it_needs_alone(toy: None, monkeyp
 def test_a_need_that_nothing_gives_is_refused(toy_plugins: None, monkeypatch: pytest.MonkeyPatch) -> None:
     inside: type[Metric] = type(registry.metric("inside"))
     monkeypatch.setattr(inside, "needs", frozenset({"masks"}))
+    wrong = catalogue.metric("inside").model_copy(update={"needs": inside.needs})
+    monkeypatch.setattr(catalogue, "metrics", lambda specs: [wrong for _ in specs])
     with pytest.raises(UsageError, match=r"metric 'inside' needs 'masks': .*did you mean mask"):
         go(Path("nowhere"), toy(metrics=("inside",)))
     broken = {finding.rule for finding in check(inside()) if finding.verdict == "broken"}

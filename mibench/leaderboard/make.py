@@ -1,0 +1,25 @@
+"""A board made from results: worked out, and written as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mibench.files.reading import file_name
+from mibench.leaderboard.board_files import ENDINGS, put
+from mibench.leaderboard.page import to_html
+from mibench.leaderboard.results import Results
+from mibench.leaderboard.tables import Board, board, to_agreement_csv, to_csv
+
+
+def texts(results: Results) -> tuple[Board, dict[str, str]]:
+    """A run's board, and its files' texts by their endings."""
+    made = board(results)
+    return made, dict(zip(ENDINGS, (to_csv(made), to_agreement_csv(made), to_html(made)), strict=True))
+
+
+def write(results: Results, folder: Path, name: str = "leaderboard") -> Board:
+    """Write a board's files into a folder."""
+    made, files = texts(results)
+    for ending, text in files.items():
+        put(folder / f"{file_name(name)}{ending}", text)
+    return made
