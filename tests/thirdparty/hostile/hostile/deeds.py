@@ -29,6 +29,8 @@ from torch import Tensor, nn
 from mibench.errors import RecordError
 from mibench.plugins.contract import Unsupported
 
+from .sabotage import CHILDREN, CONNECTION, FILES, INTERPRETER, LIMITS
+
 Deed = Callable[[], object]
 FOREVER = 10**6  # seconds
 
@@ -233,5 +235,10 @@ GROUPS: Mapping[str, Mapping[str, Deed]] = {
     "patches": PATCHES,
     "processes": PROCESSES,
     "memory": MEMORY,
+    "limits": LIMITS,
+    "files": FILES,
+    "interpreter": INTERPRETER,
+    "connection": CONNECTION,
+    "children": CHILDREN,
 }
 ANYWHERE: Mapping[str, Deed] = functools.reduce(lambda one, two: {**one, **two}, GROUPS.values())
