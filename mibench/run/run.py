@@ -112,7 +112,8 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
             watch.damaged(damaged | faults)
             watch.planned(engine, jobs, known)
         computed = perform(engine, store, plan, known, watch)
-        while (board := _board(store, folder, watch)) is None:  # what it shows was damaged, and is made again
+        again: set[str] = set()
+        while (board := _board(store, folder, watch, again)) is None:  # what it shows was damaged, and is made again
             known, faults = sound(store, jobs, "missing")
             store.strike(faults)
             computed += perform(engine, store, plan, known, watch)
@@ -159,13 +160,19 @@ def sound(store: Store, jobs: Sequence[Job], rerun: Rerun) -> tuple[dict[str, Ou
     return known, faults
 
 
-def _board(store: Store, folder: Path, watch: Watch | None) -> Board | None:
-    """The run's board; nothing where something that goes into it turns out damaged and can be made again."""
+def _board(store: Store, folder: Path, watch: Watch | None, again: set[str]) -> Board | None:
+    """The run's board; nothing where something that goes into it turns out damaged and can be made again.
+
+    What was made `again` before has failed: a plug-in may change its file each time.
+    """
     try:
         return publish.write(reporting.results_of(store), folder)
     except Damaged as error:
-        if not error.key or not (store.strike([error.key]) or store.repair()):
+        if error.key in again:
+            store.record([Outcome(error.key, "failed", "its file was damaged again when it had been made anew")], "")
+        elif not error.key or not (store.strike([error.key]) or store.repair()):
             raise
+        again.add(error.key)
         if watch:
             watch.damaged({error.key: str(error)})
         return None

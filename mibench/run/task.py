@@ -21,6 +21,7 @@ from mibench.information.pointwise import agreement, of_class
 from mibench.models.kept import kept
 from mibench.models.weights import check_finite
 from mibench.network.probe import OpenProbe, open_probe
+from mibench.network.untouched import Seen
 from mibench.plugins import registry
 from mibench.plugins.contract import SMALLEST, Data, DataNotice, Kind, Model, Samples, Split, Truth
 from mibench.record import fingerprint
@@ -113,6 +114,7 @@ class Task:
     data: Data
     probe: OpenProbe
     data_notices: list[str] = field(default_factory=list)  # what the data say of the samples that were loaded
+    seen: Seen = field(default_factory=Seen)  # what network and samples were like when an explainer last got them
 
     @property
     def name(self) -> str:

@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from mibench.errors import RecordError
 from mibench.plugins.contract import Unsupported
 
-from .sabotage import CHILDREN, CONNECTION, FILES, INTERPRETER, LIMITS
+from .attacks import ATTACKS
+from .sabotage import CHILDREN, CONNECTION, FILES, INTERPRETER, LATE, LIMITS
 
 Deed = Callable[[], object]
 FOREVER = 10**6  # seconds
@@ -237,8 +238,10 @@ GROUPS: Mapping[str, Mapping[str, Deed]] = {
     "memory": MEMORY,
     "limits": LIMITS,
     "files": FILES,
+    "late": LATE,
     "interpreter": INTERPRETER,
     "connection": CONNECTION,
     "children": CHILDREN,
+    "attacks": ATTACKS,
 }
 ANYWHERE: Mapping[str, Deed] = functools.reduce(lambda one, two: {**one, **two}, GROUPS.values())

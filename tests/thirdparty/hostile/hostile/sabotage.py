@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import ctypes
+import faulthandler
+import hashlib
 import json
 import os
 import resource
@@ -12,8 +16,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +76,96 @@ def leave_draft() -> None:
     file.with_name(f".{file.name}.{socket.gethostname()}-{os.getppid()}-0badf00d.part").write_bytes(b"draft")
 
 
+def later(act: Callable[[], object]) -> None:
+    """Act from a thread when the plug-in has returned and its cell's file is there."""
+    file = own_file()
+
+    def wait() -> None:
+        while not file.exists():
+            time.sleep(0.001)
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def replaced_later(make: Callable[[Path], object]) -> None:
+    """Put something else in the place of its own map, when that was written."""
+    file = own_file()
+    draft = file.with_name(f"{file.name}.other")
+
+    def replace() -> None:
+        make(draft)
+        draft.replace(file)
+
+    later(replace)
+
+
+def remove_later() -> None:
+    file = own_file()
+    later(file.unlink)
+
+
+def network_later() -> None:
+    task = callers("task")
+    later(lambda: next(task.probe.model.parameters()).data.add_(1))
+
+
+def samples_later() -> None:
+    task = callers("task")
+    later(lambda: task.scoring.x.zero_())
+
+
+def leave_memory() -> None:
+    """What multiprocessing shares has a name, and stays until somebody unlinks it."""
+    SharedMemory(f"hostile-{os.getpid()}-{time.monotonic_ns()}", create=True, size=2**20)
+
+
+def replace_temporary_folder() -> None:
+    """Its own temporary folder is a link to the run's record, which is to be deleted with it."""
+    mine, record = Path(tempfile.gettempdir()), callers("job").setting.folder
+    mine.rename(mine.with_name(f"{mine.name}-moved"))
+    mine.symlink_to(record)
+
+
+def pipe_for_log() -> None:
+    job = callers("job")
+    log = Path(job.setting.folder, "logs", job.log)
+    log.unlink(missing_ok=True)
+    os.mkfifo(log)
+    print("there is nobody to read this", flush=True)
+
+
+def close_interpreter() -> None:
+    sys.modules.clear()
+
+
+def lie_about_digests() -> None:
+    """Every file that it writes is recorded under the digest of another."""
+    hashlib.sha256 = lambda *_: hashlib.new("sha256", b"another")
+
+
+def blind_checks() -> None:
+    """The network is changed, and the comparison with what it was finds nothing."""
+    zlib.crc32 = lambda *_: 0
+    next(callers("task").probe.model.parameters()).data.add_(1)
+
+
+def orphan() -> None:
+    """Leave a daemon, and kill whoever would have ended it."""
+    become_daemon()
+    ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)  # PR_SET_PDEATHSIG: it outlives its parent
+    os.kill(os.getppid(), signal.SIGKILL)
+
+
+def chain() -> None:
+    """For two seconds processes that each start the next in a session of its own, and leave."""
+    end = time.monotonic() + 2
+    if os.fork() == 0:
+        while time.monotonic() < end and os.fork() == 0:
+            os.setsid()
+        os._exit(0)
+
+
 def replace_dumps() -> None:
     json.dumps = lambda *_, **__: "{}"
 
@@ -87,6 +184,10 @@ class Halved(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         return found / 2 if isinstance(found, torch.Tensor) and found.is_floating_point() else found
+
+
+def everything_is(_: object, __: object) -> bool:
+    return True
 
 
 def fork_many() -> None:
@@ -119,30 +220,52 @@ LIMITS: Mapping[str, Deed] = {
     "fsize0": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
     "alarm": ring_later,
     "sigprof": ring_always,
+    "cpu": lambda: resource.setrlimit(resource.RLIMIT_CPU, (1, 1)),
+    "space0": lambda: resource.setrlimit(resource.RLIMIT_AS, (0, 0)),
+    "umask": lambda: os.umask(0o777),
+    "sigmask": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()),
+    "dumplater": lambda: faulthandler.dump_traceback_later(0.02, exit=True),
 }
 FILES: Mapping[str, Deed] = {
     "rmtmp": lambda: shutil.rmtree(tempfile.gettempdir()),
     "filltmp": fill_folder,
     "fifo": leave_pipe,
     "draft": leave_draft,
+    "lostmaps": move_nothing,
+    "tmplink": replace_temporary_folder,
+    "logpipe": pipe_for_log,
+    "sharedmemory": leave_memory,
+}
+LATE: Mapping[str, Deed] = {
+    "latenetwork": network_later,
+    "latesamples": samples_later,
+    "latepipe": lambda: replaced_later(os.mkfifo),
+    "latezeros": lambda: replaced_later(lambda draft: draft.symlink_to("/dev/zero")),
+    "latefolder": lambda: replaced_later(Path.mkdir),
+    "latesize": lambda: replaced_later(lambda draft: (draft.touch(), os.truncate(draft, 2**42))),
+    "lategone": remove_later,
 }
 INTERPRETER: Mapping[str, Deed] = {
     "dumps": replace_dumps,
     "profile": lambda: sys.setprofile(refuse),
     "dispatch": lambda: Halved().__enter__(),
+    "builtins": lambda: setattr(builtins, "open", None),
+    "isinstance": lambda: setattr(builtins, "isinstance", everything_is),
+    "modules": close_interpreter,
+    "clock": lambda: setattr(time, "perf_counter", lambda: float("nan")),
+    "getpid": lambda: setattr(os, "getpid", lambda: 1),
+    "digests": lie_about_digests,
+    "blind": blind_checks,
 }
 CONNECTION: Mapping[str, Deed] = {
     "closetalk": lambda: callers("talk").close(),
     "forged": forge,
+    "garbage": write_everywhere,
 }
 CHILDREN: Mapping[str, Deed] = {
     "forks50": fork_many,
     "daemon": become_daemon,
-}
-
-# Not survived yet, so without a row in ends.csv and in no group: `lostmaps` keeps a run from ending, and `garbage`
-# reaches the pipes of the fork server and of the resource tracker, which both die of it.
-NOT_SURVIVED: Mapping[str, Deed] = {
-    "lostmaps": move_nothing,
-    "garbage": write_everywhere,
+    "stopkeeper": lambda: os.kill(os.getppid(), signal.SIGSTOP),
+    "orphan": orphan,
+    "chain": chain,
 }
