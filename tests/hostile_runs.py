@@ -266,7 +266,8 @@ def record_faults(culprits: Sequence[Case], folder: Path, alone: Path) -> dict[s
     users = {cell.key: [case for case in culprits if case.is_own(cell)] for cell in here.values()}
     owned = {key for key, cases in users.items() if cases}
     owners = {case: [here[key] for key, cases in users.items() if cases == [case]] for case in culprits}
-    holes = [cell for cell in here.values() if not cell.status]
+    late = {cell.key for case, cells in owners.items() if case.group == "late" for cell in cells}
+    holes = [cell for cell in here.values() if not cell.status and cell.key not in late]  # those are made again
     twins = {(*_place(cell),): cell for cell in here.values()}
     rows = [fault for case, cells in owners.items() if (fault := _wrong_rows(case, cells))]
     bent = [fault for case, cells in owners.items() if case.equals_twin and (fault := _bent(case, cells, twins))]

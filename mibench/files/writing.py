@@ -84,7 +84,9 @@ def fault(path: Path, digest: str, size: int | None = None) -> str:
     try:
         if size is not None and (found := path.stat().st_size) != size:
             return f"has {found} bytes instead of {size}"
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return "is not a regular file"
             found_digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"

@@ -19,6 +19,7 @@ from mibench.engines.base import Engine, answers
 from mibench.engines.inline import InlineEngine
 from mibench.engines.local import LocalEngine
 from mibench.engines.logs import MAX_BYTES, Log
+from mibench.record import maps
 from mibench.record.cells import Cell, Job, Loss, Outcome, Setting, TaskSpec, Tenant
 
 TASK = TaskSpec("model", "data", 1, 1)
@@ -287,15 +288,30 @@ def test_what_ran_out_of_memory_is_tried_once_more_when_nothing_runs_beside_it()
     assert tries == ["a", "b", "c", "a", "b", "d"]
 
 
-def test_an_answer_whose_file_was_not_written_is_a_failure(tmp_path: Path) -> None:
-    """A plug-in may have turned renaming off in its process; the same cell was explained again without end."""
+@pytest.mark.parametrize(
+    ("write", "why"),
+    [
+        (lambda file: None, "its file was not written"),
+        (lambda file: os.mkfifo(file), "its file was not written"),
+        (lambda file: file.write_bytes(b"other"), "its file does not have the recorded SHA-256"),
+        (lambda file: file.touch() or os.truncate(file, 2**43), "more bytes than this machine's"),
+    ],
+    ids=["nothing", "pipe", "other", "huge"],
+)
+def test_an_answer_about_another_file_than_was_written_is_a_failure(
+    tmp_path: Path, write: Callable[[Path], object], why: str
+) -> None:
+    """A plug-in may have patched renaming or hashing; the same cell was explained again without end."""
 
     def pretends(work: Job) -> list[Outcome]:
+        write(maps.path(tmp_path, "a"))
         return [Outcome(each.key, "ok", digest="ab" * 32) for each in work.cells]
 
+    (tmp_path / "maps").mkdir()
     asked = Job("explain", Setting(str(tmp_path)), TASK, (cell("a"),))
     ((_, (outcome,)),) = answers(InlineEngine(pretends), [asked], {})
-    assert (outcome.status, outcome.reason) == ("failed", "its file was not written")
+    assert outcome.status == "failed"
+    assert why in outcome.reason
 
 
 def test_known_outcomes_count_as_needs() -> None:

@@ -19,7 +19,7 @@ from mibench.files import writing
         (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
         (Path.mkdir, "Is a directory"),
         (lambda path: path.write_bytes(b"other"), "SHA-256"),
-        (lambda path: path.touch() or os.truncate(path, 2**43), "cannot be read"),
+        (lambda path: path.touch() or os.truncate(path, 2**43), "cannot be read|bytes instead of 7"),
         (lambda path: None, "No such file"),
     ],
     ids=["pipe", "device", "folder", "file", "file larger than memory", "nothing"],
@@ -34,3 +34,4 @@ def test_what_has_taken_the_place_of_a_file_is_named_at_once(
     put(file)
     with pytest.raises(Damaged, match=why):
         writing.read(file, digest)
+    assert writing.fault(file, digest, 7)
