@@ -52,12 +52,15 @@ def keep(control: socket.socket, talk: socket.socket, start: Start) -> None:
     printed, printing = os.pipe()
     resources, name = tempfile.mkstemp(dir=start.own_folder)
     os.unlink(name)
+    given = {1: printing, 2: printing}
+    if (tracking := resource_tracker.getfd()) is not None:
+        given[tracking] = resources
     keeper = os.getpid()
     worker = os.fork()
     if worker == 0:
         try:
             signal.set_wakeup_fd(-1)
-            _work(keeper, {1: printing, 2: printing, resource_tracker.getfd(): resources}, talk, start)
+            _work(keeper, given, talk, start)
         except BaseException:  # a connection that a plug-in has closed
             traceback.print_exc()
         finally:
