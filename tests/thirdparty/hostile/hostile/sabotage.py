@@ -95,7 +95,8 @@ def replaced_later(make: Callable[[Path], object]) -> None:
 
     def replace() -> None:
         make(draft)
-        draft.replace(file)
+        file.unlink()  # a folder cannot take the place of a file
+        draft.rename(file)
 
     later(replace)
 
