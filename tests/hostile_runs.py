@@ -47,6 +47,7 @@ LOG = 11 << 20  # bytes of the longest log
 REASON = 600  # letters of the longest reason
 BRIEF, LONG = 15.0, 60.0  # the least seconds that a cell may take, where one hangs and elsewhere
 TEMPORARY = "t"  # brief, like all names here: the path of a socket has 107 letters at most, and Ray needs 84
+SHARED = Path("/dev/shm")  # where Linux keeps shared memory that has a name
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 
 
@@ -85,7 +86,13 @@ class Case:
     @property
     def can_share(self) -> bool:
         """Whether the run goes on to its end with this culprit in it, without taking all of a machine."""
-        return "2" not in self.code and self.does not in ("crecursion", "alloc100", "bigsignal", "huge", "spin")
+        alone = ("crecursion", "alloc100", "bigsignal", "huge", "spin")
+        return not self.attacks and "2" not in self.code and self.does not in alone
+
+    @property
+    def attacks(self) -> bool:
+        """Whether it reaches for what is the user's, which nobody can stop: no score may be another number for it."""
+        return self.group == "attacks"
 
     @property
     def hangs(self) -> bool:
@@ -164,7 +171,7 @@ def start(culprits: Sequence[Case], folder: Path, engine: str, seconds: float = 
     child.join((LONGEST + MORE * len(culprits)) * seconds)
     ended = time.monotonic()
     code = child.exitcode
-    left = [] if code is None else _lasting(PATIENCE)
+    left = [] if code is None else [*_lasting(PATIENCE), *map(str, SHARED.glob("hostile-*"))]
     for process in _descendants():
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
@@ -230,6 +237,8 @@ def faults(culprits: Sequence[Case], end: End, folder: Path, alone: Path) -> dic
     found = {"ends": _wrong_end(culprits, end), "processes": ", ".join(end.left), "files": ", ".join(end.files[:5])}
     if end.code == 2 and not found["ends"]:
         found["says"] = "" if len(end.said.strip().splitlines()) == 1 else f"not one line: {end.said[-200:]}"
+    elif any(case.attacks for case in culprits):
+        found["others"] = _falsified(culprits, folder, alone)
     else:
         found |= record_faults(culprits, folder, alone)
     return {claim: fault for claim, fault in found.items() if fault}
@@ -257,7 +266,8 @@ def record_faults(culprits: Sequence[Case], folder: Path, alone: Path) -> dict[s
     users = {cell.key: [case for case in culprits if case.is_own(cell)] for cell in here.values()}
     owned = {key for key, cases in users.items() if cases}
     owners = {case: [here[key] for key, cases in users.items() if cases == [case]] for case in culprits}
-    holes = [cell for cell in here.values() if not cell.status]
+    late = {cell.key for case, cells in owners.items() if case.group == "late" for cell in cells}
+    holes = [cell for cell in here.values() if not cell.status and cell.key not in late]  # those are made again
     twins = {(*_place(cell),): cell for cell in here.values()}
     rows = [fault for case, cells in owners.items() if (fault := _wrong_rows(case, cells))]
     bent = [fault for case, cells in owners.items() if case.equals_twin and (fault := _bent(case, cells, twins))]
@@ -269,6 +279,18 @@ def record_faults(culprits: Sequence[Case], folder: Path, alone: Path) -> dict[s
         "folder": _strange(folder / "run", alone / "run", here),
         "small": _large(folder / "run", alone / "run", here, PAGE * len(culprits)),
     }
+
+
+def _falsified(culprits: Sequence[Case], folder: Path, alone: Path) -> str:
+    """Which scores of others are other numbers after an attack; a record that is refused as damaged shows none."""
+    try:
+        here, there = read(folder / "run"), read(alone / "run")
+    except MibenchError as error:
+        return "" if len(str(error).splitlines()) == 1 else f"not one line: {error}"
+    usable = {key: cell.scores for key, cell in here.items() if cell.status == "ok"}
+    others = {key for key in usable if not any(case.is_own(here[key]) for case in culprits)}
+    wrong = [here[key] for key in others if usable[key] != there[key].scores]
+    return f"{len(wrong)} of {len(others)}: {wrong[0].method} {wrong[0].metric} has other numbers" if wrong else ""
 
 
 def read(folder: Path) -> dict[str, Cell]:
@@ -303,7 +325,8 @@ def read(folder: Path) -> dict[str, Cell]:
 
 
 def _sha(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
+    plain = file.is_file() and not file.is_symlink() and file.stat().st_size < 1 << 30
+    return hashlib.sha256(file.read_bytes()).hexdigest() if plain else ""
 
 
 def _wrong_rows(case: Case, cells: Sequence[Cell]) -> str:

@@ -17,7 +17,7 @@ from tests.hostile_runs import Case, Cell, End
 
 HERE = Path(__file__).parent
 SAMPLE = (
-    "method:(osexit0|sysexit0|kbd|nasty|bigmsg|mutatex|mutatew|dtype|hookglobal|nan|int|child)",
+    "method:(osexit0|sysexit0|kbd|nasty|bigmsg|mutatex|mutatew|dtype|hookglobal|nan|int|child|garbage)",
     "fit:(sysexit0|mutatex)",
     "metric:(osexit0|mutatex)",
     "data:base",

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mibench.record import maps
+from mibench.files import writing
+from mibench.record import environment, maps
 from mibench.record.cells import USABLE, Job, Loss, Outcome
 
 Perform = Callable[[Job], Any]
@@ -100,10 +101,19 @@ def answers(
 
 
 def _kept(job: Job, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """A job's outcomes; one whose file is not there has failed, or it would be asked for again without end."""
+    """A job's outcomes; one whose file is another has failed, or it would be asked for again without end."""
     folder = Path(job.setting.folder)
-    lost = {each.key for each in outcomes if each.digest and not maps.path(folder, each.key).exists()}
-    return [Outcome(each.key, "failed", "its file was not written") if each.key in lost else each for each in outcomes]
+    faults = {each.key: _fault(maps.path(folder, each.key), each.digest) for each in outcomes if each.digest}
+    return [Outcome(each.key, "failed", why) if (why := faults.get(each.key)) else each for each in outcomes]
+
+
+def _fault(file: Path, digest: str) -> str:
+    """Why a file that a worker reports cannot be recorded: a plug-in may have patched what writes or hashes it."""
+    if not file.is_file():
+        return "its file was not written"
+    if file.stat().st_size > environment.memory_bytes() > 0:
+        return "its file has more bytes than this machine's memory"
+    return f"its file {fault}" if (fault := writing.fault(file, digest)) else ""
 
 
 class _Schedule:

@@ -4,7 +4,11 @@
 
 The keeper adopts every process that the worker starts (Linux: PR_SET_CHILD_SUBREAPER), writes what they print to the
 job's log, and kills them all when the worker has ended, when the run closes its connection, or when the run is gone.
-Then it says how the worker ended. A worker that kills its keeper dies with it, and only its own job is lost.
+Then it reports how the worker ended. A worker that kills its keeper dies with it, and only its own job is lost; what
+such a worker leaves running is adopted by the fork server, and ended by the run.
+
+Of the descriptors that a fork inherits a worker keeps its connection to the run alone: through another it could end the
+fork server. What it registers with multiprocessing's resource tracker goes to a file, which its keeper clears away.
 """
 
 from __future__ import annotations
@@ -19,8 +23,11 @@ import select
 import shutil
 import signal
 import socket
+import tempfile
 import time
 import traceback
+from collections.abc import Mapping
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from mibench.engines.logs import Log
@@ -29,28 +36,31 @@ from mibench.engines.serving import Start, serve
 ADOPT, DIE_WITH_PARENT = 36, 1  # PR_SET_CHILD_SUBREAPER and PR_SET_PDEATHSIG of Linux's prctl
 PATIENCE = 5.0  # seconds in which what was killed must have ended
 PIPE = 2**16
+MAX_RESOURCES = 2**20  # bytes of a worker's list of shared memory and semaphores
 GUILTY = "1000"  # to the kernel, which ends the guiltiest process when memory runs out
 
 
 def keep(control: socket.socket, talk: socket.socket, start: Start) -> None:
     """Fork a worker, watch over it, and end everything that is left of it."""
     os.setsid()
-    _prctl(ADOPT, 1)
+    adopt()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     woken, waking = os.pipe()
     os.set_blocking(waking, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
     printed, printing = os.pipe()
+    resources, name = tempfile.mkstemp(dir=start.own_folder)
+    os.unlink(name)
+    given = {1: printing, 2: printing}
+    if (tracking := resource_tracker.getfd()) is not None:
+        given[tracking] = resources
     keeper = os.getpid()
     worker = os.fork()
     if worker == 0:
         try:
-            for mine in (control.detach(), woken, printed):
-                os.close(mine)
             signal.set_wakeup_fd(-1)
-            os.close(waking)
-            _work(keeper, printing, talk, start)
+            _work(keeper, given, talk, start)
         except BaseException:  # a connection that a plug-in has closed
             traceback.print_exc()
         finally:
@@ -58,8 +68,9 @@ def keep(control: socket.socket, talk: socket.socket, start: Start) -> None:
     os.close(printing)
     talk.close()
     with contextlib.suppress(OSError):
-        control.sendall(_line(pid=worker))
+        control.sendall(_line(pid=worker, server=os.getppid()))
     status = _watch(control, woken, printed, worker)
+    _release(resources)
     shutil.rmtree(start.own_folder, ignore_errors=True)
     run = multiprocessing.parent_process()
     if run is not None and not run.is_alive():
@@ -70,8 +81,8 @@ def keep(control: socket.socket, talk: socket.socket, start: Start) -> None:
     os._exit(0)
 
 
-def _work(keeper: int, printing: int, talk: socket.socket, start: Start) -> None:
-    """Become the worker: a group of its own, the log for whatever is printed."""
+def _work(keeper: int, given: Mapping[int, int], talk: socket.socket, start: Start) -> None:
+    """Become the worker: a group of its own, and no descriptor but its connection and what it is given."""
     os.setsid()
     _prctl(DIE_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != keeper:
@@ -79,12 +90,32 @@ def _work(keeper: int, printing: int, talk: socket.socket, start: Start) -> None
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(GUILTY)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for here, there in ((nothing, 0), (printing, 1), (printing, 2)):
-        os.dup2(here, there)
-    os.close(nothing)
-    os.close(printing)
+    _replace_inherited(talk.fileno(), given)
     serve(talk, start)
+
+
+def _replace_inherited(kept: int, given: Mapping[int, int]) -> None:
+    """Put what is given, or the null device, in the place of every descriptor but one.
+
+    None is closed: objects that still hold a number would then write to, or close, whatever is opened under it later.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number, own in given.items():
+        os.dup2(own, number, inheritable=number <= 2)
+    for number in {*map(int, os.listdir("/dev/fd"))} - {nothing, kept, *given}:
+        os.dup2(nothing, number, inheritable=number == 0)
+
+
+def _release(resources: int) -> None:
+    """Unlink the shared memory and the semaphores that a worker registered and did not release."""
+    if os.fstat(resources).st_size > MAX_RESOURCES:
+        return
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):  # it complains about lines that it cannot read, and about what was left
+        os.dup2(nothing, stream)
+    os.lseek(resources, 0, os.SEEK_SET)
+    with contextlib.suppress(Exception, SystemExit):
+        resource_tracker.main(resources)
 
 
 def _watch(control: socket.socket, woken: int, printed: int, worker: int) -> int:
@@ -137,19 +168,39 @@ def end(worker: int, status: int | None) -> int:
     return -signal.SIGKILL if status is None else status
 
 
+def end_orphans(server: int) -> None:
+    """Kill all that the fork server has adopted from keepers that were killed."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        family = _families()
+        keepers = {each.pid for each in multiprocessing.active_children()}
+        orphans = [each for each in family.get(server, ()) if each not in keepers]
+        if not orphans:
+            break
+        for each in [process for orphan in orphans for process in (orphan, *descendants(orphan))]:
+            with contextlib.suppress(OSError):
+                os.kill(each, signal.SIGKILL)
+        time.sleep(0.001)
+
+
 def descendants(process: int) -> list[int]:
     """The processes that a process has started, directly or not."""
-    children: dict[int, list[int]] = {}
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            parent = int(file.read_text("utf-8", "replace").rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(file.parent.name))
-    found, heads = [], [process]
+    children, found, heads = _families(), [], [process]
     while heads:
         mine = children.pop(heads.pop(), [])
         found += mine
         heads += mine
     return found
+
+
+def _families() -> dict[int, list[int]]:
+    """The children of every process of this machine."""
+    children: dict[int, list[int]] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            parent = int(file.read_text("utf-8", "replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(file.parent.name))
+    return children
 
 
 def _reaped(worker: int) -> int | None:
@@ -184,6 +235,11 @@ def _read(descriptor: int) -> bytes | None:
 
 def _line(**content: int) -> bytes:
     return json.dumps(content).encode() + b"\n"
+
+
+def adopt() -> None:
+    """Become the parent of whatever a process that this one has started leaves behind."""
+    _prctl(ADOPT, 1)
 
 
 def _prctl(option: int, value: int) -> None:

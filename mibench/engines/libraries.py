@@ -10,9 +10,12 @@ import ctypes
 import gc
 import importlib
 import os
+import warnings
 from pathlib import Path
 
 import torch
+
+from mibench.engines.keeper import adopt
 
 SLOW = (  # to import, and wanted by many plug-ins
     "captum.attr",
@@ -53,6 +56,8 @@ def into_huge_pages() -> None:
 
 with contextlib.suppress(OSError):
     os.setsid()  # whoever ends the group of its parent's parent shall not end the run
+adopt()  # what is left where a keeper was killed; the server expects to know all of its children
+warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
 torch.set_num_threads(1)
 for _name in SLOW:
     with contextlib.suppress(Exception):  # an extra that is not installed; whoever needs it will say so

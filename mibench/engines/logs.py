@@ -54,5 +54,5 @@ class Log:
             return
         with contextlib.suppress(OSError):
             if self._stream is None:
-                self._stream = open(self._file, "wb", buffering=0)  # noqa: SIM115 - closed with the log
+                self._stream = open(self._file, "xb", buffering=0)  # noqa: SIM115 - closed with the log
             self._stream.write(content)

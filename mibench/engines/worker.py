@@ -17,7 +17,7 @@ from typing import Any
 from mibench.engines import frames
 from mibench.engines.forkserver import processes, without_main
 from mibench.engines.frames import Frame
-from mibench.engines.keeper import PATIENCE, keep
+from mibench.engines.keeper import PATIENCE, end_orphans, keep
 from mibench.engines.serving import Start
 from mibench.errors import MibenchError
 from mibench.record import messages
@@ -34,7 +34,7 @@ class Worker:
         self.job: Job | None = None
         self.record = ""  # the folder of the run that it last worked for
         self.spent = False  # whether it is not to be given another job
-        self._pid = 0  # unknown until its keeper has said it
+        self._pid, self._server = 0, 0  # it and the fork server; unknown until its keeper has reported them
         self._folder = start.own_folder
         self._number = 0
         self._deadline = math.inf
@@ -110,6 +110,7 @@ class Worker:
                 os.killpg(pid or self._keeper.pid, signal.SIGKILL)
             self._keeper.kill()
             self._keeper.join()
+            end_orphans(self._server)
         self._keeper.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -138,6 +139,7 @@ class Worker:
         *lines, self._orders = (self._orders + said).split(b"\n")
         for content in map(json.loads, lines):
             self._pid = content.get("pid", self._pid)
+            self._server = content.get("server", self._server)
             self._exit = content.get("exit", self._exit)
 
     def _late(self) -> Loss:

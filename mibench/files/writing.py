@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,14 +62,21 @@ def _sync(folder: Path) -> None:
 def read(path: Path, digest: str, key: str = "") -> bytes:
     """The bytes of a file whose SHA-256 is known; `key` names the cell that it belongs to."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Damaged(
-            f"{path} cannot be read: {error.strerror or error}; the same run again makes it anew", key
-        ) from error
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Damaged(f"{path} is damaged: it is not a regular file; the same run again makes it anew", key)
+            content = file.read()
+    except (OSError, MemoryError) as error:
+        why = getattr(error, "strerror", None) or error or "it does not fit into memory"
+        raise Damaged(f"{path} cannot be read: {why}; the same run again makes it anew", key) from error
     if sha256(content) != digest:
         raise Damaged(f"{path} is damaged: its SHA-256 is not the recorded one; the same run again makes it anew", key)
     return content
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a named pipe that has taken its place does not wait for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def fault(path: Path, digest: str, size: int | None = None) -> str:
@@ -76,7 +84,9 @@ def fault(path: Path, digest: str, size: int | None = None) -> str:
     try:
         if size is not None and (found := path.stat().st_size) != size:
             return f"has {found} bytes instead of {size}"
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return "is not a regular file"
             found_digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"

@@ -12,6 +12,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,26 @@ class SamplesChanged(Changed):
     """A plug-in did not leave samples or maps as it found them."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a network and samples were like when somebody was last given them, by the name of the place."""
+
+    network: dict[str, str] = field(default_factory=dict)
+    samples: dict[str, str] = field(default_factory=dict)
+
+
 @contextlib.contextmanager
-def left_as_found(model: nn.Module, tensors: Mapping[str, Tensor] | None = None) -> Iterator[None]:
-    """Raise if what is done inside changes the network or the tensors, even where it fails for another reason."""
+def left_as_found(
+    model: nn.Module, tensors: Mapping[str, Tensor] | None = None, seen: Seen | None = None
+) -> Iterator[None]:
+    """Raise if what is done inside changes the network or the tensors, even where it fails for another reason.
+
+    With `seen` also where they are no longer what they were: a plug-in may leave a thread that changes them later.
+    """
     tensors = tensors or {}
     before, known = condition(model), digests(tensors)
+    if seen and (found := [*_changes_since(seen.network, before), *_changes_since(seen.samples, known)]):
+        raise Changed(f"changed what it was given after it had returned: {found[0]}{_more(found)}")
     with settings_restored():
         try:
             yield
@@ -152,6 +168,14 @@ def condition(model: nn.Module) -> Mapping[str, str]:
     for name, buffer in model.named_buffers():
         state[f"buffer {name}"] = _digest(buffer)
     return state
+
+
+def _changes_since(seen: dict[str, str], now: Mapping[str, str]) -> list[str]:
+    """What differs from when it was seen last; what is new since then is taken note of."""
+    both = sorted(seen.keys() & now.keys())
+    found = changes({place: seen[place] for place in both}, {place: now[place] for place in both})
+    seen.update(now)
+    return found
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

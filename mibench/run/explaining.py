@@ -27,7 +27,7 @@ from mibench.files import cache
 from mibench.network.noise import perturbed
 from mibench.network.probe import OpenProbe
 from mibench.network.seeds import seed_of
-from mibench.network.untouched import left_as_found
+from mibench.network.untouched import Seen, left_as_found
 from mibench.plugins import registry
 from mibench.plugins.contract import (
     PERTURBED,
@@ -127,7 +127,7 @@ def fit(job: Job) -> list[Outcome]:
         raise ExplainerFault(f"{cell.method} is not fitted")
     explainer = _learner(explainer)
     calibration = copied(task.calibration, probe.device)
-    with left_as_found(probe.model, task.tensors):
+    with left_as_found(probe.model, task.tensors, _seen(task, probe)):
         clock = time.perf_counter if probe.device.type == "cuda" else time.process_time  # one thread: what others do
         before = clock()  # beside it does not count
         state = explainer.learn(probe, calibration, cell.seed)
@@ -161,7 +161,7 @@ def explain(job: Job) -> list[Outcome]:
     x = task.scoring.x[part]
     if cell.variant.startswith(PERTURBED):
         x = perturbed(x, seeds, cell.variant)
-    with left_as_found(probe.model, task.tensors):
+    with left_as_found(probe.model, task.tensors, _seen(task, probe)):
         fitted(explainer, probe, Path(job.setting.folder), job.fit, job.digests)
         if isinstance(explainer, Known):
             explanation = _shown(explainer, task, cell, target)
@@ -282,6 +282,11 @@ def _network(spec: TaskSpec, setting: Setting, cell: Cell) -> tuple[Task, OpenPr
     """A cell's task and the network that is explained in it."""
     task = task_of(spec, setting.device, setting.precision)
     return task, randomised(task.probe, cell.seed) if cell.variant == "random-weights" else task.probe
+
+
+def _seen(task: Task, probe: OpenProbe) -> Seen:
+    """What the task was like before; a network with weights drawn for this job alone was not there before."""
+    return task.seen if probe is task.probe else replace(task.seen, network={})
 
 
 def _judged(cell: Cell, reasons: dict[str, list[str]]) -> Outcome:

@@ -131,7 +131,8 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
             watch.damaged(damaged | faults)
             watch.planned(engine, jobs, known)
         computed = perform(engine, store, plan, known, watch)
-        while (found := _board(store, watch)) is None:  # what it shows was damaged, and is made again
+        again: set[str] = set()
+        while (found := _board(store, watch, again)) is None:  # what it shows was damaged, and is made again
             known, faults = sound(store, jobs, "missing")
             store.strike(faults)
             computed += perform(engine, store, plan, known, watch)
@@ -205,13 +206,19 @@ def sound(store: Store, jobs: Sequence[Job], rerun: Rerun) -> tuple[dict[str, Ou
     return known, faults
 
 
-def _board(store: Store, watch: Watch | None) -> Overview | None:
-    """What the run's board comes to, now made; nothing where something that goes into it turns out damaged."""
+def _board(store: Store, watch: Watch | None, again: set[str]) -> Overview | None:
+    """What the run's board comes to, now made; nothing where something that goes into it turns out damaged.
+
+    What was made `again` before has failed: a plug-in may change its file each time.
+    """
     try:
         return write_board(store)
     except Damaged as error:
-        if not error.key or not (store.strike([error.key]) or store.repair()):
+        if error.key in again:
+            store.record([Outcome(error.key, "failed", "its file was damaged again when it had been made anew")], "")
+        elif not error.key or not (store.strike([error.key]) or store.repair()):
             raise
+        again.add(error.key)
         if watch:
             watch.damaged({error.key: str(error)})
         return None

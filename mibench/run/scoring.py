@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mibench.errors import Interrupted, MibenchError, one_line
-from mibench.network.untouched import Changed, left_as_found
+from mibench.network.untouched import Changed, Seen, left_as_found
 from mibench.plugins import registry
 from mibench.plugins.contract import Evidence, Explanation, MapSpec, Metric, Scene, Unsupported, Wrapper
 from mibench.plugins.reasons import kind, message
@@ -48,10 +48,17 @@ def scene_of(spec: TaskSpec, device: str, precision: str, seed: int, batch: int)
     )
 
 
+@functools.lru_cache(maxsize=4)
+def seen_of(spec: TaskSpec, device: str, precision: str, seed: int, batch: int) -> Seen:
+    """What a scene was like when a metric of another package last got it."""
+    return Seen()
+
+
 def score(job: Job) -> list[Outcome]:
     """Score rows by metrics; a metric that fails on all rows together is asked for each row alone."""
     setting = job.setting
-    scene = scene_of(job.task, setting.device, setting.precision, job.cells[0].seed, setting.batch)
+    where = (job.task, setting.device, setting.precision, job.cells[0].seed, setting.batch)
+    scene, seen = scene_of(*where), seen_of(*where)
     asked = {cell.method for cell in job.cells}  # rows whose maps failed are no longer among the cells
     folder = Path(setting.folder)
     evidence = {row: gather(folder, source, job.digests) for row, source in job.rows.items() if row in asked}
@@ -61,21 +68,21 @@ def score(job: Job) -> list[Outcome]:
     outcomes = []
     for name, cells in by_metric.items():
         metric = registry.metric(name)
-        outcomes += judge(metric if registry.is_ours(metric) else Watched(metric), scene, evidence, cells)
+        outcomes += judge(metric if registry.is_ours(metric) else Watched(metric, seen), scene, evidence, cells)
     return outcomes
 
 
 class Watched(Metric):
     """A metric of another package: it gets copies, and must leave the samples and the network as they are."""
 
-    def __init__(self, metric: Metric) -> None:
+    def __init__(self, metric: Metric, seen: Seen) -> None:
         super().__init__(metric.parameters)
-        self._metric = metric
+        self._metric, self._seen = metric, seen
         for name in ("name", "needs", "range", "no_score", "gate"):
             setattr(self, name, getattr(metric, name))
 
     def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:
-        with left_as_found(scene.probe.model, _tensors(scene)):
+        with left_as_found(scene.probe.model, _tensors(scene), self._seen):
             scores = self._metric.score(scene, {row: _copy(evidence) for row, evidence in rows.items()})
             return {row: scores[row].detach().cpu().clone() for row in rows}
 

@@ -23,6 +23,7 @@ from mibench.information.pointwise import agreement, of_class
 from mibench.models.kept import kept
 from mibench.models.weights import check_finite
 from mibench.network.probe import OpenProbe, open_probe
+from mibench.network.untouched import Seen, digests
 from mibench.plugins import registry
 from mibench.plugins.contract import SMALLEST, Data, DataNotice, Kind, Model, Samples, Split, Truth
 from mibench.record import fingerprint
@@ -117,6 +118,7 @@ class Task:
     probe: OpenProbe
     data_notices: list[str] = field(default_factory=list)  # what the data say of the samples that were loaded
     files: tuple[Path, ...] = ()  # that its weights were read from
+    seen: Seen = field(default_factory=Seen)  # what network and samples were like when an explainer last got them
 
     @property
     def name(self) -> str:
@@ -215,7 +217,7 @@ class Task:
         found: dict[str, Tensor] = {}
         for split in ("calibration", "scoring"):
             if split in here:
-                found |= {f"{split} {name}": each for name, each in _tensors(here[split]).items()}
+                found |= _named(split, here[split])
         found |= {f"baseline {name}": each for name, each in here.get("baselines", {}).items()}
         judged = here["truth"].tensors if here.get("truth") else {}
         found |= {f"truth's {name}": each for name, each in judged.items()}
@@ -265,7 +267,9 @@ class Task:
         if len(raw) == 0:
             raise DataError(f"{registry.label(self.data)} has no samples in its {split} split; give it more")
         check_samples(raw, self)
-        return replace(raw, x=self.normalise(raw.x.float()))
+        loaded = replace(raw, x=self.normalise(raw.x.float()))
+        self.seen.samples.update(digests(_named(split, loaded)))
+        return loaded
 
 
 def baselines_of(x: Tensor, reference: Tensor, black: Tensor) -> dict[str, Tensor]:
@@ -344,6 +348,11 @@ def check_samples(samples: Samples, task: Task) -> None:
     if not finite.all():
         bad = samples.ids[int((~finite).nonzero()[0])]
         raise DataError(f"{name}: sample {bad!r} holds NaN or infinite values; mend or remove it")
+
+
+def _named(split: str, samples: Samples) -> dict[str, Tensor]:
+    """The tensors of a split's samples by names that no other split's have."""
+    return {f"{split} {name}": each for name, each in _tensors(samples).items()}
 
 
 def _tensors(samples: Samples) -> dict[str, Tensor]:

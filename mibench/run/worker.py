@@ -78,6 +78,7 @@ def attempt(job: Job, *, last: bool = False) -> Any:
 def forget() -> None:
     """Let go of the tasks that are kept for the jobs that follow."""
     scoring.scene_of.cache_clear()
+    scoring.seen_of.cache_clear()
     explaining.task_of.cache_clear()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from mibench.engines.base import Engine, answers
 from mibench.engines.inline import InlineEngine
 from mibench.engines.local import LocalEngine
 from mibench.engines.logs import MAX_BYTES, Log
+from mibench.record import maps
 from mibench.record.cells import Cell, Job, Loss, Outcome, Setting, TaskSpec, Tenant
 
 TASK = TaskSpec("model", "data", 1, 1)
@@ -121,6 +123,12 @@ def test_nothing_that_a_worker_started_outlives_its_turn(local: Callable[[int], 
     assert not alive(int(Path(record, "logs", stopped.log).read_text().split()[0]))
 
 
+def test_a_daemon_whose_keeper_was_killed_is_ended_all_the_same(local: Callable[[int], Engine], record: str) -> None:
+    found = outcomes(local(1), job(cell("a", "daemon and kill the keeper"), folder=record, tenant="a"), job(cell("b")))
+    assert (found["a"].status, found["b"].status) == ("crash", "ok")
+    assert not alive(int(Path(record, "logs", "daemon").read_text()))
+
+
 def test_a_process_serves_one_tenant_alone(local: Callable[[int], Engine]) -> None:
     names = [f"{tenant}{number}" for number in range(3) for tenant in "abcd"]
     found = outcomes(local(2), *(job(cell(name), tenant=name[0]) for name in names))
@@ -138,6 +146,34 @@ def test_a_worker_begins_with_libraries_and_no_plug_in(local: Callable[[int], En
     facts = outcomes(local(1), job(cell("a", "modules")))["a"].facts
     assert facts["plug-ins"] == []
     assert facts["libraries"] == ["captum", "numba", "torch", "zennit"]
+
+
+def test_a_worker_holds_nothing_open_but_its_connection(local: Callable[[int], Engine]) -> None:
+    facts = outcomes(local(1), job(cell("a", "descriptors")))["a"].facts
+    opened = [name for name in facts["descriptors"] if name != "/dev/null"]
+    assert [name.partition(":")[0] for name in opened if "(deleted)" not in name] == ["socket"]
+    assert len(opened) == 2  # and the list of what multiprocessing is to clear away
+
+
+def test_garbage_in_every_descriptor_of_a_worker_harms_nothing_else(local: Callable[[int], Engine]) -> None:
+    from multiprocessing import forkserver, resource_tracker
+
+    engine = local(1)
+    outcomes(engine, job(cell("first"), tenant="first"))
+    before = [os.getpid(), resource_tracker._resource_tracker._pid, forkserver._forkserver._forkserver_pid]
+    found = outcomes(engine, job(cell("a", "garbage"), tenant="a"), job(cell("b"), tenant="b"))
+    assert found["a"].status == "failed"
+    assert found["b"].status == "ok"
+    assert forkserver._forkserver._forkserver_pid == before[-1]
+    assert all(map(alive, before))
+
+
+def test_shared_memory_that_a_plug_in_leaves_is_freed_with_its_worker(local: Callable[[int], Engine]) -> None:
+    engine = local(1)
+    name = outcomes(engine, job(cell("a", "shared memory")))["a"].facts["name"]
+    engine.close(at_once=False)
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(name)
 
 
 def test_neither_drafts_nor_temporary_files_nor_long_logs_are_left(local: Callable[[int], Engine], record: str) -> None:
@@ -165,6 +201,19 @@ def test_a_log_keeps_head_and_tail_and_says_what_was_cut(tmp_path: Path, printed
         assert kept.startswith(whole[: most // 2] + b"\n[")
         assert kept.endswith(b"]\n" + whole[-(most // 2) :])
         assert f" {len(whole) - most} bytes".encode() in kept
+
+
+def test_a_log_is_never_written_through_what_another_has_put_in_its_place(tmp_path: Path) -> None:
+    """A named pipe would wait for a reader, and a link would be written to."""
+    (tmp_path / "other").write_text("mine")
+    for place in (os.mkfifo, lambda file: os.symlink(tmp_path / "other", file)):
+        file = tmp_path / "log"
+        log = Log(file)
+        place(file)
+        log.write(b"printed")
+        log.close()
+        file.unlink()
+    assert (tmp_path / "other").read_text() == "mine"
 
 
 def test_the_cells_of_a_lost_job_are_tried_one_by_one(local: Callable[[int], Engine]) -> None:
@@ -239,15 +288,30 @@ def test_what_ran_out_of_memory_is_tried_once_more_when_nothing_runs_beside_it()
     assert tries == ["a", "b", "c", "a", "b", "d"]
 
 
-def test_an_answer_whose_file_was_not_written_is_a_failure(tmp_path: Path) -> None:
-    """A plug-in may have turned renaming off in its process; the same cell was explained again without end."""
+@pytest.mark.parametrize(
+    ("write", "why"),
+    [
+        (lambda file: None, "its file was not written"),
+        (lambda file: os.mkfifo(file), "its file was not written"),
+        (lambda file: file.write_bytes(b"other"), "its file does not have the recorded SHA-256"),
+        (lambda file: file.touch() or os.truncate(file, 2**43), "more bytes than this machine's"),
+    ],
+    ids=["nothing", "pipe", "other", "huge"],
+)
+def test_an_answer_about_another_file_than_was_written_is_a_failure(
+    tmp_path: Path, write: Callable[[Path], object], why: str
+) -> None:
+    """A plug-in may have patched renaming or hashing; the same cell was explained again without end."""
 
     def pretends(work: Job) -> list[Outcome]:
+        write(maps.path(tmp_path, "a"))
         return [Outcome(each.key, "ok", digest="ab" * 32) for each in work.cells]
 
+    (tmp_path / "maps").mkdir()
     asked = Job("explain", Setting(str(tmp_path)), TASK, (cell("a"),))
     ((_, (outcome,)),) = answers(InlineEngine(pretends), [asked], {})
-    assert (outcome.status, outcome.reason) == ("failed", "its file was not written")
+    assert outcome.status == "failed"
+    assert why in outcome.reason
 
 
 def test_known_outcomes_count_as_needs() -> None:

@@ -13,7 +13,7 @@ import torch
 
 from mibench.conformance.check import check
 from mibench.errors import Interrupted, UsageError, interrupts_told_apart
-from mibench.network.untouched import Changed, SamplesChanged, left_as_found, settings
+from mibench.network.untouched import Changed, SamplesChanged, Seen, left_as_found, settings
 from mibench.plugins import catalogue, registry
 from mibench.plugins.contract import Metric
 from mibench.record.store import Store
@@ -76,6 +76,17 @@ def test_samples_that_were_changed_are_named() -> None:
         os.chdir("/")
     assert settings() == before
     assert issubclass(SamplesChanged, Changed)
+
+
+@pytest.mark.parametrize("what", ["network", "samples"])
+def test_what_a_thread_changes_after_its_plug_in_returned_is_seen_by_the_next_job(what: str) -> None:
+    model, x, seen = torch.nn.Linear(3, 2), torch.ones(4, 3), Seen()
+    for _ in range(2):
+        with left_as_found(model, {"x": x}, seen):
+            pass
+    (x if what == "samples" else model.weight.data).add_(1)
+    with pytest.raises(Changed, match="after it had returned"), left_as_found(model, {"x": x}, seen):
+        pass
 
 
 def test_a_lookup_at_known_places_imports_what_it_needs_alone(toy: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import torch
@@ -24,6 +25,12 @@ def left_running() -> int:
     """A process in a session of its own, as a daemon has."""
     daemon = subprocess.Popen(["sleep", "600"], start_new_session=True)
     return daemon.pid
+
+
+def descriptors() -> list[int]:
+    """What this process has open, but for the streams and the folder that is read for this."""
+    found = (int(name) for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}"))
+    return [number for number in found if number > 2]
 
 
 def perform(job: Job) -> list[Outcome] | Loss:
@@ -39,6 +46,10 @@ def perform(job: Job) -> list[Outcome] | Loss:
             print(left_running(), flush=True)
             time.sleep(600)
         elif cell.method == "kill the keeper":
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(600)
+        elif cell.method == "daemon and kill the keeper":
+            Path(job.setting.folder, "logs", "daemon").write_text(str(left_running()))
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(600)
         elif cell.method == "stop":
@@ -74,6 +85,14 @@ def perform(job: Job) -> list[Outcome] | Loss:
         elif cell.method == "litter":
             Path(tempfile.mkdtemp(), "litter").write_text("litter")
             more = {"folder": tempfile.gettempdir()}
+        elif cell.method == "garbage":
+            for number in descriptors():
+                with contextlib.suppress(OSError):
+                    os.write(number, b"\xff" * 64)
+        elif cell.method == "descriptors":
+            more = {"descriptors": sorted({os.readlink(f"/proc/self/fd/{number}") for number in descriptors()})}
+        elif cell.method == "shared memory":
+            more = {"name": SharedMemory(create=True, size=64).name}
         elif cell.method == "another's answer":
             cell = replace(cell, key="another")
         elif cell.method == "modules":

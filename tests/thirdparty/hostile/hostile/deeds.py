@@ -29,6 +29,9 @@ from torch import Tensor, nn
 from mibench.errors import RecordError
 from mibench.plugins.contract import Unsupported
 
+from .attacks import ATTACKS
+from .sabotage import CHILDREN, CONNECTION, FILES, INTERPRETER, LATE, LIMITS
+
 Deed = Callable[[], object]
 FOREVER = 10**6  # seconds
 
@@ -233,5 +236,12 @@ GROUPS: Mapping[str, Mapping[str, Deed]] = {
     "patches": PATCHES,
     "processes": PROCESSES,
     "memory": MEMORY,
+    "limits": LIMITS,
+    "files": FILES,
+    "late": LATE,
+    "interpreter": INTERPRETER,
+    "connection": CONNECTION,
+    "children": CHILDREN,
+    "attacks": ATTACKS,
 }
 ANYWHERE: Mapping[str, Deed] = functools.reduce(lambda one, two: {**one, **two}, GROUPS.values())

@@ -78,6 +78,14 @@ def one_nan(good: Tensor) -> Tensor:
     return good
 
 
+class Angry(Tensor):
+    """A tensor with which nothing can be done."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise ValueError("leave me alone")
+
+
 def zeros(x: Tensor) -> Tensor:
     return torch.zeros(len(x), 6)
 
@@ -137,6 +145,9 @@ ANSWERS: Mapping[str, Callable[[Tensor, Tensor], Any]] = {
     "factname": lambda good, x: Explanation({"map": good}, {"../<b>": torch.zeros(len(x))}),
     "factstr": lambda good, x: Explanation({"map": good}, {"f": ["a"] * len(x)}),
     "bigsignal": lambda good, x: Explanation({"map": good}, {}, {"s": torch.zeros(len(x), 64 << 20)}),
+    "angry": answer(lambda good: good.as_subclass(Angry)),
+    "manyfacts": lambda good, x: Explanation({"map": good}, {f"f{n}": torch.zeros(len(x)) for n in range(10**4)}),
+    "bigfact": lambda good, x: Explanation({"map": good}, {"f" * 10**6: torch.zeros(len(x))}),
     "alias": lambda good, x: Explanation({"map": good}, {}, {"s": x}),
 }
 STATES: Mapping[str, Callable[[Tensor], Any]] = {
