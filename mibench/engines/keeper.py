@@ -1,6 +1,9 @@
-"""Beside every worker runs its keeper, which forks it, and ends whatever the worker leaves running.
+"""Every worker has a keeper, which forks it, and ends whatever the worker leaves running.
 
     run -> fork server (libraries, no plug-in) -> keeper -> worker (one tenant's code) -> whatever that starts
+
+A keeper forks one worker after another for the tenants of one task. Where nothing but this package's code is needed for
+it, the keeper first loads the task's network and samples, which its workers then have from the start, as copies.
 
 The keeper adopts every process that the worker starts (Linux: PR_SET_CHILD_SUBREAPER), writes what they print to the
 job's log, and kills them all when the worker has ended, when the run closes its connection, or when the run is gone.
@@ -18,6 +21,7 @@ import ctypes
 import json
 import multiprocessing
 import os
+import pickle
 import resource
 import select
 import shutil
@@ -26,29 +30,61 @@ import socket
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing import resource_tracker
 from pathlib import Path
 
 from mibench.engines.logs import Log
-from mibench.engines.serving import Start, serve
+from mibench.engines.serving import Start, load, serve
 
 ADOPT, DIE_WITH_PARENT = 36, 1  # PR_SET_CHILD_SUBREAPER and PR_SET_PDEATHSIG of Linux's prctl
 PATIENCE = 5.0  # seconds in which what was killed must have ended
 PIPE = 2**16
+SIZE = 8  # bytes that say how long an order is
 MAX_RESOURCES = 2**20  # bytes of a worker's list of shared memory and semaphores
 GUILTY = "1000"  # to the kernel, which ends the guiltiest process when memory runs out
 
 
-def keep(control: socket.socket, talk: socket.socket, start: Start) -> None:
-    """Fork a worker, watch over it, and end everything that is left of it."""
+def keep(orders: socket.socket) -> None:
+    """Fork workers one after another, until the run closes the connection."""
     os.setsid()
     adopt()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     woken, waking = os.pipe()
+    os.set_blocking(woken, False)
     os.set_blocking(waking, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+    is_ready = False
+    while order := _next(orders):
+        control, talk, start = order
+        if start.ready and not is_ready:
+            load(start)
+            is_ready = True
+        with control:
+            _tend(control, talk, woken, start)
+    os._exit(0)
+
+
+def order(orders: socket.socket, connections: Sequence[socket.socket], start: Start) -> None:
+    """Ask a keeper for a worker: the run's side."""
+    content = pickle.dumps(start)
+    socket.send_fds(orders, [len(content).to_bytes(SIZE, "big")], [each.fileno() for each in connections])
+    orders.sendall(content)
+
+
+def _next(orders: socket.socket) -> tuple[socket.socket, socket.socket, Start] | None:
+    """The connections of the next worker, to watch over it and to talk to it, and what it begins with."""
+    size, descriptors, _, _ = socket.recv_fds(orders, SIZE, 2)
+    if len(size) < SIZE:
+        return None
+    control, talk = (socket.socket(fileno=each) for each in descriptors)
+    start: Start = pickle.loads(orders.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL))
+    return control, talk, start
+
+
+def _tend(control: socket.socket, talk: socket.socket, woken: int, start: Start) -> None:
+    """Fork a worker, watch over it, and end everything that is left of it."""
     printed, printing = os.pipe()
     resources, name = tempfile.mkstemp(dir=start.own_folder)
     os.unlink(name)
@@ -70,7 +106,9 @@ def keep(control: socket.socket, talk: socket.socket, start: Start) -> None:
     with contextlib.suppress(OSError):
         control.sendall(_line(pid=worker, server=os.getppid()))
     status = _watch(control, woken, printed, worker)
+    os.close(printed)
     _release(resources)
+    os.close(resources)
     shutil.rmtree(start.own_folder, ignore_errors=True)
     run = multiprocessing.parent_process()
     if run is not None and not run.is_alive():
@@ -78,7 +116,6 @@ def keep(control: socket.socket, talk: socket.socket, start: Start) -> None:
             os.rmdir(os.path.dirname(start.own_folder))  # the run's, which only the last of its keepers can remove
     with contextlib.suppress(OSError):
         control.sendall(_line(exit=status))
-    os._exit(0)
 
 
 def _work(keeper: int, given: Mapping[int, int], talk: socket.socket, start: Start) -> None:
@@ -108,19 +145,23 @@ def _replace_inherited(kept: int, given: Mapping[int, int]) -> None:
 
 def _release(resources: int) -> None:
     """Unlink the shared memory and the semaphores that a worker registered and did not release."""
-    if os.fstat(resources).st_size > MAX_RESOURCES:
+    if not 0 < os.fstat(resources).st_size <= MAX_RESOURCES:
         return
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (1, 2):  # it complains about lines that it cannot read, and about what was left
-        os.dup2(nothing, stream)
-    os.lseek(resources, 0, os.SEEK_SET)
-    with contextlib.suppress(Exception, SystemExit):
-        resource_tracker.main(resources)
+    child = os.fork()  # for what it does closes this process's own streams
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in (1, 2):  # it complains about lines that it cannot read, and about what was left
+                os.dup2(nothing, stream)
+            os.lseek(resources, 0, os.SEEK_SET)
+            resource_tracker.main(resources)
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def _watch(control: socket.socket, woken: int, printed: int, worker: int) -> int:
     """Write the log until the worker ends or the run lets it go; how it ended, as `os.waitstatus_to_exitcode` says."""
-    for each in (control.fileno(), woken, printed):
+    for each in (control.fileno(), printed):
         os.set_blocking(each, False)
     log, orders, status, wanted = Log(None), b"", None, True
     sources = [control.fileno(), woken, printed]

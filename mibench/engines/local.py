@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from typing import Any
 from mibench.engines.base import Engine, Perform
 from mibench.engines.forkserver import processes
 from mibench.engines.serving import Start
-from mibench.engines.worker import Worker
+from mibench.engines.worker import Keeper, Worker
 from mibench.errors import MibenchError, RecordError
 from mibench.plugins.catalogue import Places
 from mibench.record.cells import Job, Loss, Tenant
 from mibench.record.folder import writable
+
+Loader = Callable[[Job], Callable[[], None] | None]  # what loads all that workers of a job's task need, if anything may
 
 
 class LocalEngine(Engine):
@@ -34,11 +36,14 @@ class LocalEngine(Engine):
 
     in_hand = 10_000  # it looks ahead for jobs of the tenants that it serves
 
-    def __init__(self, perform: Perform, workers: int, places: Places | None = None) -> None:
+    def __init__(
+        self, perform: Perform, workers: int, places: Places | None = None, loader: Loader | None = None
+    ) -> None:
         self.workers = workers
-        self._perform, self._places = perform, places
+        self._perform, self._places, self._loader = perform, places, loader
         self._waiting: dict[Tenant, deque[Job]] = {}
         self._staff: list[Worker] = []  # the longest unused first
+        self._keepers: list[Keeper] = []  # those that have no worker, the longest unused first
         self._folder = Path(tempfile.mkdtemp(prefix="mibench-"))
         processes()
 
@@ -64,6 +69,8 @@ class LocalEngine(Engine):
         self._waiting.clear()
         for worker in list(self._staff):
             self._end(worker)
+        while self._keepers:
+            self._keepers.pop().close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
@@ -103,7 +110,7 @@ class LocalEngine(Engine):
         while self._waiting and len(self.running) < self.workers:
             tenant = self._neediest()
             self._make_room()
-            self._staff.append(Worker(self._start(), tenant))
+            self._staff.append(self._employ(tenant))
             self._begin(self._staff[-1])
 
     def _begin(self, worker: Worker) -> None:
@@ -132,14 +139,26 @@ class LocalEngine(Engine):
         for worker in [*passing[: max(0, len(passing) - free)], *lasting[: -self.workers]]:
             self._end(worker)
 
-    def _start(self) -> Start:
+    def _employ(self, tenant: Tenant) -> Worker:
+        """A new worker, of a keeper that has loaded the tenant's task if there is one."""
         folder = tempfile.mkdtemp(dir=self._folder)
-        return Start(self._perform, dict(os.environ), os.getcwd(), folder, self._places)
+        ready = self._loader(self._waiting[tenant][0]) if self._loader else None
+        start = Start(self._perform, dict(os.environ), os.getcwd(), folder, self._places, ready)
+        for keeper in [each for each in self._keepers if each.task == tenant.task]:
+            self._keepers.remove(keeper)
+            try:
+                return Worker(start, tenant, keeper)
+            except OSError:  # somebody has ended it
+                keeper.close(at_once=True)
+        return Worker(start, tenant, Keeper(tenant.task))
 
     def _end(self, worker: Worker) -> None:
         """End a worker; what it had not written to its end is removed from the record."""
         self._staff.remove(worker)
-        worker.end()
+        if worker.end():
+            self._keepers.append(worker.keeper)
+        while len(self._keepers) > self.workers:
+            self._keepers.pop(0).close()
         if worker.spent or worker.job:
             alive = {f".{each.pid}.part" for each in self._staff}
             for draft in Path(worker.record, "maps").glob("*.part"):

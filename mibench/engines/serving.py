@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import resource
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Start:
     working_folder: str  # the run's, where relative paths begin
     own_folder: str  # for temporary files; deleted when the worker ends
     places: Places | None  # of the plug-ins; None: look for them
+    ready: Callable[[], None] | None = None  # loads what all workers of the task need
 
 
 def serve(talk: socket.socket, start: Start) -> None:
@@ -53,13 +55,35 @@ def serve(talk: socket.socket, start: Start) -> None:
         frames.send(talk, Frame(frame.number, _changed(before), answer))
 
 
+def load(start: Start) -> None:
+    """Load what all workers of a task need; if it fails, each worker finds out for itself."""
+    _settle(start)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    printed = {number: os.dup(number) for number in (1, 2)}
+    for number in printed:
+        os.dup2(silent, number)
+    with contextlib.suppress(Exception):
+        (start.ready or (lambda: None))()
+    for number, stream in printed.items():
+        os.dup2(stream, number)
+        os.close(stream)
+    os.close(silent)
+    gc.collect()
+    gc.freeze()  # what is shared with the workers is not to be written to
+
+
 def _begin(start: Start) -> None:
-    """Make the process ready: the run's environment, one thread, a folder of its own."""
+    """Make the process ready: as the run is, with a folder of its own."""
+    _settle(start)
+    os.environ["TMPDIR"] = tempfile.tempdir = start.own_folder
+    untouched.workplace = Path(start.own_folder)
+
+
+def _settle(start: Start) -> None:
+    """The run's environment, folder and plug-ins, and one thread."""
     import torch
 
-    os.environ.update({**start.environment, **ONE_THREAD, "TMPDIR": start.own_folder})
-    tempfile.tempdir = start.own_folder
-    untouched.workplace = Path(start.own_folder)
+    os.environ.update({**start.environment, **ONE_THREAD})
     with contextlib.suppress(OSError):
         os.chdir(start.working_folder)
     registry.use(start.places)

@@ -11,13 +11,14 @@ import shutil
 import signal
 import socket
 import time
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from mibench.engines import frames
 from mibench.engines.forkserver import processes, without_main
 from mibench.engines.frames import Frame
-from mibench.engines.keeper import PATIENCE, end_orphans, keep
+from mibench.engines.keeper import PATIENCE, end_orphans, keep, order
 from mibench.engines.serving import Start
 from mibench.errors import MibenchError
 from mibench.record import messages
@@ -26,11 +27,54 @@ from mibench.record.cells import Job, Loss, Tenant
 SENDING = 60.0  # seconds in which a worker must have read a job
 
 
+class Keeper:
+    """The run's side of a keeper, which forks one worker after another for the tenants of a task."""
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        self._orders, orders = socket.socketpair()
+        with orders, without_main():
+            self._process = processes().Process(target=keep, args=(orders,), daemon=True)
+            self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        pid: int = self._process.pid
+        return pid
+
+    def fork(self, start: Start) -> tuple[socket.socket, socket.socket]:
+        """Connections to a new worker: through its keeper, and to itself; an OSError where the keeper has ended."""
+        mine, theirs = zip(socket.socketpair(), socket.socketpair(), strict=True)
+        self._orders.settimeout(SENDING)
+        try:
+            order(self._orders, theirs, start)
+        except OSError:
+            for each in mine:
+                each.close()
+            raise
+        finally:
+            for each in theirs:
+                each.close()
+        return mine
+
+    def close(self, *, at_once: bool = False) -> None:
+        """End it, with its worker if it has one."""
+        self._orders.close()
+        if at_once:
+            self._process.kill()
+        self._process.join(PATIENCE)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        self._process.close()
+
+
 class Worker:
     """The run's side of a worker, which performs one job at a time."""
 
-    def __init__(self, start: Start, tenant: Tenant) -> None:
-        self.tenant = tenant
+    def __init__(self, start: Start, tenant: Tenant, keeper: Keeper) -> None:
+        self.tenant, self.keeper = tenant, keeper
         self.job: Job | None = None
         self.record = ""  # the folder of the run that it last worked for
         self.spent = False  # whether it is not to be given another job
@@ -40,14 +84,10 @@ class Worker:
         self._deadline = math.inf
         self._exit: int | None = None
         self._orders = b""
-        self._kept = True  # whether its keeper lives
+        self._kept = True  # whether its keeper watches over it
         self._deaf = False  # whether it could not be handed its job
-        self._control, control = socket.socketpair()
-        self._talk, talk = socket.socketpair()
+        self._control, self._talk = keeper.fork(start)
         self._reader = frames.Reader(self._talk, messages.MAX_BYTES)
-        with control, talk, without_main():
-            self._keeper = processes().Process(target=keep, args=(control, talk, start), daemon=True)
-            self._keeper.start()
 
     @property
     def sources(self) -> list[socket.socket]:
@@ -99,20 +139,25 @@ class Worker:
             self._deadline = min(self._deadline, time.monotonic() + PATIENCE)  # its keeper will say how it ended
         return answer
 
-    def end(self) -> None:
-        """End it with everything that it has started."""
+    def end(self) -> bool:
+        """End it with everything that it has started; whether its keeper is there for another one."""
         pid = self.pid
-        self._control.close()
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_WR)
         self._talk.close()
-        self._keeper.join(PATIENCE)
-        if self._keeper.exitcode != 0:  # killed or stopped
+        last = time.monotonic() + PATIENCE
+        while self._kept and (left := last - time.monotonic()) > 0:
+            wait([self._control], left)
+            self._look_after()
+        kept_to_the_end = self._exit is not None and not self._kept
+        if not kept_to_the_end:  # the keeper was killed or stopped
             with contextlib.suppress(OSError):
-                os.killpg(pid or self._keeper.pid, signal.SIGKILL)
-            self._keeper.kill()
-            self._keeper.join()
+                os.killpg(pid or self.keeper.pid, signal.SIGKILL)
+            self.keeper.close(at_once=True)
             end_orphans(self._server)
-        self._keeper.close()
+        self._control.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        return kept_to_the_end
 
     def _message(self) -> tuple[Frame | None, str]:
         """The answer to its job if there is one; or what is wrong with what came."""

@@ -263,7 +263,7 @@ def engine_of(options: Options, workers: int, device: str) -> Engine:
     if options.engine == "local":
         from mibench.engines.local import LocalEngine
 
-        return LocalEngine(worker.perform, workers, catalogue.places())
+        return LocalEngine(worker.perform, workers, catalogue.places(), worker.loader)
     from mibench.engines.ray import RayEngine  # an extra
 
     wanted = options.jobs if options.address else workers

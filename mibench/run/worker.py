@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,9 +17,10 @@ import torch
 
 from mibench.errors import Interrupted, MibenchError, NotWritten
 from mibench.network.untouched import Changed
+from mibench.plugins import catalogue, spec
 from mibench.plugins.contract import Unsupported
 from mibench.plugins.reasons import message, why
-from mibench.record.cells import Job, Loss, Status
+from mibench.record.cells import Job, Loss, Setting, Status, TaskSpec
 from mibench.record.folder import writable
 from mibench.run import costs, explaining, scoring
 
@@ -43,6 +46,21 @@ def perform(job: Job) -> Any:
         faulthandler.cancel_dump_traceback_later()
         faulthandler.disable()
         os.close(log)
+
+
+def loader(job: Job) -> Callable[[], None] | None:
+    """What loads the task of a job for all its workers; None where others' code or a GPU would take part in it."""
+    words = {*re.split(r"[^\w-]+", f"{job.task.model} {job.task.data}")}
+    foreign = {name for (_, name), place in catalogue.places().items() if not place.ours}
+    if job.stage == "prepare" or job.setting.device != "cpu" or spec.parse(job.task.model).argument:
+        return None
+    return None if words & foreign else functools.partial(_load, job.task, job.setting)
+
+
+def _load(spec: TaskSpec, setting: Setting) -> None:
+    """Let the task be there for `task_of`, with what every job asks of it."""
+    task = explaining.task_of(spec, setting.device, setting.precision)
+    _ = task.target, task.truth  # and with them the scoring samples
 
 
 def attempt(job: Job, *, last: bool = False) -> Any:
