@@ -9,7 +9,9 @@ while it learns, z is drawn to a centre u_y + v_r against noise of a fixed size,
 
 Where the sources leave doubt about the label (`graded`, `copies`), no z can hold it: then only the cross-entropies are
 left, so that the network's probabilities become those of the label. So they are for `suppressor`, whose first
-convolution is linear and sees one cell; the second sees those beside it too and can subtract one from the other.
+convolution is linear and sees one cell; the second sees those beside it too and can subtract one from the other. Their
+pixel noise is drawn again for every batch. From loud pixels alone the cells are never found: the noise grows over the
+first half of the lesson, from the default's to its own.
 """
 
 from __future__ import annotations
@@ -17,12 +19,13 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections import OrderedDict
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mibench.data import backgrounds, planted, sources
+from mibench.data import backgrounds, planted, searching, sources
 from mibench.models.training import Lesson, Recipe, accuracy, descend, frozen, trained
 from mibench.plugins import registry
 from mibench.plugins.contract import Model, Split
@@ -32,6 +35,8 @@ WIDTH = 64
 LOUD = (1.5, 1.5, 1.5)  # of `suppressor`, whose common noise is eight times as strong as a glyph
 PLAIN = {"graded": Recipe(epochs=8), "copies": Recipe(epochs=8), "suppressor": Recipe(epochs=14, rate=3e-3)}
 MANY = 20_000  # training samples of these, whose noise could be learned by heart
+QUIET = 0.1  # the pixel noise of a lesson's beginning
+LONGER = 24  # where the noise is louder than that
 
 
 class Heads(nn.Module):
@@ -54,65 +59,56 @@ class Heads(nn.Module):
         """The trunk with the first head."""
 
 
-class TwoHeads(Heads):
-    """Three tiling convolutions, a pool and two dense layers, with their heads."""
+class ChainHeads(Heads):
+    """A trunk that is a chain of layers, one of which gives the pooled features."""
 
     trunk: nn.Sequential
 
-    def __init__(self, alphabet: int) -> None:
-        layers = OrderedDict(
-            conv1=nn.Conv2d(3, WIDTH // 2, 2, 2),  # (N, 3, 8h, 8w) -> (N, 32, 4h, 4w)
-            relu1=nn.ReLU(),
-            conv2=nn.Conv2d(WIDTH // 2, WIDTH, 2, 2),  # -> (N, 64, 2h, 2w)
-            relu2=nn.ReLU(),
-            conv3=nn.Conv2d(WIDTH, WIDTH, 2, 2),  # -> (N, 64, h, w)
-            relu3=nn.ReLU(),
-            pool=nn.AdaptiveAvgPool2d(1),
-            flatten=nn.Flatten(),  # -> (N, 64)
-            dense1=nn.Linear(WIDTH, WIDTH),
-            relu4=nn.ReLU(),
-            dense2=nn.Linear(WIDTH, WIDTH),
-            relu5=nn.ReLU(),  # -> z
-        )
+    def __init__(self, layers: OrderedDict[str, nn.Module], pooled: str, alphabet: int) -> None:
         super().__init__(nn.Sequential(layers), alphabet)
+        self.parting = 1 + [*layers].index(pooled)
 
     def pooled(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What `flatten` and `relu5` give."""
-        pooled = self.trunk[:8](x)  # (N, 64)
-        return pooled, self.trunk[8:](pooled)
+        """What that layer and the last one give."""
+        pooled = self.trunk[: self.parting](x)  # (N, 64)
+        return pooled, self.trunk[self.parting :](pooled)
 
     def explained(self) -> nn.Sequential:
         """One chain of layers."""
         return nn.Sequential(OrderedDict([*self.trunk.named_children(), ("head", self.head)]))
 
 
-class PairHeads(Heads):
-    """A linear convolution of cells, one of a cell and those left and right, a pool and two dense layers."""
+def tiling() -> OrderedDict[str, nn.Module]:
+    """Three convolutions that tile the image."""
+    return OrderedDict(
+        conv1=nn.Conv2d(3, WIDTH // 2, 2, 2),  # (N, 3, 8h, 8w) -> (N, 32, 4h, 4w)
+        relu1=nn.ReLU(),
+        conv2=nn.Conv2d(WIDTH // 2, WIDTH, 2, 2),  # -> (N, 64, 2h, 2w)
+        relu2=nn.ReLU(),
+        conv3=nn.Conv2d(WIDTH, WIDTH, 2, 2),  # -> (N, 64, h, w)
+        relu3=nn.ReLU(),
+    )
 
-    trunk: nn.Sequential
 
-    def __init__(self, alphabet: int) -> None:
-        layers = OrderedDict(
-            conv1=nn.Conv2d(3, WIDTH, planted.CELL, planted.CELL),  # (N, 3, 8h, 8w) -> (N, 64, h, w), linear
-            conv2=nn.Conv2d(WIDTH, 2 * WIDTH, (1, 3), padding=(0, 1)),  # -> (N, 128, h, w), with left and right cell
-            relu2=nn.ReLU(),
-            pool=nn.AdaptiveMaxPool2d(1),
-            flatten=nn.Flatten(),  # -> (N, 128)
-            dense1=nn.Linear(2 * WIDTH, WIDTH),
-            relu4=nn.ReLU(),
-            dense2=nn.Linear(WIDTH, WIDTH),
-            relu5=nn.ReLU(),  # -> z
-        )
-        super().__init__(nn.Sequential(layers), alphabet)
+def pairing() -> OrderedDict[str, nn.Module]:
+    """A linear convolution of cells, and one of a cell with those left and right of it."""
+    return OrderedDict(
+        conv1=nn.Conv2d(3, WIDTH, planted.CELL, planted.CELL),  # (N, 3, 8h, 8w) -> (N, 64, h, w), linear
+        conv2=nn.Conv2d(WIDTH, 2 * WIDTH, (1, 3), padding=(0, 1)),  # -> (N, 128, h, w)
+        relu2=nn.ReLU(),
+    )
 
-    def pooled(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What `dense1` and `relu5` give."""
-        pooled = self.trunk[:6](x)  # (N, 64)
-        return pooled, self.trunk[6:](pooled)
 
-    def explained(self) -> nn.Sequential:
-        """One chain of layers."""
-        return nn.Sequential(OrderedDict([*self.trunk.named_children(), ("head", self.head)]))
+def pooling(pool: nn.Module, features: int = WIDTH) -> OrderedDict[str, nn.Module]:
+    """A pool over places and two dense layers that give z."""
+    return OrderedDict(
+        pool=pool,
+        flatten=nn.Flatten(),  # -> (N, features)
+        dense1=nn.Linear(features, WIDTH),
+        relu4=nn.ReLU(),
+        dense2=nn.Linear(WIDTH, WIDTH),
+        relu5=nn.ReLU(),  # -> z
+    )
 
 
 class PlantedModel(Model[planted.Parameters]):
@@ -127,7 +123,8 @@ class PlantedModel(Model[planted.Parameters]):
     @property
     def recipe(self) -> Recipe:
         """How long and how fast to learn."""
-        return PLAIN.get(self.parameters.variant, Recipe(epochs=12))
+        plain = PLAIN.get(self.parameters.variant, Recipe(epochs=12))
+        return replace(plain, epochs=LONGER) if self.parameters.noise > QUIET else plain
 
     @property
     def std(self) -> tuple[float, ...]:  # type: ignore[override]  # it follows from the parameters
@@ -155,7 +152,7 @@ class PlantedModel(Model[planted.Parameters]):
 
     def two_heads(self) -> Heads:
         """The whole trained network, with the head that is not explained."""
-        drawn_by = (each.__name__ for each in (planted, sources, backgrounds))
+        drawn_by = (each.__name__ for each in (planted, searching, sources, backgrounds))
         modules = tuple(dict.fromkeys((__name__, type(self).__module__, *drawn_by)))
         lesson = Lesson(registry.label(self), self.floor, self.recipe, modules)
         return trained(lesson, self.build, self._teach)
@@ -171,7 +168,7 @@ class PlantedModel(Model[planted.Parameters]):
         """Learn both labels; the accuracy on held-out samples is that of the worse head, relative to Bayes'."""
         plain = self.parameters.variant in PLAIN
         x, plan = self.drawn("training", MANY if plain else planted.SIZES["training"], noisy=not plain)
-        loudness = self.parameters.noise / torch.tensor(self.std)[:, None, None]  # each time another noise, if plain
+        grain = 1 / torch.tensor(self.std)[:, None, None]  # of the noise that is drawn for every batch, if plain
         told = (plan.role == planted.ROLES.index("signal")) | (plan.role == planted.ROLES.index("redundant"))  # (N, K)
         inventory = (F.one_hot(plan.glyph, 2 * self.parameters.alphabet) * told[..., None]).sum(1).float()  # (N, 2A)
         noise = torch.Generator().manual_seed(recipe.seed)
@@ -180,7 +177,10 @@ class PlantedModel(Model[planted.Parameters]):
         def loss(batch: Tensor) -> Tensor:
             label, second = plan.label[batch], plan.second[batch]
             if plain:
-                _, z = heads.pooled(x[batch] + loudness * torch.randn(x[batch].shape, generator=noise))  # (B, D)
+                grown = min(1.0, 2 * next(passed) / steps)
+                loudness = min(QUIET, self.parameters.noise) + max(0.0, self.parameters.noise - QUIET) * grown
+                pixels = loudness * grain * torch.randn(x[batch].shape, generator=noise)
+                _, z = heads.pooled(x[batch] + pixels)  # (B, D)
                 return F.cross_entropy(heads.head(z), label) + F.cross_entropy(heads.second(z), second)
             pooled, z = heads.pooled(x[batch])  # (B, D), (B, D)
             noisy = z + torch.randn(z.shape, generator=noise)
@@ -193,7 +193,7 @@ class PlantedModel(Model[planted.Parameters]):
 
         descend(heads, loss, len(x), recipe)
         x, plan = self.drawn("calibration", 2_000)
-        ideal = planted.ideal_accuracies(self.parameters, plan)
+        ideal = searching.accuracies(self.parameters, plan)
         first, second = (nn.Sequential(heads.trunk, head) for head in (heads.head, heads.second))
         return min(accuracy(first, x, plan.label) / ideal[0], accuracy(second, x, plan.second) / ideal[1])
 
@@ -217,5 +217,7 @@ class PlantedNetwork(PlantedModel):
 
     def build(self) -> Heads:
         """The convolutions, untrained."""
-        heads = PairHeads if self.parameters.variant == "suppressor" else TwoHeads
-        return heads(self.parameters.alphabet)
+        if self.parameters.variant == "suppressor":
+            layers = pairing() | pooling(nn.AdaptiveMaxPool2d(1), 2 * WIDTH)
+            return ChainHeads(layers, "dense1", self.parameters.alphabet)
+        return ChainHeads(tiling() | pooling(nn.AdaptiveAvgPool2d(1)), "flatten", self.parameters.alphabet)
