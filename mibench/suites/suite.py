@@ -68,6 +68,7 @@ class Suite(BaseModel):
     methods: Specs | SpecText = "all"
     controls: Specs = ()
     chance: SpecText = ""  # the control whose maps are random …
+    encoding: SpecText = ""  # the control whose maps say the class by their place: a metric that prefers it is fooled
     known_good: Specs = ()  # … and methods known to be good: a metric that cannot tell them apart is blind
     metrics: Specs | SpecText = "default"
     seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
@@ -157,7 +158,7 @@ def check(suite: Suite) -> Suite:
     for metric in suite.chosen_metrics():
         registry.refuse_unknown_needs(metric)
     _refuse_too_many_cells(suite)
-    for spec in (*suite.known_good, *filter(None, [suite.chance])):
+    for spec in (*suite.known_good, *filter(None, [suite.chance, suite.encoding])):
         registry.method(spec)
     for task in suite.tasks:
         model = registry.model(task.model)
