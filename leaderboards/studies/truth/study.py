@@ -108,10 +108,8 @@ def of_row(task: str, scene: Scene, row: str, evidence: Evidence) -> Iterator[Li
             yield from known(f"errors: {task}", row, name, one(metric, scene, evidence))
     yield from scored(f"auc: {task}", scene, row, evidence, information.DecisionAUC())
     if task == "planted[variant=graded]":
+        values, truth = information.on_cells(scene, evidence.raw.double()), true(scene, evidence, "additive")
         for resolution in RESOLUTIONS:
-            values = tau(
-                information.on_cells(scene, evidence.raw.double()), true(scene, evidence, "additive"), resolution
-            )
             yield from known("resolution", row, f"{resolution:g} nats", tau(values, truth, resolution))
 
 
