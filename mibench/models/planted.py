@@ -8,10 +8,13 @@ while it learns, z is drawn to a centre u_y + v_r against noise of a fixed size,
     loss = CE(head(z + e), y) + CE(second(z + e), r) + ramp |z - u_y - v_r|^2 + inventory,    e ~ N(0, I)
 
 Where the sources leave doubt about the label (`graded`, `copies`), no z can hold it: then only the cross-entropies are
-left, so that the network's probabilities become those of the label. So they are for `suppressor`, whose first
-convolution is linear and sees one cell; the second sees those beside it too and can subtract one from the other. Their
-pixel noise is drawn again for every batch. From loud pixels alone the cells are never found: the noise grows over the
-first half of the lesson, from the default's to its own.
+left, so that the network's probabilities become those of the label. Their pixel noise is drawn again for every batch.
+
+Under loud noise (that of `suppressor`, or loud pixels) a ReLU after four pixels throws away what a whole cell would
+show. There the first convolution reads a cell linearly. For `suppressor` the next one sees the cells beside it too, and
+can subtract one from the other; for loud pixels two that see one cell follow, wide enough to weigh which role a cell
+has. From loud pixels alone the cells are never found: the noise grows over the first half of the lesson, from the
+default's to its own.
 """
 
 from __future__ import annotations
@@ -32,11 +35,12 @@ from mibench.plugins.contract import Model, Split
 
 MEAN, STD = (0.15, 0.29, 0.15), (0.15, 0.31, 0.15)  # of the base data
 WIDTH = 64
-LOUD = (1.5, 1.5, 1.5)  # of `suppressor`, whose common noise is eight times as strong as a glyph
+LOUD = (1.5, 1.5, 1.5)  # under loud noise; that of `suppressor` is eight times as strong as a glyph
 PLAIN = {"graded": Recipe(epochs=8), "copies": Recipe(epochs=8), "suppressor": Recipe(epochs=14, rate=3e-3)}
 MANY = 20_000  # training samples of these, whose noise could be learned by heart
 QUIET = 0.1  # the pixel noise of a lesson's beginning
-LONGER = 24  # where the noise is louder than that
+LOUD_PIXELS = 0.5  # where cells are read linearly, and longer
+LONGER = 16
 
 
 class Heads(nn.Module):
@@ -90,12 +94,23 @@ def tiling() -> OrderedDict[str, nn.Module]:
     )
 
 
-def pairing() -> OrderedDict[str, nn.Module]:
+def subtracting() -> OrderedDict[str, nn.Module]:
     """A linear convolution of cells, and one of a cell with those left and right of it."""
     return OrderedDict(
         conv1=nn.Conv2d(3, WIDTH, planted.CELL, planted.CELL),  # (N, 3, 8h, 8w) -> (N, 64, h, w), linear
         conv2=nn.Conv2d(WIDTH, 2 * WIDTH, (1, 3), padding=(0, 1)),  # -> (N, 128, h, w)
         relu2=nn.ReLU(),
+    )
+
+
+def weighing() -> OrderedDict[str, nn.Module]:
+    """A linear convolution of cells, and two of one cell."""
+    return OrderedDict(
+        conv1=nn.Conv2d(3, WIDTH, planted.CELL, planted.CELL),  # (N, 3, 8h, 8w) -> (N, 64, h, w), linear
+        conv2=nn.Conv2d(WIDTH, 2 * WIDTH, 1),  # -> (N, 128, h, w)
+        relu2=nn.ReLU(),
+        conv3=nn.Conv2d(2 * WIDTH, 2 * WIDTH, 1),
+        relu3=nn.ReLU(),
     )
 
 
@@ -124,12 +139,17 @@ class PlantedModel(Model[planted.Parameters]):
     def recipe(self) -> Recipe:
         """How long and how fast to learn."""
         plain = PLAIN.get(self.parameters.variant, Recipe(epochs=12))
-        return replace(plain, epochs=LONGER) if self.parameters.noise > QUIET else plain
+        return replace(plain, epochs=LONGER, rate=3e-3) if self.parameters.noise >= LOUD_PIXELS else plain
+
+    @property
+    def loud(self) -> bool:
+        """Whether noise is so loud that cells must first be read as they are."""
+        return self.parameters.variant == "suppressor" or self.parameters.noise >= LOUD_PIXELS
 
     @property
     def std(self) -> tuple[float, ...]:  # type: ignore[override]  # it follows from the parameters
         """One number a channel."""
-        return LOUD if self.parameters.variant == "suppressor" else STD
+        return LOUD if self.loud else STD
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]  # the images' size follows from the grid
@@ -199,7 +219,7 @@ class PlantedModel(Model[planted.Parameters]):
 
 
 class PlantedNetwork(PlantedModel):
-    """Three tiling convolutions, a pool and two dense layers; for `suppressor` one that tiles and one that does not."""
+    """Three tiling convolutions and a mean over places; under loud noise one that reads whole cells, and a maximum."""
 
     name = "planted"
     title = "Planted network"
@@ -208,16 +228,19 @@ class PlantedNetwork(PlantedModel):
     @property
     def local(self) -> str:  # type: ignore[override]  # it follows from the parameters
         """The last layer whose features see one cell each."""
-        return "conv1" if self.parameters.variant == "suppressor" else "relu3"
+        return "conv1" if self.loud else "relu3"
 
     @property
     def depths(self) -> tuple[str, ...]:  # type: ignore[override]
         """Every convolution."""
-        return ("conv1", "relu2") if self.parameters.variant == "suppressor" else ("relu1", "relu2", "relu3")
+        return ("conv1", "relu2") if self.loud else ("relu1", "relu2", "relu3")
 
-    def build(self) -> Heads:
+    def build(self) -> ChainHeads:
         """The convolutions, untrained."""
         if self.parameters.variant == "suppressor":
-            layers = pairing() | pooling(nn.AdaptiveMaxPool2d(1), 2 * WIDTH)
+            layers = subtracting() | pooling(nn.AdaptiveMaxPool2d(1), 2 * WIDTH)
+            return ChainHeads(layers, "dense1", self.parameters.alphabet)
+        if self.loud:
+            layers = weighing() | pooling(nn.AdaptiveAvgPool2d(1), 2 * WIDTH)
             return ChainHeads(layers, "dense1", self.parameters.alphabet)
         return ChainHeads(tiling() | pooling(nn.AdaptiveAvgPool2d(1)), "flatten", self.parameters.alphabet)
