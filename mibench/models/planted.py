@@ -188,7 +188,7 @@ class PlantedModel(Model[planted.Parameters]):
         """Learn both labels; the accuracy on held-out samples is that of the worse head, relative to Bayes'."""
         plain = self.parameters.variant in PLAIN
         x, plan = self.drawn("training", MANY if plain else planted.SIZES["training"], noisy=not plain)
-        grain = 1 / torch.tensor(self.std)[:, None, None]  # of the noise that is drawn for every batch, if plain
+        deviation = torch.tensor(self.std)[:, None, None]  # the unit of normalised images
         told = (plan.role == planted.ROLES.index("signal")) | (plan.role == planted.ROLES.index("redundant"))  # (N, K)
         inventory = (F.one_hot(plan.glyph, 2 * self.parameters.alphabet) * told[..., None]).sum(1).float()  # (N, 2A)
         noise = torch.Generator().manual_seed(recipe.seed)
@@ -199,7 +199,7 @@ class PlantedModel(Model[planted.Parameters]):
             if plain:
                 grown = min(1.0, 2 * next(passed) / steps)
                 loudness = min(QUIET, self.parameters.noise) + max(0.0, self.parameters.noise - QUIET) * grown
-                pixels = loudness * grain * torch.randn(x[batch].shape, generator=noise)
+                pixels = loudness / deviation * torch.randn(x[batch].shape, generator=noise)
                 _, z = heads.pooled(x[batch] + pixels)  # (B, D)
                 return F.cross_entropy(heads.head(z), label) + F.cross_entropy(heads.second(z), second)
             pooled, z = heads.pooled(x[batch])  # (B, D), (B, D)
@@ -219,7 +219,7 @@ class PlantedModel(Model[planted.Parameters]):
 
 
 class PlantedNetwork(PlantedModel):
-    """Three tiling convolutions and a mean over places; under loud noise one that reads whole cells, and a maximum."""
+    """Three tiling convolutions and a pool; under loud noise one that reads whole cells, and one or two more."""
 
     name = "planted"
     title = "Planted network"

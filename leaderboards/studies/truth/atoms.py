@@ -114,7 +114,7 @@ def write(file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("variant", "alphabet", "measure", "atom", "nats"))
-        writer.writerows((a.plant, ALPHABET, a.measure, a.node, f"{a.nats + 0:.{DIGITS}f}") for a in every())
+        writer.writerows((a.plant, ALPHABET, a.measure, a.node, f"{round(a.nats, DIGITS) + 0:.{DIGITS}f}") for a in every())
 
 
 def read(file: Path) -> list[Atom]:

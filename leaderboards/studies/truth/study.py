@@ -39,7 +39,7 @@ NETWORKS = tuple(
     for network in ("planted-residual", "planted-vgg", "planted-vit")
     for variant in ("base", "xor", "graded", "suppressor")
 )
-RUNGS = (0.1, 0.7, 1.0, 1.4, 2.0)
+RUNGS = (0.5, 0.8, 1.0, 1.2)
 SEARCHED = 1000  # images that tell what an ideal observer of a rung knows
 RESOLUTIONS = (0.02, RESOLUTION, 0.1)
 RANKS: Mapping[Claim, type[claims.InformationRank]] = {
@@ -140,8 +140,7 @@ def climb(rungs: Sequence[float], spec: TaskSpec, rows: Sequence[str]) -> Iterat
     """Decision AUC on every rung, where an ideal observer stands there, and the threshold of each explainer."""
     knows, scores = [], dict[str, list[Tensor]]()
     for noise in rungs:
-        model = "planted[variant=graded]" if noise == rungs[0] else f"planted[noise={noise:g},variant=graded]"
-        on = TaskSpec(model, "", samples=spec.samples, calibration=spec.calibration)
+        on = TaskSpec(rung(noise), "", samples=spec.samples, calibration=spec.calibration)
         for figure, values in ideal(noise).items():
             yield Line.of("rungs", f"noise {noise:g}", figure, values)
             if figure == "searching, nats":
@@ -159,6 +158,11 @@ def climb(rungs: Sequence[float], spec: TaskSpec, rows: Sequence[str]) -> Iterat
         samples = torch.stack(found) if len(found) == len(rungs) else torch.full((1, 1), math.nan)
         if samples.nanmean(1).isfinite().all():
             yield from readout(row, knows, samples)
+
+
+def rung(noise: float) -> str:
+    """The network of a rung."""
+    return f"planted[noise={noise:g},variant=graded]"
 
 
 def readout(row: str, knows: Sequence[float], samples: Tensor) -> Iterator[Line]:
