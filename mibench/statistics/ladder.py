@@ -25,8 +25,8 @@ Censored = Literal["", "below", "above"]
 LEVEL = 0.75
 CHANCE = 0.5
 MAX_LAPSE = 0.2  # less than 1 - LEVEL, so that every curve reaches the level somewhere
-STARTS = 5  # least squares from so many midpoints: the best one counts
-DRAWS = 200
+STARTS = (25, 8)  # midpoints and spreads, the best of which least squares begin at
+DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,25 @@ def fit(x: Sequence[float] | Array, scores: Sequence[float] | Array) -> Curve:
     if wide == 0:
         raise ValueError(f"all rungs are at {low:g}: a curve needs rungs that differ")
     bounds = ((low - 2 * wide, wide / 100, 0.0), (high + 2 * wide, 2 * wide, MAX_LAPSE))
-    found = []
-    for midpoint in np.linspace(low - wide / 2, high + wide / 2, STARTS):
-        best, _ = curve_fit(_logistic, rungs, values, (midpoint, wide / 4, 0.02), bounds=bounds, maxfev=10_000)
-        found.append((float(np.square(_logistic(rungs, *best) - values).sum()), *map(float, best)))
-    return Curve(*min(found)[1:])
+    start = _start(rungs, values)
+    try:
+        best, _ = curve_fit(_logistic, rungs, values, start, bounds=bounds, max_nfev=200)
+    except RuntimeError:  # it crept along a flat valley, where one curve is as good as another
+        best = np.array(start)
+    return Curve(*map(float, best))
+
+
+def _start(rungs: Array, values: Array) -> tuple[float, float, float]:
+    """The best curve of a grid of midpoints and spreads, each with the lapse that suits it best."""
+    low, wide = rungs.min(), rungs.max() - rungs.min()
+    midpoints = np.linspace(low - wide, low + 2 * wide, STARTS[0])
+    spreads = wide * np.geomspace(0.02, 1.5, STARTS[1])
+    shapes = 2 * _logistic(rungs, midpoints[:, None, None], spreads[:, None], 0.0) - 1  # (M, S, R) from 0 to 1
+    heights = (shapes * (values - CHANCE)).sum(2) / np.maximum(np.square(shapes).sum(2), 1e-12)  # (M, S)
+    heights = heights.clip(1 - CHANCE - MAX_LAPSE, 1 - CHANCE)
+    errors = np.square(heights[..., None] * shapes - (values - CHANCE)).sum(2)
+    first, second = np.unravel_index(int(errors.argmin()), errors.shape)
+    return float(midpoints[first]), float(spreads[second]), float(1 - CHANCE - heights[first, second])
 
 
 def threshold(x: Sequence[float] | Array, scores: Sequence[float] | Array, level: float = LEVEL) -> Threshold:

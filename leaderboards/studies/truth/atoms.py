@@ -114,7 +114,9 @@ def write(file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("variant", "alphabet", "measure", "atom", "nats"))
-        writer.writerows((a.plant, ALPHABET, a.measure, a.node, f"{round(a.nats, DIGITS) + 0:.{DIGITS}f}") for a in every())
+        for atom in every():
+            nats = round(atom.nats, DIGITS) + 0.0  # no minus before a zero
+            writer.writerow((atom.plant, ALPHABET, atom.measure, atom.node, f"{nats:.{DIGITS}f}"))
 
 
 def read(file: Path) -> list[Atom]:
