@@ -39,8 +39,7 @@ LOUD = (1.5, 1.5, 1.5)  # under loud noise; that of `suppressor` is eight times 
 PLAIN = {"graded": Recipe(epochs=8), "copies": Recipe(epochs=8), "suppressor": Recipe(epochs=14, rate=3e-3)}
 MANY = 20_000  # training samples of these, whose noise could be learned by heart
 QUIET = 0.1  # the pixel noise of a lesson's beginning
-LOUD_PIXELS = 0.5  # where cells are read linearly, and longer
-LONGER = 16
+LOUD_PIXELS = 0.5  # from here on, cells are read linearly
 
 
 class Heads(nn.Module):
@@ -139,7 +138,7 @@ class PlantedModel(Model[planted.Parameters]):
     def recipe(self) -> Recipe:
         """How long and how fast to learn."""
         plain = PLAIN.get(self.parameters.variant, Recipe(epochs=12))
-        return replace(plain, epochs=LONGER, rate=3e-3) if self.parameters.noise >= LOUD_PIXELS else plain
+        return replace(plain, epochs=12, batch=128, rate=4e-3) if self.parameters.noise >= LOUD_PIXELS else plain
 
     @property
     def loud(self) -> bool:
