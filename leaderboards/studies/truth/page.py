@@ -134,7 +134,7 @@ def networks(lines: Sequence[Line], folder: Path) -> Iterator[str]:
 def ladder(lines: Sequence[Line], folder: Path) -> Iterator[str]:
     """The curves along pixel noise, and the thresholds."""
     rungs = asked(lines, "rungs")
-    if not rungs:
+    if not asked(lines, "ladder"):
         return
     yield "## The ladder: where does an explainer stop?"
     yield (
@@ -230,11 +230,24 @@ def decomposition(lines: Sequence[Line], folder: Path) -> Iterator[str]:
 
 
 def left_out(lines: Sequence[Line], folder: Path) -> Iterator[str]:
-    """What could not be explained."""
+    """What could not be explained, and what of the study was not measured."""
+    from leaderboards.studies.truth import study
+
     found = [line for line in lines if line.question.startswith("left out: ")]
     if found:
         yield "## Left out"
-        tasks = dict.fromkeys(line.question.removeprefix("left out: ") for line in found)
-        for task in tasks:
-            rows = [f"{line.subject} ({line.figure})" for line in found if line.question.endswith(f": {task}")]
+        for task in dict.fromkeys(line.question.removeprefix("left out: ") for line in found):
+            rows = [f"{line.subject} ({line.figure})" for line in found if line.question == f"left out: {task}"]
             yield f"{task}: {', '.join(rows)}."
+    tasks = [spec for spec in (*study.FAMILY, *study.NETWORKS) if not asked(lines, f"auc: {spec}")]
+    rungs = [
+        f"noise {noise:g}" for noise in study.RUNGS if not any(line.figure == f"noise {noise:g}" for line in lines)
+    ]
+    if tasks or rungs:
+        yield "## Not measured"
+        yield f"The table is not whole. It lacks {', '.join(tasks + rungs)}. `{COMMAND}` measures all of it."
+    every = dict.fromkeys(line.subject for line in lines if line.question.startswith("auc: "))
+    for spec in (*study.FAMILY, *study.NETWORKS):
+        there = {line.subject for line in asked(lines, f"auc: {spec}")}
+        if there and (lacking := [row for row in every if row not in there]):
+            yield f"{spec} lacks the rows {', '.join(lacking)}."
