@@ -143,7 +143,7 @@ class PlantedModel(Model[planted.Parameters]):
     @property
     def loud(self) -> bool:
         """Whether noise is so loud that cells must first be read as they are."""
-        return self.parameters.variant == "suppressor" or self.parameters.noise >= LOUD_PIXELS
+        return bool(self.parameters.variant == "suppressor" or self.parameters.noise >= LOUD_PIXELS)
 
     @property
     def std(self) -> tuple[float, ...]:  # type: ignore[override]  # it follows from the parameters

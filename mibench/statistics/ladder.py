@@ -110,7 +110,7 @@ def interval(x: Sequence[float] | Array, samples: Array, seed: int = 0, share: f
     return float(low), float(high)
 
 
-def _logistic(x: Array, midpoint: float, spread: float, lapse: float) -> Array:
+def _logistic(x: Array, midpoint: float | Array, spread: float | Array, lapse: float) -> Array:
     """The curve's equation."""
     slope = np.clip(-(x - midpoint) / spread, -500, 500)
     return np.asarray(CHANCE + (1 - CHANCE - lapse) / (1 + np.exp(slope)))

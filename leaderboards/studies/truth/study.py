@@ -24,7 +24,7 @@ from mibench.data import planted, searching
 from mibench.metrics import claims, information
 from mibench.metrics.claims import RESOLUTION, shares, tau, true
 from mibench.plugins import registry
-from mibench.plugins.contract import CLAIMS, Claim, Evidence, Scene
+from mibench.plugins.contract import CLAIMS, Claim, Evidence, Metric, Scene
 from mibench.record.cells import TaskSpec
 from mibench.run.task import make_task
 from mibench.statistics import ladder
@@ -120,12 +120,12 @@ def known(question: str, row: str, figure: str, values: Tensor) -> Iterator[Line
         yield Line.of(question, row, figure, values)
 
 
-def scored(question: str, scene: Scene, row: str, evidence: Evidence, metric: claims.RowMetric) -> Iterator[Line]:
+def scored(question: str, scene: Scene, row: str, evidence: Evidence, metric: Metric) -> Iterator[Line]:
     """A line of one metric."""
     yield from known(question, row, metric.name, one(metric, scene, evidence))
 
 
-def one(metric: claims.RowMetric, scene: Scene, evidence: Evidence) -> Tensor:
+def one(metric: Metric, scene: Scene, evidence: Evidence) -> Tensor:
     """A metric's score of each sample, (N,)."""
     return metric.score(scene, {"row": evidence})["row"].double()
 
