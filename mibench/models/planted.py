@@ -232,7 +232,8 @@ class PlantedNetwork(PlantedModel):
     @property
     def depths(self) -> tuple[str, ...]:  # type: ignore[override]
         """Every convolution."""
-        return ("conv1", "relu2") if self.loud else ("relu1", "relu2", "relu3")
+        first = "conv1" if self.loud else "relu1"
+        return (first, "relu2") if self.parameters.variant == "suppressor" else (first, "relu2", "relu3")
 
     def build(self) -> ChainHeads:
         """The convolutions, untrained."""

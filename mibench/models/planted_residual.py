@@ -38,9 +38,6 @@ class PlantedResidual(PlantedModel):
     representation = "relu5"
     depths = ("patch", "block1", "block2")
 
-    class Parameters(planted.Parameters):
-        pass
-
     def build(self) -> ChainHeads:
         """The network, untrained."""
         layers: OrderedDict[str, nn.Module] = OrderedDict(

@@ -10,7 +10,6 @@ from collections import OrderedDict
 
 from torch import nn
 
-from mibench.data import planted
 from mibench.models.planted import WIDTH, ChainHeads, PlantedModel, pooling
 
 
@@ -22,9 +21,6 @@ class PlantedVgg(PlantedModel):
     local = "pool3"
     representation = "relu5"
     depths = ("pool1", "pool2", "pool3")
-
-    class Parameters(planted.Parameters):
-        pass
 
     def build(self) -> ChainHeads:
         """The network, untrained."""
