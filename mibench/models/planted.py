@@ -13,7 +13,7 @@ left, so that the network's probabilities become those of the label. Their pixel
 Under loud noise (that of `suppressor`, or loud pixels) a ReLU after four pixels throws away what a whole cell would
 show. There the first convolution reads a cell linearly. For `suppressor` the next one sees the cells beside it too, and
 can subtract one from the other; for loud pixels two that see one cell follow, wide enough to weigh which role a cell
-has. From loud pixels alone the cells are never found: the noise grows over the first half of the lesson, from the
+has. From loud pixels alone the cells are never found: the noise grows over the first third of the lesson, from the
 default's to its own.
 """
 
@@ -40,6 +40,7 @@ PLAIN = {"graded": Recipe(epochs=8), "copies": Recipe(epochs=8), "suppressor": R
 MANY = 20_000  # training samples of these, whose noise could be learned by heart
 QUIET = 0.1  # the pixel noise of a lesson's beginning
 LOUD_PIXELS = 0.5  # from here on, cells are read linearly
+EPOCHS = ((1.25, 60), (LOUD_PIXELS, 24))  # from which noise on, the loudest first
 
 
 class Heads(nn.Module):
@@ -138,7 +139,8 @@ class PlantedModel(Model[planted.Parameters]):
     def recipe(self) -> Recipe:
         """How long and how fast to learn."""
         plain = PLAIN.get(self.parameters.variant, Recipe(epochs=12))
-        return replace(plain, epochs=12, batch=128, rate=4e-3) if self.parameters.noise >= LOUD_PIXELS else plain
+        epochs = next((epochs for loudest, epochs in EPOCHS if self.parameters.noise >= loudest), None)
+        return replace(plain, epochs=epochs, batch=128, rate=4e-3) if epochs else plain
 
     @property
     def loud(self) -> bool:
@@ -196,7 +198,7 @@ class PlantedModel(Model[planted.Parameters]):
         def loss(batch: Tensor) -> Tensor:
             label, second = plan.label[batch], plan.second[batch]
             if plain:
-                grown = min(1.0, 2 * next(passed) / steps)
+                grown = min(1.0, 3 * next(passed) / steps)
                 loudness = min(QUIET, self.parameters.noise) + max(0.0, self.parameters.noise - QUIET) * grown
                 pixels = loudness / deviation * torch.randn(x[batch].shape, generator=noise)
                 _, z = heads.pooled(x[batch] + pixels)  # (B, D)

@@ -222,9 +222,9 @@ def test_under_loud_noise_cells_are_read_linearly() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.5, 0.8, 1.1, 1.4, 1.8])
+@pytest.mark.parametrize("noise", [0.5, 0.8, 1.1, 1.4, 1.7])
 def test_networks_of_the_ladder_are_nearly_as_good_as_an_observer_who_must_search(noise: float) -> None:
-    spec = f"planted[cells=1,noise={noise},variant=graded]"
+    spec = f"planted[cells=1,grid=3,noise={noise},variant=graded]"
     model = registry.model(spec)
     assert isinstance(model, PlantedModel)
     _, plan = model.drawn("scoring", 1_000)
