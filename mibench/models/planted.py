@@ -40,7 +40,6 @@ PLAIN = {"graded": Recipe(epochs=8), "copies": Recipe(epochs=8), "suppressor": R
 MANY = 20_000  # training samples of these, whose noise could be learned by heart
 QUIET = 0.1  # the pixel noise of a lesson's beginning
 LOUD_PIXELS = 0.5  # from here on, cells are read linearly
-EPOCHS = ((1.25, 60), (LOUD_PIXELS, 24))  # from which noise on, the loudest first
 
 
 class Heads(nn.Module):
@@ -139,8 +138,7 @@ class PlantedModel(Model[planted.Parameters]):
     def recipe(self) -> Recipe:
         """How long and how fast to learn."""
         plain = PLAIN.get(self.parameters.variant, Recipe(epochs=12))
-        epochs = next((epochs for loudest, epochs in EPOCHS if self.parameters.noise >= loudest), None)
-        return replace(plain, epochs=epochs, batch=128, rate=4e-3) if epochs else plain
+        return replace(plain, epochs=24, batch=128, rate=4e-3) if self.parameters.noise >= LOUD_PIXELS else plain
 
     @property
     def loud(self) -> bool:

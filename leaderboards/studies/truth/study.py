@@ -40,7 +40,7 @@ NETWORKS = tuple(
     for network in ("planted-residual", "planted-vgg", "planted-vit")
     for variant in ("base", "xor", "graded", "suppressor")
 )
-RUNGS = (0.5, 0.8, 1.1, 1.4, 1.7)
+RUNGS = (0.5, 0.8, 1.1, 1.4)
 NOTHING_TO_SHOW = ("constant", "inverted", "region", "truth")  # controls that need another row, or what is to be found
 SEARCHED = 1000  # images that tell what an ideal observer of a rung knows
 RESOLUTIONS = (0.02, RESOLUTION, 0.1)
