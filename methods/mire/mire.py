@@ -2,7 +2,8 @@
 
 A critic says how much the representation z tells of a local feature x_k (total); a mask dims the features that the
 decision does not need, and what the critic still finds in the dimmed features x'_k is decision-related; the difference
-is redundant. Critic and mask learn together, the network is frozen; section 3, in nats:
+is redundant (not what partial information decomposition calls so: what two features both show). Critic and mask learn
+together, the network is frozen; section 3, in nats:
 
     i(n, k)  = f(z_n, x_nk)  - log( 1/(N K) sum_{m,j} exp f(z_n, x_mj) )             total        (1; the paper's eq. 2)
     x'_k     = lambda_k x_k,     lambda = mask(x)                                                 (2)

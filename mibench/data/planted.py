@@ -216,7 +216,7 @@ def _draw_sample(parameters: Parameters, split: Split, index: int) -> tuple[Tens
     role[place[0]], glyph[place[0]] = ROLES.index("redundant"), size + second
     role[places], glyph[places] = _roles(parameters), shown
     colour = role.clone()
-    colour[places] = _colours(parameters)
+    colour[places] = source_colours(parameters)
     noise = torch.randn((3, side, side), generator=generator)
     behind = background(parameters.background, side, seed_of("planted", "background", split, index))
     return label, second, role, colour, glyph, places, noise, common, behind
@@ -241,7 +241,7 @@ def _roles(parameters: Parameters) -> Tensor:
     return torch.tensor([ROLES.index(name) for name in names[: parameters.source_count]])
 
 
-def _colours(parameters: Parameters) -> Tensor:
+def source_colours(parameters: Parameters) -> Tensor:
     """The sources' colours, (K,): two signals look alike, the cells of `graded` all differ."""
     if parameters.variant == "graded":
         return torch.tensor([*range(3, 2 + parameters.cells), ROLES.index("signal")])
@@ -276,26 +276,36 @@ def label_beliefs(parameters: Parameters, plan: Plan, x: Tensor) -> Tensor:
 def likelihood(parameters: Parameters, plan: Plan, x: Tensor, places: Tensor, first: int) -> Tensor:
     """log p(cell | glyph) of some cells (N, K) for the alphabet whose glyphs begin at `first`, (N, K, A).
 
-    Up to a constant: a glyph's pixels are bare or inked, so its likelihood is the sum of their ratios where it has ink.
+    Up to a constant; the colours are those that the plan gives the cells.
     """
     size = parameters.alphabet
     if parameters.noise == 0:
         return certain(plan.glyph.gather(1, places) - first, size)
     seen = patches(x - _behind(plan), parameters.grid)  # (N, G, 3, 8, 8)
     here = torch.arange(len(plan))[:, None]
-    pixels = seen[here, places].double()  # (N, K, 3, 8, 8)
-    colour = (COLOURS[plan.colour] - BACKGROUND)[here, places][..., None, None].double()  # (N, K, 3, 1, 1)
+    colour = COLOURS[plan.colour][here, places]  # (N, K, 3)
+    return glyph_likelihood(parameters, seen[here, places], colour, parameters.contrast, first, size)
+
+
+def glyph_likelihood(
+    parameters: Parameters, cells: Tensor, colour: Tensor, ink: float, first: int, count: int
+) -> Tensor:
+    """log p(pixels | glyph) less that of a bare cell, for cells (…, 3, 8, 8) in colours (…, 3), (…, count).
+
+    A glyph's pixels are bare or inked, so its likelihood is the sum of their ratios where it has ink.
+    """
+    pixels, above = cells.double(), (colour - BACKGROUND)[..., None, None].double()
     bare, inked = (
-        log_normal(pixels, BACKGROUND + ink * colour, parameters.noise, clamped=parameters.variant in CLAMPED)
-        for ink in (0.0, parameters.contrast)
+        log_normal(pixels, BACKGROUND + strength * above, parameters.noise, clamped=parameters.variant in CLAMPED)
+        for strength in (0.0, ink)
     )
-    shapes = glyphs(size)[first : first + size].flatten(1).double()  # (A, 64) of 0 and 1
-    return (inked - bare).sum(2).flatten(2) @ shapes.T
+    shapes = glyphs(parameters.alphabet)[first : first + count].flatten(1).double()  # (count, 64) of 0 and 1
+    return (inked - bare).sum(-3).flatten(-2) @ shapes.T
 
 
 def suppressed(parameters: Parameters) -> Suppressed:
     """The Gaussian pair of `suppressor`, measured along its cells' colours: in ink."""
-    strength = (COLOURS[_colours(parameters)] - BACKGROUND).double().norm(dim=1)  # (2,)
+    strength = (COLOURS[source_colours(parameters)] - BACKGROUND).double().norm(dim=1)  # (2,)
     first, second = (parameters.noise / strength).tolist()
     ink = parameters.contrast * glyphs(parameters.alphabet)[: parameters.alphabet].flatten(1).double()
     return Suppressed(ink, parameters.common * parameters.contrast, (first, second))
@@ -390,7 +400,7 @@ def _suppressor_cells(
 
 def _coloured(parameters: Parameters, ink: Tensor) -> Tensor:
     """Ink (2, …, 8, 8) of signal and suppressor in their colours above the ground, (2, …, 3, 8, 8)."""
-    colour = (COLOURS[_colours(parameters)] - BACKGROUND).reshape(2, *[1] * (ink.dim() - 3), 3, 1, 1)
+    colour = (COLOURS[source_colours(parameters)] - BACKGROUND).reshape(2, *[1] * (ink.dim() - 3), 3, 1, 1)
     return colour * ink.unsqueeze(-3)
 
 

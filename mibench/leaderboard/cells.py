@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from mibench.leaderboard.panels import Panel
 from mibench.leaderboard.row import Row
 from mibench.leaderboard.standings import Standing, Standings
-from mibench.record.cards import MetricCard
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,11 @@ def places(low: int | None, high: int | None) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
-def heads(card: MetricCard, blind: bool, outdone: bool = False) -> Column:
+def heads(panel: Panel) -> Column:
     """The head of a metric's column."""
+    card = panel.card
     arrow = "↑" if card.direction == "higher" else "↓"
-    notes = [card.unit] if card.unit else []
-    notes += ["gate, not ranked"] if card.gate else ["blind here"] if blind else []
-    notes += ["sees, but rows beat the truth"] if outdone else []
+    notes = [*filter(None, [card.unit]), *panel.marks]
     first = "descending" if card.direction == "higher" else "ascending"
     return Column(f"{card.name} {arrow}", ", ".join(notes), first, about=f"{card.title}. {card.about}")
 

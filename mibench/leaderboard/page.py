@@ -75,8 +75,15 @@ def _brief(board: Board) -> Iterator[dict[str, Any]]:
         for method in sorted({row.method for panel in panels for row in panel.rows} - controls - ranked):
             without.setdefault(_why(panels, method), []).append(method)
         blind = [(panel.card.name, panel.blind) for panel in panels if panel.blind]
-        outdone = [panel.card.name for panel in panels if panel.outdone]
-        yield {"title": _title(board, task), "first": first, "blind": blind, "outdone": outdone, "without": without}
+        yield {
+            "title": _title(board, task),
+            "first": first,
+            "blind": blind,
+            "outdone": [panel.card.name for panel in panels if panel.outdone],
+            "saturated": [panel.card.name for panel in panels if panel.saturated],
+            "fooled": [panel.card.name for panel in panels if panel.fooled],
+            "without": without,
+        }
 
 
 def _note(overall: Standings) -> str:
@@ -174,6 +181,8 @@ def _family_tables(board: Board, task: Task) -> Iterator[dict[str, Any]]:
         notes = [f"{name} has no score on any row: {why}." for name, why in lost.items() if why]
         notes += [f"{panel.card.name} is {panel.blind}." for panel in some if panel.blind]
         notes += [f"{panel.card.name} sees, but puts {panel.outdone}." for panel in some if panel.outdone]
+        notes += [f"{panel.card.name} is saturated: {panel.saturated}." for panel in some if panel.saturated]
+        notes += [f"{panel.card.name} is fooled: {panel.fooled}." for panel in some if panel.fooled]
         notes += [f"{panel.card.name} does not count in mean ranks: {panel.aside}." for panel in some if _silent(panel)]
         about = [(panel.card.name, panel.card.about) for panel in some if panel.card.about]
         shown = _family_table(board, some, board.standings(task, family)) if some else None
@@ -196,10 +205,7 @@ def _lost_alike(panel: Panel) -> str:
 def _family_table(board: Board, panels: Sequence[Panel], standing: Standings) -> Table:
     controls = {card.name for card in board.results.methods if card.control}
     ranked = [place.method for place in standing.places]
-    columns = [
-        (heads(panel.card, bool(panel.blind), bool(panel.outdone)), score_cells(panel, board.results.chance))
-        for panel in panels
-    ]
+    columns = [(heads(panel), score_cells(panel, board.results.chance)) for panel in panels]
     if standing.panels > 1:
         columns.insert(0, (Column("mean rank", sorted="ascending"), rank_cells(standing)))
     elif standing.panels:

@@ -5,6 +5,9 @@ one for; their values, intervals and ranks are over the samples that all of them
 its reason, and its value over as many of these samples as it has. A metric that cannot tell the known-good map from
 the random one, both on the same samples, is blind on the task: its values are shown, its ranks are not. One that sees,
 but puts a row surely above a known-good control, keeps its ranks and says so: it prefers something else to the truth.
+Two marks are computed from the rows: *saturated* where the means of most ranked rows are at one end of the metric's
+range, so that it can no longer tell them apart, and *fooled* where a control whose maps show nothing but the class, by
+their place, is surely above a known-good method.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from mibench.statistics.pairs import Pairs, pairs
 
 COMPLETE = 0.9
 OUTDONE = 3  # rows above what is known that are named
+END = 5e-3  # of a range: means that are so near its end are at it
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Referee:
     failed: Mapping[tuple[str, str], tuple[str, str]]  # (row, metric) -> (status, reason)
     chance: str
     known_good: tuple[str, ...]
+    encoding: str = ""  # the control whose place says the class
 
 
 @dataclass(frozen=True)
@@ -103,12 +108,26 @@ class Panel:
     pairs: Pairs | None
     blind: str | None  # "" where the metric sees, else its figures; None where there was nothing to judge it by
     outdone: str = ""  # which rows are surely above the known-good control although the metric sees, with figures
+    saturated: str = ""  # how many of the ranked rows are at which end of the range, where most are
+    fooled: str = ""  # by what figures the encoding control is surely above a known-good method
     aside: str = ""  # why it does not count in mean ranks although it ranks, if so
 
     @property
     def ranks(self) -> bool:
         """Whether this metric ranks anything here."""
         return self.boot is not None and not self.blind and not self.card.gate
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What the head of its column says of it here, a few words each."""
+        said = {
+            "gate, not ranked": self.card.gate,
+            "blind here": self.blind and not self.card.gate,
+            "sees, but rows beat the truth": self.outdone,
+            "saturated": self.saturated,
+            "fooled by an encoding": self.fooled,
+        }
+        return tuple(words for words, true in said.items() if true)
 
     @property
     def counts(self) -> bool:
@@ -141,6 +160,7 @@ def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee
     names = (blank.data, blank.model, card.name)
     blind = _blind(card, scores, weights, referee, *names)
     outdone = _outdone(card, scores, weights, referee, *names) if blind == "" else ""
+    fooled = _fooled(card, scores, weights, referee, *names)
     verdicts = {method: _verdict(card, scores, method, referee) for method in scores.methods}
     ranked, common = _common(scores, [method for method, (status, _) in verdicts.items() if status == "ok"])
     boot = scores.bootstrap(ranked, common, weights, *names) if ranked else None
@@ -158,7 +178,8 @@ def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee
         _judged(row, scores, verdicts[method], method in ranked, card.gate, blind or "") for method, row in rows.items()
     )
     values = np.where(common, scores.values[[scores.methods.index(method) for method in ranked]], np.nan)
-    return Panel(card, judged, tuple(ranked), values, weights, boot, compared, blind, outdone)
+    saturated = "" if card.gate or boot is None else _saturated(card, boot)
+    return Panel(card, judged, tuple(ranked), values, weights, boot, compared, blind, outdone, saturated, fooled)
 
 
 def _judged(row: Row, scores: Scores, verdict: tuple[str, str], ranked: bool, gate: bool, blind: str) -> Row:
@@ -250,6 +271,30 @@ def _outdone(card: MetricCard, scores: Scores, weights: Counts, referee: Referee
     told = ", ".join(f"{row} {-card.sign * mean:.3g}" for mean, row in found[:OUTDONE])
     more = f" and {len(found) - OUTDONE} more" if len(found) > OUTDONE else ""
     return f"{told}{more} surely above {known_good} {card.sign * boot.mean[0]:.3g}" if found else ""
+
+
+def _saturated(card: MetricCard, boot: Bootstrap) -> str:
+    """How many rows have a mean at one end of the metric's range, if most of three or more have."""
+    width = card.range[1] - card.range[0]
+    for end in filter(np.isfinite, card.range):
+        there = int((abs(card.sign * boot.mean - end) <= END * (width if np.isfinite(width) else 1.0)).sum())
+        if len(boot.mean) > 2 and 2 * there > len(boot.mean):
+            return f"{there} of {len(boot.mean)} ranked rows are at {end:g}"
+    return ""
+
+
+def _fooled(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str:
+    """By what figures the encoding control is surely above the first known-good row that is a method."""
+    methods = [row for row in referee.known_good if row in scores.methods and row not in referee.controls]
+    if card.gate or not methods or referee.encoding not in scores.methods:
+        return ""
+    shared = scores.by(referee.encoding) & scores.by(methods[0])
+    if shared.sum() < 2:
+        return ""
+    boot = scores.bootstrap([referee.encoding, methods[0]], shared, weights, *names, "fooled")
+    encoded, good = card.sign * boot.mean
+    above = bool(pairs(boot).above[0, 1])
+    return f"{referee.encoding} {encoded:.3g} surely above {methods[0]} {good:.3g}" if above else ""
 
 
 def _filled(blank: Row, card: MetricCard, methods: Sequence[str], boot: Bootstrap) -> dict[str, Row]:

@@ -48,6 +48,7 @@ def results_of(store: Store) -> Results:
         samples=tuple(each for name in about.tasks for each in samples_of(store, name, range(about.pictures))),
         facts=_facts(about),
         chance=suite.chance,
+        encoding=suite.encoding,
         known_good=suite.known_good,
         published=suite.published,
         published_in=suite.published_in,

@@ -71,6 +71,7 @@ class Results:
     samples: tuple[Sample, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)  # commit, date, command, versions, hardware …
     chance: str = ""  # the control row whose maps are random
+    encoding: str = ""  # the control row whose maps show nothing, and say the class by their place
     published: tuple[tuple[str, str, str, float], ...] = ()  # model, method, metric and what a paper says
     published_in: str = ""  # which paper, on what
     title: str = ""  # of the page; empty: the suite's name

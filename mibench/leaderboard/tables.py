@@ -102,7 +102,7 @@ def _panels(results: Results, task: Task) -> Iterator[Panel]:
 def _referee(results: Results, task: Task, methods: list[str], scores: pd.DataFrame, cells: pd.DataFrame) -> Referee:
     controls = frozenset(card.name for card in results.methods if card.control)
     failed = _failed(results, methods, scores, cells)
-    return Referee(controls, _gated(results, task), failed, results.chance, results.known_good)
+    return Referee(controls, _gated(results, task), failed, results.chance, results.known_good, results.encoding)
 
 
 def _failed(

@@ -71,6 +71,7 @@ class Suite(BaseModel):
     methods: Specs | SpecText = "all"
     controls: Specs = ()
     chance: SpecText = ""  # the control whose maps are random …
+    encoding: SpecText = ""  # the control whose maps say the class by their place: a metric that prefers it is fooled
     known_good: Specs = ()  # … and methods known to be good: a metric that cannot tell them apart is blind
     metrics: Specs | SpecText = "default"
     seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
@@ -158,7 +159,7 @@ def check(suite: Suite) -> Suite:
     for metric in suite.chosen_metrics():
         refuse_unknown_needs(metric)
     _refuse_too_many_cells(suite)
-    catalogue.methods([*suite.known_good, *filter(None, [suite.chance])])
+    catalogue.methods([*suite.known_good, *filter(None, [suite.chance, suite.encoding])])
     models = catalogue.models([task.model for task in suite.tasks])
     catalogue.datas([task.data or model.data for task, model in zip(suite.tasks, models, strict=True)])
     for metric in catalogue.metrics([name for task in suite.tasks for name in task.metrics]):

@@ -226,6 +226,32 @@ def test_a_metric_that_puts_a_row_surely_above_the_known_truth_says_so(card: Met
     assert plain.outdone == method.outdone == "", "not where nothing is above, nor where what is good is a method"
 
 
+@pytest.mark.parametrize(("direction", "best"), [("higher", 1.0), ("lower", 0.0)])
+def test_a_score_that_most_rows_exhaust_is_marked_saturated(direction: Any, best: float) -> None:
+    card = replace(UP, direction=direction, range=(0.0, 1.0))
+    middling = np.clip(0.5 + 0.1 * noise(1), 0, 1)
+    values = {"a": np.full(64, best), "b": np.full(64, best), "c": middling, "d": middling[::-1]}
+    (half,) = board(small(values, card)).panels["data", "model"]
+    assert half.saturated == "", "two of four are not most"
+    (panel,) = board(small(values | {"e": np.full(64, best), "control": middling}, card, ("control",))).panels[
+        "data", "model"
+    ]
+    assert panel.saturated == f"3 of 5 ranked rows are at {best:g}"
+    assert panel.marks == ("saturated",)
+
+
+@pytest.mark.parametrize(("card", "gain"), [(UP, 1.0), (DOWN, -1.0)])
+def test_a_score_that_prefers_an_encoding_to_a_good_method_is_marked_fooled(card: MetricCard, gain: float) -> None:
+    values = {"good": noise(1), "code": noise(2) + 2 * gain, "truth": noise(4) + 3 * gain}
+    told = {"controls": ("code", "truth"), "encoding": "code", "known_good": ("truth", "good")}
+    (panel,) = board(small(values, card, **told)).panels["data", "model"]
+    assert panel.fooled == f"code {np.mean(values['code']):.3g} surely above good {np.mean(values['good']):.3g}"
+    assert panel.marks == ("fooled by an encoding",)
+    (sound,) = board(small(values | {"code": noise(2) - gain}, card, **told)).panels["data", "model"]
+    (close,) = board(small(values | {"code": noise(1) + 0.01 * noise(2)}, card, **told)).panels["data", "model"]
+    assert sound.fooled == close.fooled == ""
+
+
 @pytest.mark.parametrize(("card", "gain"), [(UP, -2.0), (DOWN, 2.0)])
 def test_a_metric_that_prefers_random_to_the_known_good_map_is_blind_too(card: MetricCard, gain: float) -> None:
     values = {"a": noise(1), "good": noise(2) + gain, "random": noise(3)}

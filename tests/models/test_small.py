@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mibench.data import searching
 from mibench.data.planted import CELL, ideal_accuracies, patches, unpatched
 from mibench.errors import DataError, ModelError
-from mibench.models.planted import PlantedModel, PlantedNetwork
+from mibench.models.planted import ChainHeads, PlantedModel, PlantedNetwork
 from mibench.models.training import accuracy
 from mibench.plugins import registry
 from mibench.plugins.contract import Unsupported
@@ -187,3 +188,45 @@ def test_the_planted_model_is_explained_on_the_data_it_learned(planted: PlantedN
     other = registry.model("planted[grid=5,variant=shared]")
     assert other.data == "planted[grid=5,variant=shared]"
     assert other.shape == (3, 40, 40)
+
+
+@pytest.mark.parametrize(
+    ("spec", "beside"),
+    [
+        ("planted[variant=suppressor]", 0),
+        ("planted[noise=0.8,variant=graded]", 0),
+        ("planted-residual", 0),
+        ("planted-vgg", 1),  # its convolutions overlap
+    ],
+)
+def test_a_feature_at_the_cut_sees_its_cell_and_as_many_beside_as_stated(spec: str, beside: int) -> None:
+    model = registry.model(spec)
+    assert isinstance(model, PlantedModel)
+    heads = model.build()
+    assert isinstance(heads, ChainHeads)
+    features = heads.trunk[: 1 + [*dict(heads.trunk.named_children())].index(model.local)]
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    changed = x.clone()
+    changed[:, :, CELL : 2 * CELL, 2 * CELL : 3 * CELL] = 5.0  # the cell at (1, 2)
+    moved = (features(x) != features(changed)).any(1)[0].nonzero()  # (M, 2)
+    assert (moved - torch.tensor([1, 2])).abs().amax() == beside
+
+
+def test_under_loud_noise_cells_are_read_linearly() -> None:
+    for spec in ("planted[variant=suppressor]", "planted[noise=0.8,variant=graded]", "planted-residual"):
+        model = registry.model(spec)
+        assert isinstance(model, PlantedModel)
+        read = model.build().trunk[0]
+        a, b, nothing = torch.rand(3, 1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        torch.testing.assert_close(read(a) + read(b) - read(nothing), read(a + b - nothing), atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.5, 0.8, 1.1, 1.4])
+def test_networks_of_the_ladder_are_nearly_as_good_as_an_observer_who_must_search(noise: float) -> None:
+    spec = f"planted[cells=1,grid=3,noise={noise},variant=graded]"
+    model = registry.model(spec)
+    assert isinstance(model, PlantedModel)
+    _, plan = model.drawn("scoring", 1_000)
+    ideal, _ = searching.accuracies(model.parameters, plan)
+    assert scored(spec, 1_000) >= 0.95 * ideal  # 97 % on the split that is held out; these are others
