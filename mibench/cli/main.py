@@ -21,10 +21,12 @@ import typer
 from rich.console import Console
 
 from mibench import __version__
-from mibench.errors import MibenchError, UsageError
+from mibench.errors import Interrupted, MibenchError, UsageError
 
 if TYPE_CHECKING:
     from mibench.gate.comparison import Comparison
+    from mibench.plugins.contract import Metric
+    from mibench.plugins.registry import Method
 
 app = typer.Typer(
     add_completion=False,
@@ -35,7 +37,7 @@ app = typer.Typer(
 )
 WIDE = 1000  # where the output is no terminal, nothing is wrapped
 out = Console(highlight=False, markup=False, emoji=False)  # brackets and colons are parts of names
-if not out.is_terminal:
+if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = WIDE
 LEADERBOARDS = Path("leaderboards")
 INTERRUPTED = "interrupted; the same command goes on from here"
@@ -66,8 +68,12 @@ class Shelf(StrEnum):
 def _resumable(command: Callable[..., None]) -> Callable[..., None]:
     """The command, which says what to do after an interrupt."""
 
+    def terminate(*_: object) -> None:
+        raise Interrupted
+
     @functools.wraps(command)
     def told(*words: object, **options: object) -> None:
+        signal.signal(signal.SIGTERM, terminate)
         try:
             command(*words, **options)
         except KeyboardInterrupt:
@@ -85,13 +91,15 @@ def _importing() -> Iterator[None]:
         out.print(INTERRUPTED)
         os._exit(130)
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # as in a shell's background
-        signal.signal(signal.SIGINT, leave)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as in a shell's background
+            signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _named(text: str) -> Path:
@@ -276,12 +284,15 @@ def layers(
 
 @app.command()
 def explain(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
     model: Annotated[str, typer.Option(help="The network that is explained.")],
     methods: Annotated[str, typer.Option(help="Methods with commas between: iba,gradcam,nif[k=5].")],
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where the maps are written, as PNG.")] = Path("maps"),
     data: Annotated[str, typer.Option(help="What explainers are fitted on; default: the model's own data.")] = "",
     calibration: Annotated[int, typer.Option(min=1, max=MAX_SAMPLES, help="How many samples to fit on.")] = 512,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the maps as numbers, as safetensors.")
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Explain images of your own: one PNG for each map, and a sheet of all of them. Exit 3 if some maps failed."""
@@ -289,7 +300,7 @@ def explain(
     from mibench.run.run import device_of
 
     for line in gallery.explain(
-        images, model, _listed("--methods", methods), folder, data, calibration, device_of(device)
+        images, model, _listed("--methods", methods), folder, data, calibration, device_of(device), save
     ):
         out.print(line, soft_wrap=True)
 
@@ -301,15 +312,25 @@ def check(
     """Ask of plug-ins, on tiny networks, what every plug-in must keep to."""
     from mibench.cli import console
     from mibench.conformance import check
-    from mibench.plugins import registry
 
     broken = 0
     for name in names:
-        is_metric = registry.parse(name).name in registry.names("metrics")
-        findings = check.check(registry.metric(name) if is_metric else registry.method(name))
+        findings = check.check(_method_or_metric(name))
         console.findings(out, name, findings)
         broken += sum(finding.verdict == "broken" for finding in findings)
     raise typer.Exit(1 if broken else 0)
+
+
+def _method_or_metric(text: str) -> Method | Metric:
+    """What `check` is asked about; a name that is neither is not taken for a misspelt method."""
+    from mibench.plugins import registry
+
+    name = registry.parse(text).name
+    methods, metrics = registry.names("methods"), registry.names("metrics")
+    set_aside = any(name.replace("-", "_") in each.origin.replace("-", "_") for each in registry.broken())
+    if name not in (*methods, *metrics) and not set_aside:
+        raise registry.unknown("method or metric", name, (*methods, *metrics))
+    return registry.metric(text) if name in metrics else registry.method(text)
 
 
 @app.command()
