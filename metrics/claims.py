@@ -12,10 +12,10 @@ what it makes of hidden cells, the truth is the network's own, else the data's.
              1 - 1/2 sum over roles of |share of the map - share of the truth|, 1 if all shares agree
 
 The network's own truth may be an estimate, and holds what its training left by chance. Where it is drawn, the bound on
-its standard error is .05 nats in 95 % of the values (every run prints it; .013 for `suppressor`). So .05 nats is the truth's resolution: two amounts that differ by less, but are not equal, are in no
-order, and their pair is left out; a truth that is nowhere .05 nats has no shares. What .02 or .1 would change is in
-the study of truth. Cells that hold exactly the same (distractors hold nothing) are ties of the truth, which a map must
-not part.
+its standard error is .05 nats in 95 % of the values (every run prints it; .013 for `suppressor`). So .05 nats is the
+truth's resolution: two amounts that differ by less, but are not equal, are in no order, and their pair is left out; a
+truth that is nowhere .05 nats has no shares. What .02 or .1 would change is in the study of truth. Cells that hold
+exactly the same (distractors hold nothing) are ties of the truth, which a map must not part.
 
 A truth is negative where a cell speaks against the class. A map that is never negative cannot say so: it is held
 against the truth's positive part. Shares are those of the positive parts.

@@ -12,7 +12,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import quantus
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from mibench.network.probe import open_probe
 from mibench.plugins.contract import Evidence, MapSpec, Metric, Scene
 from mibench.record.cells import TaskSpec
 from mibench.run.task import make_task
+from tests import needs
 
 
 class Net(nn.Module):
@@ -197,7 +197,7 @@ def quantus_score(
     scene = world.scene
     settings = {"abs": False, "normalise": False, "return_aggregate": False, "disable_warnings": True} | settings
     with mock.patch.object(np, "trapz", np.trapezoid, create=True):
-        return getattr(quantus, name)(**settings)(
+        return getattr(needs.quantus(), name)(**settings)(
             model=world.model,
             x_batch=scene.x.numpy().copy(),
             y_batch=scene.target.numpy(),

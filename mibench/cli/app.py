@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from mibench.errors import UsageError
+from mibench.errors import Interrupted, UsageError
 
 WIDE = 1000  # where the output is no terminal, nothing is wrapped
 out = Console(highlight=False, markup=False, emoji=False)  # brackets and colons are parts of names
-if not out.is_terminal:
+if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = WIDE
 LEADERBOARDS = Path("leaderboards")
 INTERRUPTED = "interrupted; the same command goes on from here"
@@ -26,8 +26,12 @@ INTERRUPTED = "interrupted; the same command goes on from here"
 def resumable(command: Callable[..., None]) -> Callable[..., None]:
     """The command, which says what to do after an interrupt."""
 
+    def terminate(*_: object) -> None:
+        raise Interrupted
+
     @functools.wraps(command)
     def told(*words: object, **options: object) -> None:
+        signal.signal(signal.SIGTERM, terminate)
         try:
             command(*words, **options)
         except KeyboardInterrupt:
@@ -45,13 +49,15 @@ def importing() -> Iterator[None]:
         out.print(INTERRUPTED)
         os._exit(130)
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # as in a shell's background
-        signal.signal(signal.SIGINT, leave)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as in a shell's background
+            signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def listed(option: str, text: str | None) -> list[str]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mibench.cli.display import duration
 from mibench.errors import UsageError
 from mibench.files.reading import file_name
 from mibench.plugins import catalogue
@@ -103,7 +104,7 @@ def outlook(console: Console, told: Outlook) -> None:
     workers = f"{told.workers} worker{'s' * (told.workers != 1)}"
     line(
         console,
-        f"{cells} cells, {known} of them computed before; about {_duration(told.seconds)} with {workers}{_basis(told)}",
+        f"{cells} cells, {known} of them computed before; about {duration(told.seconds)} with {workers}{_basis(told)}",
     )
     size = "not known before the networks are opened (--open)" if told.storage is None else _size(told.storage)
     line(console, f"about {forwards:.3g} forwards of one sample, a guess; maps: {size}")
@@ -117,10 +118,6 @@ def _basis(told: Outlook) -> str:
     if told.measured:
         return "; a guess from one measured forward of each network and a guessed number of forwards"
     return "; a guess, for not all of it was timed here yet (--open measures a forward of each network)"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
 
 
 def _size(count: int) -> str:

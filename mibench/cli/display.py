@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from statistics import fmean
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -25,6 +26,7 @@ class Lines:
         self.total: Counter[str] = Counter()
         self.done: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
+        self.timed: dict[str, list[float]] = {}  # seconds of the cells of each stage that were computed
         self.began = time.monotonic()
 
     def __enter__(self) -> Lines:
@@ -66,18 +68,32 @@ class Lines:
     def answered(self, job: Job, outcomes: Iterable[Outcome]) -> None:
         """A job came back."""
         outcomes = list(outcomes)
-        for outcome in outcomes:
-            self._count(job.stage, outcome)
+        self._add(job.stage, outcomes)
         bad = [outcome for outcome in outcomes if outcome.status != "ok"]
         seconds = sum(outcome.seconds for outcome in outcomes)
         said = f"{len(outcomes) - len(bad)} of {len(outcomes)} ok" if len(outcomes) > 1 else str(outcomes[0].status)
         place = f"[{self.done.total()}/{self.total.total()}]"
         self.say(f"{place} {job.name}: {said}, {seconds:.1f} s{_why(bad)}")
 
+    def _add(self, stage: str, outcomes: Iterable[Outcome]) -> None:
+        """Count the cells that were computed now, with their seconds."""
+        for outcome in outcomes:
+            self._count(stage, outcome)
+            self.timed.setdefault(stage, []).append(outcome.seconds)
+
     def _count(self, stage: str, outcome: Outcome | None) -> None:
         if outcome is not None:
             self.done[stage] += 1
             self.failed[stage] += outcome.status in FAILURES
+
+    def remaining(self, workers: int) -> str:
+        """The time left if every other cell takes the mean of its stage; a stage that has not begun comes on top."""
+        left = {stage: self.total[stage] - self.done[stage] for stage in self.total}
+        known = {stage: count for stage, count in left.items() if count and stage in self.timed}
+        if not known:
+            return ""
+        seconds = sum(count * fmean(self.timed[stage]) for stage, count in known.items()) / workers
+        return f"{'about' if sum(known.values()) == sum(left.values()) else 'more than'} {duration(seconds)} left"
 
 
 class LiveTable(Lines):
@@ -102,8 +118,9 @@ class LiveTable(Lines):
 
     def answered(self, job: Job, outcomes: Iterable[Outcome]) -> None:
         """A job came back; only what went wrong is worth a line."""
+        outcomes = list(outcomes)
+        self._add(job.stage, outcomes)
         for outcome in outcomes:
-            self._count(job.stage, outcome)
             if outcome.status in FAILURES:
                 cell = next(cell for cell in job.cells if cell.key == outcome.key)
                 self.say(f"{outcome.status}: {cell}: {outcome.reason}")
@@ -119,12 +136,21 @@ class LiveTable(Lines):
                 table.add_row(stage, str(self.done[stage]), failed, str(self.total[stage] - self.done[stage]))
         running = self.engine.running[:SHOWN] if self.engine else []
         now = [Text(f"  now  {job.name}", style="dim", no_wrap=True, overflow="ellipsis") for job in running]
-        return Group(table, *now, Text(f"  {time.monotonic() - self.began:.0f} s", style="dim"))
+        left = self.remaining(max(1, len(self.engine.running))) if self.engine else ""
+        spent = duration(time.monotonic() - self.began)
+        return Group(table, *now, Text(f"  {spent}, {left}" if left else f"  {spent}", style="dim"))
 
 
 def watching(console: Console) -> Lines:
     """The way of watching that fits the place where the output goes."""
     return LiveTable(console) if console.is_terminal else Lines(console)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a person would use."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _why(bad: list[Outcome]) -> str:

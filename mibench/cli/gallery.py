@@ -14,8 +14,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mibench.data import images
-from mibench.errors import Interrupted, MibenchError, UsageError, interrupts_told_apart
+from mibench.data.folder import SUFFIXES
+from mibench.errors import DataError, Interrupted, MibenchError, UsageError, interrupts_told_apart
+from mibench.files import writing
 from mibench.files.reading import file_name
+from mibench.files.tensors import pack
 from mibench.leaderboard.pictures import heat, overlay
 from mibench.leaderboard.reporting import picture
 from mibench.network.probe import OpenProbe
@@ -79,11 +82,24 @@ class Given(Data):
 
 
 def explain(
-    paths: Sequence[Path], model: str, methods: Sequence[str], folder: Path, data: str, calibration: int, device: str
+    given: Sequence[Path],
+    model: str,
+    methods: Sequence[str],
+    folder: Path,
+    data: str,
+    calibration: int,
+    device: str,
+    save_to: Path | None = None,
 ) -> Iterator[str]:
-    """Explain image files and write NAME.METHOD.png for each map and NAME.maps.png for all; tells what was written."""
+    """Explain image files and write NAME.METHOD.png for each map and NAME.maps.png for all; yields what was written.
+
+    `save_to` gets the maps themselves: one tensor (H, W) a map, named IMAGE/ROW.
+    """
     if not methods:
-        raise UsageError("say which methods, for example --methods gradcam,ig")
+        raise UsageError("pass methods, for example --methods gradcam,ig")
+    if save_to is not None and not save_to.parent.is_dir():
+        raise UsageError(f"--save {save_to}: there is no folder {save_to.parent}: make it or pass another path")
+    paths = _files(given)
     _refuse_equal_names(paths)
     chosen = [registry.method(spec) for spec in methods]
     network = registry.model(model)
@@ -106,10 +122,32 @@ def explain(
             said = task.probe.classes[label]
             _draw(picture(image.numpy()), maps, f"{path.name}: {said}", folder / path.stem)
             yield f"{path}: {said}; {len(maps)} map{'s' * (len(maps) != 1)} in {folder / path.stem}.*.png"
+    if save_to is not None and any(found):
+        tensors = {
+            f"{path.name}/{row}": torch.from_numpy(values)
+            for path, maps in zip(paths, found, strict=True)
+            for row, values in maps.items()
+        }
+        writing.write(save_to, pack(tensors, {"model": model}), "pass another path to --save")
+        yield f"wrote {save_to}: {len(tensors)} maps"
     if not any(found):
         raise MibenchError("no map was drawn, for the reasons above")
     if failed:
         raise MapsFailed("some maps were not drawn, for the reasons above")
+
+
+def _files(given: Sequence[Path]) -> list[Path]:
+    """The files that are named, and the pictures in the folders that are."""
+    found: list[Path] = []
+    for path in given:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in SUFFIXES)
+        if not inside:
+            raise DataError(f"{path} contains no pictures ({', '.join(sorted(SUFFIXES))}): pass another folder")
+        found += inside
+    return found
 
 
 def _refuse_equal_names(paths: Sequence[Path]) -> None:

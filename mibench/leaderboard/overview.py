@@ -63,7 +63,7 @@ def overview(board: Board, made_from: str) -> Overview:
 def _task(board: Board, task: Task) -> TaskOverview:
     placed = board.standings(task)
     unranked = {row.method: row.reason for row in board.on(task) if row.status == "gated"}
-    unranked |= {method: f"not ranked by {where}" for method, where in placed.incomplete}
+    unranked |= dict(placed.incomplete)
     shown = Placed.model_fields
     return TaskOverview(
         data=task[0],

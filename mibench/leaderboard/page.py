@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mibench.leaderboard.cells import Cell, Column, Table, heads, number, rank_cells, score_cells, table
-from mibench.leaderboard.panels import Panel
+from mibench.leaderboard.panels import Panel, why
 from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
 from mibench.leaderboard.results import COSTS, LOST, TaskCard
 from mibench.leaderboard.standings import Agreement, Standings, flips, over_tasks
@@ -73,7 +73,7 @@ def _brief(board: Board) -> Iterator[dict[str, Any]]:
                 first.append((family, leading, len(places)))
         without: dict[str, list[str]] = {}
         for method in sorted({row.method for panel in panels for row in panel.rows} - controls - ranked):
-            without.setdefault(_why(panels, method), []).append(method)
+            without.setdefault(why(panels, method), []).append(method)
         blind = [(panel.card.name, panel.blind) for panel in panels if panel.blind]
         yield {
             "title": _title(board, task),
@@ -113,11 +113,11 @@ def _overview(board: Board, overall: Standings) -> Table:
             cells = {name: Cell(number(row.value), row.value, place=" ") for name, row in costs.items()}
             columns.append((Column("cost", f"× forward, {task[0]}"), cells))
     ranked = {place.method: "" for place in overall.places}
-    left = {name: f"not ranked on {where}" for name, where in overall.incomplete}
+    left = dict(overall.incomplete)
     every = [panel for panels in board.panels.values() for panel in panels]
     controls = {card.name for card in board.results.methods if card.control}
     nowhere = sorted({row.method for row in board.rows} - controls - {*ranked, *left})
-    left |= {method: _why(every, method) for method in nowhere}
+    left |= {method: why(every, method) for method in nowhere}
     return table(columns, {"": ranked, "not ranked by every metric that counts": left})
 
 
@@ -217,19 +217,11 @@ def _family_table(board: Board, panels: Sequence[Panel], standing: Standings) ->
     groups = {
         "": dict.fromkeys(ranked, ""),
         "gates are passed or failed" if gates else "not ranked by every metric of the family": {
-            method: _why(panels, method) for method in left
+            method: why(panels, method) for method in left
         },
-        "controls": {method: _why(panels, method) for method in methods if method in controls},
+        "controls": {method: why(panels, method) for method in methods if method in controls},
     }
     return table(columns, groups)
-
-
-def _why(panels: Sequence[Panel], method: str) -> str:
-    """Why a row is not ranked: a failed gate says it for all metrics, else each reason once."""
-    rows = [(panel, row) for panel in panels for row in panel.rows if row.method == method]
-    gated = [row.reason for _, row in rows if row.status == "gated"]
-    other = [row.reason for panel, row in rows if panel.ranks and row.status not in ("ok", "control", "gated")]
-    return "; ".join(dict.fromkeys(gated or other))
 
 
 def _gates(board: Board, task: Task) -> dict[str, Any]:

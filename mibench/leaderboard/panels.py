@@ -194,6 +194,14 @@ def _judged(row: Row, scores: Scores, verdict: tuple[str, str], ranked: bool, ga
     return replace(row, status=status, reason=reason, coverage=scores.coverage(row.method))
 
 
+def why(panels: Sequence[Panel], method: str) -> str:
+    """Why a row is not ranked: a failed gate is the reason for all metrics, else each reason once."""
+    rows = [(panel, row) for panel in panels for row in panel.rows if row.method == method]
+    gated = [row.reason for _, row in rows if row.status == "gated"]
+    other = [row.reason for panel, row in rows if panel.ranks and row.status not in ("ok", "control", "gated")]
+    return "; ".join(dict.fromkeys(gated or other))
+
+
 def set_aside(panels: Sequence[Panel]) -> list[Panel]:
     """Say which metrics of one task do not count in mean ranks: variants of others, and those that fit few rows."""
     names = {panel.card.name for panel in panels}

@@ -15,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from mibench.leaderboard.panels import Panel
+from mibench.leaderboard.panels import Panel, why
 from mibench.statistics.across import Across, across
 from mibench.statistics.agreement import around, sample_ranks, taus
 from mibench.statistics.arrays import Array, Whole
@@ -47,7 +47,7 @@ class Standings:
 
     places: tuple[Standing, ...] = ()
     panels: int = 0  # how many (task, metric) count
-    incomplete: tuple[tuple[str, str], ...] = ()  # row, and where it is not ranked
+    incomplete: tuple[tuple[str, str], ...] = ()  # row, and where and why it has no rank
 
 
 def standings(panels: Mapping[Task, Sequence[Panel]]) -> Standings:
@@ -76,16 +76,15 @@ def standings(panels: Mapping[Task, Sequence[Panel]]) -> Standings:
 
 
 def _lacks(counted: Mapping[Task, Sequence[Panel]], method: str) -> str:
-    """Where a row is not ranked, in words; nothing where it is ranked everywhere."""
-    missing = {
-        task: [panel.card.name for panel in some if method not in panel.ranked] for task, some in counted.items()
-    }
-    where = {
-        "/".join(task): "" if len(names) == len(counted[task]) else f" ({', '.join(names)})"
-        for task, names in missing.items()
-        if names
-    }
-    return "; ".join(task + names for task, names in where.items())
+    """Where a row has no rank and why, in words; nothing where it is ranked everywhere."""
+    found = []
+    for task, some in counted.items():
+        missing = [panel for panel in some if method not in panel.ranked]
+        if missing:
+            names = ", ".join(panel.card.name for panel in missing)
+            where = "/".join(task) + ("" if len(missing) == len(some) else f" ({names})")
+            found.append(f"{where}: {why(missing, method) or 'it was not run there'}")
+    return "; ".join(found)
 
 
 def _mean_ranks(task: Task, panels: Sequence[Panel], methods: Sequence[str]) -> Bootstrap:

@@ -11,7 +11,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-import quantus
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
@@ -22,7 +21,10 @@ from mibench.metrics import localisation
 from mibench.metrics.concentration import Complexity, Sparseness
 from mibench.metrics.perturbation import forwards
 from mibench.plugins.contract import Evidence, Metric
+from tests import needs
 from tests.metric_worlds import Lite, World, evidence, photograph_world, quantus_score, signed_maps, world_of
+
+quantus = needs.quantus()
 
 ROWS = 10
 Seconds = Mapping[str, tuple[float, float]]  # ours and Quantus', by score

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import shutil
@@ -18,8 +19,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
 
-from mibench.cli import doctor
+from mibench.cli import display, doctor
 from mibench.cli import main as cli
 from mibench.record import maps
 from mibench.record.store import Store
@@ -226,9 +229,16 @@ def test_an_error_that_is_no_place_keeps_its_traceback(mibench: Command, monkeyp
         mibench("list")
 
 
-@pytest.mark.parametrize("after", [0.2, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.05, 0.5, 1.0))])
+@pytest.mark.parametrize(
+    ("after", "how"),
+    [
+        (0.2, signal.SIGTERM),
+        *(pytest.param(each, signal.SIGINT, marks=pytest.mark.slow) for each in (0.05, 0.5)),
+        (1.0, signal.SIGINT),
+    ],
+)
 def test_an_interrupt_before_anything_is_computed_is_one_line(
-    toy: None, place: Path, monkeypatch: pytest.MonkeyPatch, after: float
+    toy: None, place: Path, monkeypatch: pytest.MonkeyPatch, after: float, how: signal.Signals
 ) -> None:
     """The whole group is interrupted, as by Ctrl-C: the fork server, which imports torch meanwhile, too."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
@@ -240,7 +250,7 @@ def test_an_interrupt_before_anything_is_computed_is_one_line(
     assert told.stdout is not None
     assert told.stdout.readline() == "started\n"
     time.sleep(after)
-    os.killpg(told.pid, signal.SIGINT)
+    os.killpg(told.pid, how)
     said, wrong = told.communicate(timeout=60)
     assert (told.returncode, said, wrong) == (130, "interrupted; the same command goes on from here\n", "")
 
@@ -259,7 +269,8 @@ def test_an_interrupt_before_anything_is_computed_is_one_line(
         (["run", "toy.toml", "--engine", "lokal"], "no engine 'lokal'; did you mean local"),
         (["run", "toy.toml", "--precision", "fp8", "--engine", "inline"], "no precision 'fp8'"),
         (["run", "toy.toml", "--samples", "0"], "samples"),
-        (["check", "brigth"], "no method 'brigth'; did you mean bright"),
+        (["check", "brigth"], "no method or metric 'brigth'; did you mean bright"),
+        (["check", "insid"], "no method or metric 'insid'; did you mean inside"),
         (["figures", "mire", "--data", "nope"], "give --model with --data"),
         (["figures", "mire", "--model", "planted", "--data", "nope"], "no data set 'nope'"),
         (["run", "toy.toml", "--methods", "bright", "--timeout", "0.1"], "(--timeout) and was stopped"),
@@ -306,6 +317,42 @@ def test_a_second_run_in_the_same_folder_says_so_and_stops(fresh: Command, miben
     finally:
         first.kill()
     assert mibench("run", "toy.toml", "--out", "first", "--jobs", "1").code == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_end_says_how_to_go_on(toy: None, place: Path, how: signal.Signals) -> None:
+    words = ["run", "toy.toml", "--methods", "bright,faulty[how=hang]", "--out", "first", "--jobs", "1"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "mibench", *words],
+        cwd=place,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+    )
+    assert running.stdout is not None
+    while "cells" not in running.stdout.readline():
+        assert running.poll() is None
+    running.send_signal(how)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.endswith("interrupted; the same command goes on from here\n")
+
+
+def test_a_list_obeys_the_width_that_it_is_given(fresh: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    assert max(map(len, fresh("list", "metrics").out.splitlines())) <= 72
+    monkeypatch.delenv("COLUMNS")
+    assert max(map(len, fresh("list", "metrics").out.splitlines())) > 72
+
+
+def test_the_time_left_counts_what_cells_of_each_stage_took() -> None:
+    watch = display.Lines(Console(file=io.StringIO()))
+    watch.total.update({"explain": 10, "score": 20})
+    assert watch.remaining(2) == ""
+    watch.done["explain"], watch.timed["explain"] = 4, [10.0, 30.0]
+    assert watch.remaining(2) == "more than 60 s left"  # 6 x 20 s with two workers, and nothing is known of scores
+    watch.done["score"], watch.timed["score"] = 10, [6.0]
+    assert watch.remaining(2) == "about 90 s left"
 
 
 def test_a_whole_suite_refreshes_the_leaderboards_of_its_checkout(mibench: Command, tmp_path: Path) -> None:
@@ -375,6 +422,24 @@ def test_a_method_that_fails_costs_no_other_its_maps(mibench: Command, pictures:
     assert alone.code == 0
     for name in ("dark.learned.png", "light.learned.total.png"):  # explained by the network as it was
         assert (pictures / "alone" / name).read_bytes() == (pictures / "maps" / name).read_bytes()
+
+
+def test_a_folder_is_explained_and_its_maps_saved_as_numbers(mibench: Command, pictures: Path) -> None:
+    (pictures / "photos").mkdir()
+    for name in ("dark", "light"):
+        (pictures / f"{name}.png").rename(pictures / "photos" / f"{name}.png")
+    (pictures / "photos" / "notes.txt").write_text("no picture")
+    words = ["explain", "photos", "--model", "quadrants", "--methods", "bright"]
+    told = mibench(*words, "--save", "maps.safetensors")
+    assert told.code == 0, told.err
+    assert "wrote maps.safetensors: 2 maps" in told.out
+    saved = load_file(pictures / "maps.safetensors")
+    assert {name: tuple(each.shape) for name, each in saved.items()} == {
+        f"{name}.png/bright": (16, 16) for name in ("dark", "light")
+    }
+    (pictures / "empty").mkdir()
+    assert "empty contains no pictures" in mibench(*words, "empty").err
+    assert "there is no folder nowhere" in mibench(*words, "--save", "nowhere/maps.safetensors").err
 
 
 @pytest.mark.parametrize("how", ["refuse", "nan", "raise"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from html import unescape
 from pathlib import Path
@@ -17,9 +16,10 @@ from typing import Any
 import pytest
 
 from mibench.leaderboard.make import write
+from tests import needs
 from tests.leaderboard import made_up
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = needs.chromium()
 QUIET = [
     "--headless",
     "--no-sandbox",
@@ -30,7 +30,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

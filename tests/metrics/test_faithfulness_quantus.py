@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import quantus.helpers.utils
 import torch
 from skimage.segmentation import slic
 from torch import Tensor
@@ -24,7 +23,10 @@ from mibench.metrics.faithfulness_agreement import (
 )
 from mibench.metrics.faithfulness_curves import IROF, ROAD, PixelFlipping, RegionPerturbation, noises, segments
 from mibench.metrics.imputation import impute
+from tests import needs
 from tests.metric_worlds import digit_world, evidence, image_world, photograph_world, quantus_score, signed_maps
+
+quantus = needs.quantus()
 
 BOTH_OUTPUTS = pytest.mark.parametrize("output", ["probability", "logit"])
 

@@ -24,6 +24,7 @@ from mibench.metrics.localisation import (
 )
 from mibench.plugins import registry
 from mibench.plugins.contract import Unsupported
+from tests import needs
 from tests.metric_worlds import digit_world, evidence, image_world, photograph_world, quantus_score, signed_maps
 
 ALL = [
@@ -97,9 +98,7 @@ def test_auc_is_quantus_on_maps_with_ties() -> None:
 def test_focus_is_quantus_on_mosaics() -> None:
     world = image_world(count=8)
     mosaics, maps = with_mask(world, quadrant(8, 24)), evidence(signed_maps(world))
-    import quantus
-
-    theirs = quantus.Focus(normalise=False, abs=False, disable_warnings=True)(
+    theirs = needs.quantus().Focus(normalise=False, abs=False, disable_warnings=True)(
         model=world.model,
         x_batch=world.scene.x.numpy(),
         y_batch=world.scene.target.numpy(),

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import quantus
 import torch
 
 from mibench.plugins.contract import Evidence, MapSpec
+from tests import needs
 from tests.metric_worlds import World, evidence, image_world, quantus_score, signed_maps
+
+quantus = needs.quantus()
 
 
 def with_flat_first(world: World, value: float) -> Evidence:

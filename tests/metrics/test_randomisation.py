@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import quantus
 import torch
 
 from mibench.metrics.randomisation import MPRT, EfficientMPRT, RandomLogit, Repeatability
@@ -14,7 +13,10 @@ from mibench.plugins import registry
 from mibench.plugins.contract import FittedExplainer
 from mibench.record.cells import TaskSpec
 from mibench.run.explaining import in_batches, sample_seeds, task_of
+from tests import needs
 from tests.metric_worlds import evidence, image_world, quantus_score, signed_maps
+
+quantus = needs.quantus()
 
 
 class Recorder:

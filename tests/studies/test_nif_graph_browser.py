@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import shutil
 import subprocess
 from html import unescape
 from pathlib import Path
@@ -21,12 +20,13 @@ import torch
 from leaderboards.studies.nif import graph as flow_graph
 from leaderboards.studies.nif import graph_drawing
 from mibench.information.flow import Neurons
+from tests import needs
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = needs.chromium()
 QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--window-size=1300,900"]  # fmt: skip
 SIZES = (784, 200, 10)
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
