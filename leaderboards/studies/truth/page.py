@@ -73,7 +73,8 @@ def closeness(lines: Sequence[Line], folder: Path) -> Iterator[str]:
     yield (
         "*Profile* is 1 less half the summed differences between a map's shares of the roles and the truth's: 1 where "
         "they agree. A map is *closest* to the truth whose profile score is surely higher than the others' on the same "
-        "images (95 %, each pair for itself)."
+        "images (95 %, each pair for itself). A column's mean is over the images on which its truth is above .05 nats "
+        "anywhere, so that columns are compared by these pairs and not by their means."
     )
     for task, name in APART.items():
         found = asked(lines, f"profile: {task}")
