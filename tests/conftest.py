@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from mibench.plugins import registry
 from tests.effort import TENTH, Effort
 
+os.environ.pop("COLUMNS", None)  # of the terminal where the tests run, which pytest-xdist passes on
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background, where no Ctrl-C could be tried
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

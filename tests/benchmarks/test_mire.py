@@ -13,9 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from mibench.information.descent import descend
 from mibench.methods.mire import mire
 from mibench.models.cnn_m import CnnM
-from mibench.models.planted import TwoHeads
 from mibench.network.calibration import Calibration, look
 from mibench.network.probe import OpenProbe, open_probe
+from mibench.plugins import registry
 from mibench.plugins.contract import Samples
 from tests.benchmarks.clock import seconds
 
@@ -29,7 +29,7 @@ def peak(dtype: torch.dtype, side: int = 1024) -> float:
 
 
 def planted() -> OpenProbe:
-    network = TwoHeads(6).explained().eval().requires_grad_(False)
+    network = registry.model("planted").build().explained().eval().requires_grad_(False)
     classes = tuple("abcdef")
     return open_probe(network, kind="grid", local="relu3", representation="relu4", shape=(3, 32, 32), classes=classes)
 

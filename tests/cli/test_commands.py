@@ -435,7 +435,7 @@ def test_a_folder_is_explained_and_its_maps_saved_as_numbers(mibench: Command, p
     assert "wrote maps.safetensors: 2 maps" in told.out
     saved = load_file(pictures / "maps.safetensors")
     assert {name: tuple(each.shape) for name, each in saved.items()} == {
-        f"{name}.png/bright": (16, 16) for name in ("dark", "light")
+        f"{name}.png/bright": (8, 8) for name in ("dark", "light")
     }
     (pictures / "empty").mkdir()
     assert "empty contains no pictures" in mibench(*words, "empty").err

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mibench.errors import MAX_LETTERS, MibenchError, UsageError, one_line
 from mibench.files.reading import MAX_NAME, file_name
 from mibench.gate import regression
-from mibench.leaderboard import reporting
+from mibench.leaderboard import placing, publish, reporting
 from mibench.leaderboard.csv_text import FORMULA, inert, restored
 from mibench.leaderboard.tables import board, to_agreement_csv, to_csv
 from mibench.record.cells import Outcome
@@ -91,7 +91,7 @@ def test_a_reason_of_ten_million_letters_makes_no_large_page(finished: Path) -> 
     with Store(finished) as store:
         results = reporting.results_of(store)
         places = {name: (place.data, place.model) for name, place in store.about().places.items()}
-        scores = reporting._placed(store.scores().assign(reason="\x1b[31m<b>" + "x" * 10_000_000, value=None), places)
+        scores = placing._placed(store.scores().assign(reason="\x1b[31m<b>" + "x" * 10_000_000, value=None), places)
     assert scores["reason"].str.len().max() <= MAX_LETTERS
     from mibench.leaderboard.page import to_html
 
@@ -119,7 +119,7 @@ def test_a_board_goes_into_no_other_folder_whatever_the_record_names(finished: P
     with Store(finished, write=True) as store:
         store.write_text("run.json", text)
     with pytest.raises(UsageError, match=r"run\.json is damaged at suite\.name"):
-        reporting.publish([finished], tmp_path / "boards")
+        publish.publish([finished], tmp_path / "boards")
     assert {path for path in tmp_path.rglob("*") if finished not in path.parents} == before
 
 

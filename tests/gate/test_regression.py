@@ -14,7 +14,7 @@ from mibench.gate import regression
 from mibench.gate.comparison import NotComparable
 from mibench.gate.markdown import to_markdown
 from mibench.gate.thresholds import read_thresholds
-from mibench.leaderboard import reporting
+from mibench.leaderboard import publish
 from mibench.leaderboard.row import COLUMNS
 from mibench.record.cells import Outcome
 from mibench.record.identity import Identity
@@ -47,7 +47,7 @@ def worsen(folder: Path, method: str) -> None:
 
 
 def test_an_unchanged_run_passes_its_own_leaderboard(finished: Path, tmp_path: Path) -> None:
-    reporting.publish([finished], tmp_path / "boards")
+    publish.publish([finished], tmp_path / "boards")
     changes = regression.gate(finished, tmp_path / "boards", read_thresholds())
     assert changes.paired == 0  # a leaderboard has intervals alone
     assert {change.verdict for change in changes.changes} == {"same"}
@@ -55,7 +55,7 @@ def test_an_unchanged_run_passes_its_own_leaderboard(finished: Path, tmp_path: P
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_a_quality_loss_is_a_regression(finished: Path, tmp_path: Path, paired: bool) -> None:
-    reporting.publish([finished], tmp_path / "boards")
+    publish.publish([finished], tmp_path / "boards")
     later = go(tmp_path / "later")
     worsen(later, "bright")
     changes = regression.gate(later, finished if paired else tmp_path / "boards", read_thresholds())
@@ -77,14 +77,14 @@ def test_a_narrowed_run_replaces_no_board_unless_it_is_asked_to(
     boards = tmp_path / "boards"
     go(tmp_path / "whole", seeds=2)
     go(tmp_path / "narrow", **({"seeds": 2} | narrowed))
-    reporting.publish([tmp_path / "whole"], boards)
+    publish.publish([tmp_path / "whole"], boards)
     committed = (boards / "toy.csv").read_text()
-    assert reporting.outdone(tmp_path / "whole", boards) == ""
-    assert more in reporting.outdone(tmp_path / "narrow", boards)
+    assert publish.outdone(tmp_path / "whole", boards) == ""
+    assert more in publish.outdone(tmp_path / "narrow", boards)
     with pytest.raises(UsageError, match=more):
-        reporting.publish([tmp_path / "narrow"], boards)
+        publish.publish([tmp_path / "narrow"], boards)
     assert (boards / "toy.csv").read_text() == committed
-    reporting.publish([tmp_path / "narrow"], boards, replace=True)
+    publish.publish([tmp_path / "narrow"], boards, replace=True)
     assert (boards / "toy.csv").read_text() != committed
 
 
@@ -94,7 +94,7 @@ def test_seeds_that_failed_are_a_regression_although_another_gives_a_number(
 ) -> None:
     for name in ("before", "later"):
         go(tmp_path / name, seeds=3)
-    reporting.publish([tmp_path / "before"], tmp_path / "boards")
+    publish.publish([tmp_path / "before"], tmp_path / "boards")
     with Store(tmp_path / "later", write=True) as store:
         late = [cell.key for cell in store.cells("score") if cell.method.startswith("learned") and cell.seed]
         store.record([Outcome(key, "timeout", "stopped after 600 s") for key in late], log="")
@@ -112,7 +112,7 @@ def test_seeds_that_failed_are_a_regression_although_another_gives_a_number(
 
 
 def test_other_weights_are_refused(finished: Path, tmp_path: Path) -> None:
-    reporting.publish([finished], tmp_path / "boards")
+    publish.publish([finished], tmp_path / "boards")
     (file,) = (tmp_path / "boards").glob("*.json")
     identity = json.loads(file.read_text())
     for task in identity["tasks"].values():
@@ -203,7 +203,7 @@ def test_a_method_may_be_called_nan(tmp_path: Path) -> None:
 def test_a_narrower_run_is_compared_where_both_have_scores_and_the_rest_is_named(
     finished: Path, tmp_path: Path
 ) -> None:
-    reporting.publish([finished], tmp_path / "boards")
+    publish.publish([finished], tmp_path / "boards")
     run(declared(samples=16, methods=("bright",)), Options(out=tmp_path / "few", device="cpu", engine="inline"))
     found = regression.gate(tmp_path / "few", tmp_path / "boards", read_thresholds())
     verdicts = {each.row.method: each.verdict for each in found.changes}
@@ -217,7 +217,7 @@ def test_the_gate_leaves_with_the_code_that_says_what_it_found(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boards = tmp_path / "boards"
-    reporting.publish([finished], boards)
+    publish.publish([finished], boards)
     later = go(tmp_path / "later")
 
     def code(*words: Path | str) -> int:

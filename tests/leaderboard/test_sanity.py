@@ -171,12 +171,13 @@ def test_rows_are_told_from_random_maps_as_if_each_were_tested_alone_and_togethe
 ) -> None:
     rng = np.random.default_rng(1)
     asked: list[tuple[int, ...]] = []
+    wilcoxon = stats.wilcoxon
 
     def counted(differences: np.ndarray, **how: Any) -> Any:
         asked.append(differences.shape)
-        return stats.wilcoxon(differences, **how)
+        return wilcoxon(differences, **how)
 
-    monkeypatch.setattr(judged, "wilcoxon", counted)
+    monkeypatch.setattr(stats, "wilcoxon", counted)
     lines = rng.normal(0.2, 1, (40, 64)) + np.arange(40)[:, None] / 40
     lines[3:9, :30], lines[9] = np.nan, 0.0
     lines[10:13] = np.round(lines[10:13])
@@ -187,7 +188,7 @@ def test_rows_are_told_from_random_maps_as_if_each_were_tested_alone_and_togethe
         told = (
             np.nan
             if len(alone) < judged.FEWEST
-            else stats.wilcoxon(alone, alternative="greater").pvalue
+            else wilcoxon(alone, alternative="greater").pvalue
             if alone.any()
             else 1
         )

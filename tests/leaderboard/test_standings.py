@@ -54,9 +54,9 @@ def test_better_rows_stand_higher_and_equal_ones_tie(whole: Board) -> None:
 
 def test_rows_that_some_counted_metric_does_not_rank_are_left_out_with_the_place(whole: Board) -> None:
     left = dict(standings(whole.panels).incomplete)
-    assert left["nif"] == "mnist/cnn-m"
-    assert left["kernel-shap"] == "planted/planted-cnn"
-    assert left["guided-backprop"] == "mnist/cnn-m"
+    assert left["nif"] == "mnist/cnn-m: stopped after 600 s"
+    assert left["kernel-shap"].startswith("planted/planted-cnn: ")
+    assert left["guided-backprop"].startswith("mnist/cnn-m: ")
 
 
 def test_blind_metrics_gates_and_variants_of_a_metric_do_not_count(whole: Board) -> None:
