@@ -25,6 +25,7 @@ from mibench.plugins.registry import Places
 from mibench.record import environment, messages
 from mibench.record.cells import Job, Loss, Outcome
 
+REPEATABLE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # what cuBLAS wants, to give the same every time
 SHARE = 1.0  # of the machine's memory that one process may fill
 
 
@@ -57,7 +58,7 @@ def _begin(start: Start) -> None:
     """Make the process ready: the run's environment, one thread, a folder of its own."""
     import torch
 
-    os.environ.update({**start.environment, **ONE_THREAD, "TMPDIR": start.own_folder})
+    os.environ.update({**REPEATABLE, **start.environment, **ONE_THREAD, "TMPDIR": start.own_folder})
     tempfile.tempdir = start.own_folder
     untouched.workplace = Path(start.own_folder)
     with contextlib.suppress(OSError):
@@ -91,8 +92,8 @@ def _changed(before: dict[str, Any]) -> bool:
 
 
 def _limit_memory(device: str) -> None:
-    """Let what wants more memory than the machine has fail at once; CUDA reserves more than that by itself."""
+    """Let what wants more memory than the machine has fail at once; an accelerator's driver reserves more than that."""
     most = int(SHARE * environment.memory_bytes())
-    if most and not device.startswith("cuda"):
+    if most and device == "cpu":
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (most, most))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mibench.errors import UsageError
+from mibench.network.devices import device_of
 from mibench.plugins import registry
 from mibench.plugins.contract import Data, Model
 from mibench.record import environment
@@ -21,7 +22,7 @@ from mibench.record.about import About
 from mibench.record.cells import TRAINED, Cell, Prepared, Setting, Stage, TaskSpec
 from mibench.record.store import Store
 from mibench.run import planning
-from mibench.run.run import Options, Watch, default_folder, device_of, engine_of, prepare, still_known
+from mibench.run.run import Options, Watch, default_folder, engine_of, prepare, still_known
 from mibench.suites.suite import Suite, check
 
 FORWARDS: Mapping[Stage, int] = {  # what a sample costs in forwards of the network, where no record knows better:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mibench.errors import Damaged, UsageError
 from mibench.leaderboard import publish, reporting
+from mibench.network.devices import device_of
 from mibench.plugins import registry
 from mibench.plugins.contract import PERTURBED, VARIANTS, Metric
 from mibench.record import environment
@@ -20,7 +21,7 @@ from mibench.record.about import About, Rescored
 from mibench.record.cells import Cell, Prepared, Setting
 from mibench.record.store import Store
 from mibench.run import planning
-from mibench.run.run import Options, Summary, Watch, device_of, engine_of, failures_of, perform, prepare, sound
+from mibench.run.run import Options, Summary, Watch, engine_of, failures_of, perform, prepare, sound
 from mibench.suites import suite as suites
 from mibench.suites.suite import Suite
 

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-import torch
-
 from mibench.engines.base import Engine, answers, each
 from mibench.engines.inline import InlineEngine
 from mibench.engines.local import LocalEngine
@@ -26,6 +24,7 @@ from mibench.errors import Damaged, MibenchError, UsageError
 from mibench.leaderboard import publish, reporting
 from mibench.leaderboard.tables import Board
 from mibench.models import training
+from mibench.network.devices import device_of
 from mibench.plugins import contract, registry
 from mibench.plugins.contract import Data, Model
 from mibench.record import environment, fingerprint, maps
@@ -178,23 +177,6 @@ def default_folder(suite: Suite) -> Path:
     return Path("runs") / f"{suite.name}{more}"
 
 
-def device_of(name: str) -> str:
-    """The device that is meant by auto, cpu, cuda or cuda:N."""
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return "cuda:0" if count else "cpu"
-    if name == "cpu":
-        return name
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        raise UsageError(f"there is no device {name!r}; write auto, cpu, cuda or cuda:N")
-    if int(number or 0) >= count:
-        raise UsageError(
-            f"there is no device {name!r}: this machine has {count or 'no'} CUDA devices that torch can use"
-        )
-    return f"cuda:{number or 0}"
-
-
 def engine_of(options: Options, workers: int, device: str) -> Engine:
     """The engine of a name."""
     if options.address and options.engine != "ray":
@@ -207,7 +189,7 @@ def engine_of(options: Options, workers: int, device: str) -> Engine:
         from mibench.engines.ray import RayEngine  # slow to import, and an extra
 
         wanted = options.jobs if options.address else workers
-        gpu = device.startswith("cuda")
+        gpu = device != "cpu"
         return RayEngine(worker.perform, wanted, options.address, gpu=gpu, places=registry.places())
     raise registry.unknown("engine", options.engine, ("local", "inline", "ray"))
 
