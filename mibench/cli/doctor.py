@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mibench import errors
@@ -34,7 +34,7 @@ def examine() -> Iterator[Symptom]:
     )
     for module in IMPORTED:
         yield _import(module)
-    yield _cuda()
+    yield from _accelerators()
     for extra, (module, use) in EXTRAS.items():
         found = importlib.util.find_spec(module) is not None
         mend = "" if found else f'; pip install "mibench[{extra}]"'
@@ -55,13 +55,48 @@ def _import(module: str) -> Symptom:
     return Symptom(module, "fine", str(getattr(found, "__version__", "")) or environment.version(module))
 
 
-def _cuda() -> Symptom:
-    import torch
+def _accelerators() -> Iterator[Symptom]:
+    """Which accelerators torch sees, and whether the way there was proved on this machine."""
+    from mibench.network import devices
 
-    if not torch.cuda.is_available():
-        return Symptom("cuda", "absent", "torch sees no CUDA device; runs use the processor")
-    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    return Symptom("cuda", "fine", ", ".join(names))
+    there = {kind: number for kind in devices.AUTOMATIC if (number := devices.count(kind))}
+    names = [environment.device_class(f"{kind}:{each}") for kind, number in there.items() for each in range(number)]
+    if names:
+        yield Symptom("accelerator", "fine", f"{', '.join(names)}; auto is {devices.device_of('auto')}")
+    else:
+        yield Symptom("accelerator", "absent", "torch sees no CUDA, XPU or MPS device; runs use the processor")
+    yield _device_path(names)
+
+
+def _device_path(names: Sequence[str]) -> Symptom:
+    """What was compared with the processor on this machine's accelerators, or on a pretend one, with this code."""
+    from mibench.conformance import accelerator
+
+    own = "mibench doctor --device " + (names[0].split()[0] if names else "NAME")
+    how = own if names else "python -m pytest --slow tests/device, in a checkout"
+    kept = [each for each in accelerator.proofs() if each.get("code") == accelerator.code()]
+    kept = [each for each in kept if each["device"] in names] or kept
+    if not kept:
+        return Symptom("device path", "absent", f"not proved on this machine with this code; run {how}")
+    told = "; ".join(accelerator.in_words(each) for each in kept)
+    more = f"; on the accelerator itself: {own}" if names and kept[0]["device"] not in names else ""
+    return Symptom("device path", "wrong" if any(each["failed"] for each in kept) else "fine", f"{told}{more}")
+
+
+def prove(name: str) -> Iterator[Symptom]:
+    """Compare every plug-in on a device with the processor, on tiny networks."""
+    from mibench.conformance import accelerator
+    from mibench.network.devices import device_of
+
+    device = device_of(name)
+    if device == "cpu":
+        raise errors.UsageError("the processor is what devices are compared with: pass --device cuda, xpu or mps")
+    found = accelerator.prove(device)
+    for each in found:
+        if not each.agrees:
+            reason = each.reason or f"differs by {each.difference:.1e} of the largest value"
+            yield Symptom(each.plugin, "wrong", f"{each.network}: {reason}")
+    yield from (_device_path([environment.device_class(device)]),)
 
 
 def _cache() -> Symptom:
