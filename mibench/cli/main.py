@@ -135,7 +135,7 @@ TimeoutOption = Annotated[
         min=0.1, max=MAX_SECONDS, callback=_seconds, help="Seconds that one cell, or a network's training, may take."
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, xpu or mps.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -158,7 +158,7 @@ def run(
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few samples of everything.")] = False,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16.")] = "fp32",
     engine: EngineOption = "local",
     address: AddressOption = "",
     jobs: Annotated[int, typer.Option(min=0, max=MAX_JOBS, help="Workers; 0: one for each core.")] = 0,
@@ -286,7 +286,7 @@ def explain(
 ) -> None:
     """Explain images of your own: one PNG for each map, and a sheet of all of them. Exit 3 if some maps failed."""
     from mibench.cli import gallery
-    from mibench.run.run import device_of
+    from mibench.network.devices import device_of
 
     for line in gallery.explain(
         images, model, _listed("--methods", methods), folder, data, calibration, device_of(device)
@@ -412,19 +412,45 @@ def figures(
 
 
 @app.command()
+def cost(
+    methods: Annotated[str | None, typer.Option(help="Methods with commas between; default: all explainers.")] = None,
+    models: Annotated[str | None, typer.Option(help="Networks; default: ResNet-50, VGG-19, ViT-B/16.")] = None,
+    samples: Annotated[int, typer.Option(min=1, max=MAX_SAMPLES, help="How many, in one batch.")] = 4,
+    calibration: Annotated[int, typer.Option(min=2, max=MAX_SAMPLES, help="How many to fit on.")] = 64,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, tf32, bf16 or fp16.")] = "fp32",
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where cost-DEVICE.csv goes.")] = LEADERBOARDS,
+) -> None:
+    """What explainers cost on networks of natural size with random weights: seconds, share of the peak, memory."""
+    from mibench.network.devices import device_of
+    from mibench.run import cost_table
+
+    name, found = device_of(device), []
+    networks = _listed("--models", models) or cost_table.NETWORKS
+    for row in cost_table.costs(networks, _listed("--methods", methods), name, precision, samples, calibration):
+        found.append(row)
+        figures = f"{row.seconds:.3g} s a sample, {row.share_of_peak:.1%} of the peak, {row.peak_mebibytes:.0f} MiB"
+        out.print(f"{row.network}  {row.explainer}  {row.reason or figures}", soft_wrap=True)
+    out.print(f"wrote {cost_table.write(found, name, folder)}", soft_wrap=True)
+
+
+@app.command()
 def doctor(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[RUN]", help="A run's folder: read all of its record.")
     ] = None,
     mend: Annotated[bool, typer.Option("--mend", help="Replace a damaged database by its sound rows.")] = False,
+    device: Annotated[
+        str, typer.Option(help="Compare every plug-in on this device (cuda, xpu, mps) with the processor.")
+    ] = "",
 ) -> None:
     """Versions, devices, what is missing and how to mend it; with RUN, what is damaged in its record (exit 1)."""
     from mibench.cli import console
 
     if folder is None:
-        from mibench.cli.doctor import examine
+        from mibench.cli.doctor import examine, prove
 
-        wrong = console.symptoms(out, examine())
+        wrong = console.symptoms(out, prove(device) if device else examine())
     else:
         from mibench.record.verifying import verify
 
