@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench.network.gradients import channel_sum, generators, slope
+from mibench.network.gradients import channel_sum, slope
+from mibench.network.noise import generators
 from mibench.plugins import contract
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
@@ -45,10 +46,14 @@ class GradientShap(FittedExplainer[Parameters]):
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         sources, total = generators(seeds), torch.zeros_like(x)
-        for _ in range(self.parameters.draws):
-            chosen = torch.cat([torch.randint(len(self.baselines), (1,), generator=source) for source in sources])
-            share = torch.cat([torch.rand(1, generator=source) for source in sources]).to(x)  # (B,)
-            start = self.baselines[chosen.to(self.baselines.device)]  # like x
+        drawn = [
+            (torch.randint(len(self.baselines), (1,), generator=source), torch.rand(1, generator=source))
+            for _ in range(self.parameters.draws)
+            for source in sources
+        ]
+        chosen, shares = (torch.cat(each).reshape(-1, len(x)).to(x.device) for each in zip(*drawn, strict=True))
+        for which, share in zip(chosen, shares, strict=True):  # (B,) each
+            start = self.baselines[which]  # like x
             way = x - start
             total += way * slope(probe.logits, start + share.reshape(-1, *[1] * (x.dim() - 1)) * way, target)
         return Explanation({"map": channel_sum(total) / self.parameters.draws})

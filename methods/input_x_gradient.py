@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import captum.attr
 from torch import Tensor
 
-from mibench.network.gradients import channel_sum, tracked
+from mibench.network.gradients import channel_sum, explained_sum, tracked
 from mibench.plugins.contract import Explainer, Explanation, MapSpec, Probe
 
 
@@ -26,5 +26,6 @@ class InputXGradient(Explainer):
     seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
-        product = captum.attr.InputXGradient(probe.logits).attribute(tracked(x), target=target)
+        derived = captum.attr.InputXGradient(explained_sum(probe))
+        product = derived.attribute(tracked(x), additional_forward_args=target)
         return Explanation({"map": channel_sum(product).detach()})

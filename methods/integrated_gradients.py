@@ -16,11 +16,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench.network.gradients import channel_sum, tracked
+from mibench.network.devices import together
+from mibench.network.gradients import channel_sum, explained_sum, tracked
 from mibench.plugins import contract
 from mibench.plugins.contract import Explainer, Explanation, MapSpec, Probe
 
-AT_ONCE = 256  # points that go through the network together
+AT_ONCE = 256  # points that go through the network together on a processor
 
 
 class Parameters(contract.Parameters):
@@ -39,11 +40,17 @@ class IntegratedGradients(Explainer[Parameters]):
     seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
-        integral, gap = captum.attr.IntegratedGradients(probe.logits).attribute(
-            tracked(x),
-            target=target,
-            n_steps=self.parameters.steps,
-            internal_batch_size=max(AT_ONCE, len(x)),
-            return_convergence_delta=True,
+        integral = (
+            captum.attr.IntegratedGradients(explained_sum(probe))
+            .attribute(
+                tracked(x),
+                additional_forward_args=target,
+                n_steps=self.parameters.steps,
+                internal_batch_size=max(together(probe, AT_ONCE), len(x)),
+            )
+            .detach()
         )
-        return Explanation({"map": channel_sum(integral).detach()}, {"gap": torch.as_tensor(gap).detach()})
+        with torch.no_grad():
+            there, nowhere = (probe.logits(each).gather(1, target[:, None])[:, 0] for each in (x, torch.zeros_like(x)))
+        gap = integral.flatten(1).sum(1) - (there - nowhere)  # (B,)
+        return Explanation({"map": channel_sum(integral)}, {"gap": gap})

@@ -14,11 +14,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from mibench.network.devices import together
 from mibench.network.gradients import channel_sum
 from mibench.plugins import contract
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
-AT_ONCE = 256  # covered inputs that go through the network together
+AT_ONCE = 256  # covered inputs that go through the network together on a processor
 
 
 class Parameters(contract.Parameters):
@@ -55,7 +56,7 @@ class Occlusion(FittedExplainer[Parameters]):
                 strides=stride,
                 baselines=mean,
                 target=target,
-                perturbations_per_eval=max(1, AT_ONCE // len(x)),
+                perturbations_per_eval=max(1, together(probe, AT_ONCE) // len(x)),
             )
         return Explanation({"map": channel_sum(fall) / (x.shape[1] if x.dim() == 4 else 1)})
 

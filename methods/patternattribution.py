@@ -31,7 +31,7 @@ class PatternAttribution(FittedExplainer):
     @torch.no_grad()
     def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
         chain = walk(probe.model, probe.shape, "input")
-        patterns = learn_patterns(chain, calibration.x.to(probe.device))
+        patterns = learn_patterns(chain, calibration.x)
         shares = {place: layer.run.weight * patterns[place] for place, layer in linear_layers(chain).items()}
         return State({str(place): share.contiguous() for place, share in shares.items()})
 

@@ -30,7 +30,7 @@ class PatternNet(FittedExplainer):
 
     @torch.no_grad()
     def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
-        patterns = learn_patterns(walk(probe.model, probe.shape, "input"), calibration.x.to(probe.device))
+        patterns = learn_patterns(walk(probe.model, probe.shape, "input"), calibration.x)
         return State({str(place): pattern.contiguous() for place, pattern in patterns.items()})
 
     def restore(self, probe: Probe, state: State) -> None:

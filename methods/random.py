@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mibench.network.gradients import generators
+from mibench.network.noise import generators
 from mibench.plugins.contract import Explainer, Explanation, Probe
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import captum.attr
 from torch import Tensor
 
-from mibench.network.gradients import channel_sum, tracked
+from mibench.network.gradients import channel_sum, explained_sum, tracked
 from mibench.plugins.contract import Explainer, Explanation, Probe
 
 
@@ -25,5 +25,5 @@ class Saliency(Explainer):
     seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
-        magnitude = captum.attr.Saliency(probe.logits).attribute(tracked(x), target=target)
+        magnitude = captum.attr.Saliency(explained_sum(probe)).attribute(tracked(x), additional_forward_args=target)
         return Explanation({"map": channel_sum(magnitude)})

@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mibench.network.gradients import channel_sum, draw, generators, slope
+from mibench.network.gradients import channel_sum, slope
+from mibench.network.noise import draw, generators
 from mibench.plugins import contract
 from mibench.plugins.contract import Explainer, Explanation, Probe
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -35,13 +35,15 @@ from mibench.methods.iba.bottleneck import (
     shares,
     through,
 )
+from mibench.network.devices import together
+from mibench.network.noise import generators
 from mibench.plugins import contract
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
 LONGEST = 300  # steps of stop="converged", at most
 LOOK = 10  # it looks every so many steps, first after twice as many
 SETTLED = 0.9997  # correlation between maps that counts as the same shape
-TOGETHER = {"cpu": 40, "cuda": 640}  # noisy copies that go through the network at once
+AT_ONCE = 40  # noisy copies that go through the network at once on a processor
 
 
 class Parameters(contract.Parameters):
@@ -90,7 +92,7 @@ class Iba(FittedExplainer[Parameters]):
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         cut = self.cut(probe)
-        size = max(1, TOGETHER.get(probe.device.type, 640) // self.parameters.copies)
+        size = max(1, together(cut, AT_ONCE) // self.parameters.copies)
         parts = []
         for start in range(0, len(x), size):
             part = slice(start, start + size)
@@ -104,11 +106,11 @@ class Iba(FittedExplainer[Parameters]):
         """Maps and facts of samples that go through the network together."""
         with torch.no_grad():
             local = cut.features(x).local
-        search = Search(cut, self.prior, self.parameters, blurs(cut, local, self.parameters.smooth))
-        samples = [Sample(*each) for each in zip(local, target, seeds, strict=True)]
-        search.run(samples)
+        blur = blurs(cut, local, self.parameters.smooth)
+        search = Search(cut, self.prior, self.parameters, blur, local, target, generators(seeds))
+        found = search.run()
         with torch.no_grad():
-            information = search.information(samples)  # like local features
+            information = search.information(found.alpha, local)  # like local features
             grid = grid_bits(cut, information)  # (B, h, w)
             bits = grid.sum((1, 2))  # (B,)
             shown = pixel_bits(cut, grid, placed=local.dim() > 2)
@@ -118,55 +120,22 @@ class Iba(FittedExplainer[Parameters]):
                 "bits_without_place": (information.flatten(1).sum(1) / math.log(2) - bits).clamp(
                     min=0
                 ),  # a class token's
-                "class_bits": search.class_bits(samples),
-                "steadiness": torch.tensor([sample.steadiness()[0] for sample in samples]),
-                "convergence": torch.tensor([sample.steadiness()[1] for sample in samples]),
-                "steps": torch.tensor([float(len(sample.trace)) for sample in samples]),
+                "class_bits": search.class_bits(found.alpha),
+                "steadiness": found.steadiness[:, 0],
+                "convergence": found.steadiness[:, 1],
+                "steps": found.steps,
             }
         calibrated = shown * (needed / bits).clamp(max=1)[:, None, None]
         return {"map": shown, "calibrated": calibrated}, facts
 
 
-@dataclass
-class Sample:
-    """One sample's bottleneck while it narrows."""
+@dataclass(frozen=True)
+class Found:
+    """Where the bottlenecks of several samples ended."""
 
-    local: Tensor  # its features, (C, h, w), (T, C) or (F,)
-    target: Tensor  # ()
-    seed: int
-    trace: list[Tensor] = field(default_factory=list)  # (h w,) the grid's bits after each step
-
-    def __post_init__(self) -> None:
-        self.alpha = torch.full_like(self.local, START)
-        self.source = torch.Generator(self.local.device).manual_seed(self.seed)
-
-    def draw(self, copies: int, antithetic: bool) -> Tensor:
-        """Standard normal noise, (copies, …)."""
-        drawn = copies // 2 if antithetic else copies
-        normal = torch.randn((drawn, *self.local.shape), generator=self.source, device=self.local.device)
-        return torch.cat([normal, -normal]) if antithetic else normal
-
-    def steadiness(self) -> tuple[float, float]:
-        """How the last map agrees with those since half of the steps, at worst: in shape, and in shape and bits.
-
-        The first is Pearson's correlation, the second Lin's (1989), which falls where all bits still change alike.
-        """
-        *earlier, last = torch.stack(self.trace[(len(self.trace) - 1) // 2 :]).double()  # (h w,) each
-        if not earlier:
-            return math.nan, math.nan
-        before = torch.stack(earlier)  # (steps, h w)
-        covariance = ((before - before.mean(1, keepdim=True)) * (last - last.mean())).mean(1)  # (steps,)
-        variances = before.var(1, correction=0), last.var(correction=0)
-        pearson = covariance / (variances[0] * variances[1]).sqrt()
-        lin = 2 * covariance / (sum(variances) + (before.mean(1) - last.mean()).square())
-        return float(pearson.min()), float(lin.min())
-
-    def finished(self, parameters: Parameters) -> bool:
-        """Whether no step is left to take."""
-        steps = len(self.trace)
-        if parameters.stop == "converged" and steps >= max(parameters.steps, 2 * LOOK) and steps % LOOK == 0:
-            return steps >= parameters.steps_at_most() or self.steadiness()[0] >= SETTLED
-        return steps >= parameters.steps_at_most()
+    alpha: Tensor  # like local features
+    steadiness: Tensor  # (B, 2) on the CPU
+    steps: Tensor  # (B,) on the CPU
 
 
 @dataclass(frozen=True)
@@ -177,53 +146,104 @@ class Search:
     prior: Prior
     parameters: Parameters
     blur: Sequence[Tensor]
+    local: Tensor  # (B, …) features
+    target: Tensor  # (B,)
+    sources: Sequence[torch.Generator]  # of each sample's noise
 
-    def run(self, samples: Sequence[Sample]) -> None:
+    def run(self) -> Found:
         """Step until every sample has finished; one that has finished is not run any more."""
-        adam = torch.optim.Adam([sample.alpha for sample in samples], lr=self.parameters.lr)
-        while samples := [sample for sample in samples if not sample.finished(self.parameters)]:
-            for sample, slope in zip(samples, self.slope(samples), strict=True):
-                sample.alpha.grad = slope
+        rows, alpha = list(range(len(self.local))), torch.full_like(self.local, START)  # rows: those that still run
+        ended, steadied, steps = alpha.clone(), torch.zeros(len(rows), 2), torch.zeros(len(rows))
+        adam = torch.optim.Adam([alpha], lr=self.parameters.lr)
+        trace: list[Tensor] = []  # (rows, h w) the grid's bits after each step
+        while rows:
+            alpha.grad = self.slope(alpha, rows)
             adam.step()
-            adam.zero_grad()  # Adam leaves alone what has no gradient
             with torch.no_grad():
-                for sample, bits in zip(samples, grid_bits(self.cut, self.information(samples)), strict=True):
-                    sample.trace.append(bits.flatten())
+                trace.append(grid_bits(self.cut, self.information(alpha, _of(self.local, rows))).flatten(1))
+            if not self._may_finish(len(trace)):
+                continue
+            steady = steadiness(trace).cpu()  # (rows, 2)
+            last = len(trace) >= self.parameters.steps_at_most()
+            goes_on = [not last and not each >= SETTLED for each in steady[:, 0].tolist()]  # NaN never settles
+            keep = [place for place, more in enumerate(goes_on) if more]
+            drop = [place for place, more in enumerate(goes_on) if not more]
+            done = [rows[place] for place in drop]
+            ended[done], steadied[done], steps[done] = alpha[drop], steady[drop].float(), float(len(trace))
+            rows = [rows[place] for place in keep]
+            if drop and keep:
+                trace = [each[keep] for each in trace]
+                alpha, adam = self._kept(alpha, adam, keep)
+        return Found(ended, steadied, steps)
+
+    def _may_finish(self, steps: int) -> bool:
+        """Whether samples may be finished after so many steps."""
+        p = self.parameters
+        looks = p.stop == "converged" and steps >= max(p.steps, 2 * LOOK) and steps % LOOK == 0
+        return looks or steps >= p.steps_at_most()
+
+    def _kept(self, alpha: Tensor, adam: torch.optim.Adam, keep: Sequence[int]) -> tuple[Tensor, torch.optim.Adam]:
+        """Some samples' alpha, and Adam as it stood for them."""
+        some = alpha[keep]
+        other = torch.optim.Adam([some], lr=self.parameters.lr)
+        other.state[some] = {name: value[keep] if value.dim() else value for name, value in adam.state[alpha].items()}
+        return some, other
 
     @torch.enable_grad()
-    def slope(self, samples: Sequence[Sample]) -> Tensor:
-        """The gradient of the objective (eq. 6) with respect to every sample's alpha, (B, …)."""
-        alpha, local, target = _stacked(samples)
-        alpha.requires_grad_()
+    def slope(self, alpha: Tensor, rows: Sequence[int]) -> Tensor:
+        """The gradient of the objective (eq. 6) with respect to alpha (rows, …)."""
+        alpha, local = alpha.detach().requires_grad_(), _of(self.local, rows)
         passing, rest = shares(self.cut, alpha, self.blur)
-        logits = self._logits(samples, local, passing, rest)
-        error = F.cross_entropy(logits, target.repeat_interleave(self.parameters.copies), reduction="sum")
-        passed = nats(self.prior, local, passing, rest).flatten(1).mean(1)  # (B,)
+        logits = self._logits(rows, local, passing, rest)
+        wanted = _of(self.target, rows).repeat_interleave(self.parameters.copies)
+        error = F.cross_entropy(logits, wanted, reduction="sum")
+        passed = nats(self.prior, local, passing, rest).flatten(1).mean(1)  # (rows,)
         objective = error / self.parameters.copies + self.parameters.beta * passed.sum()
         return torch.autograd.grad(objective, alpha)[0]
 
-    def information(self, samples: Sequence[Sample]) -> Tensor:
+    def information(self, alpha: Tensor, local: Tensor) -> Tensor:
         """Nats that pass at every element, like local features."""
-        alpha, local, _ = _stacked(samples)
         return nats(self.prior, local, *shares(self.cut, alpha, self.blur))
 
-    def class_bits(self, samples: Sequence[Sample]) -> Tensor:
+    def class_bits(self, alpha: Tensor) -> Tensor:
         """What is left of the decision, log2 p(class | Z) / p(class) with p averaged over fresh noise, (B,)."""
-        alpha, local, target = _stacked(samples)
-        logits = self._logits(samples, local, *shares(self.cut, alpha, self.blur))
-        certainty = logits.softmax(1).reshape(len(samples), -1, logits.shape[1]).mean(1)  # (B, classes)
-        gained: Tensor = (certainty / self.prior.classes).gather(1, target[:, None])[:, 0].log2()
+        everyone = range(len(alpha))
+        logits = self._logits(everyone, self.local, *shares(self.cut, alpha, self.blur))
+        certainty = logits.softmax(1).reshape(len(alpha), -1, logits.shape[1]).mean(1)  # (B, classes)
+        gained: Tensor = (certainty / self.prior.classes).gather(1, self.target[:, None])[:, 0].log2()
         return gained
 
-    def _logits(self, samples: Sequence[Sample], local: Tensor, passing: Tensor, rest: Tensor) -> Tensor:
-        """The network's answer to noisy copies of the features, (B copies, classes), each sample's together."""
-        drawn = [sample.draw(self.parameters.copies, self.parameters.antithetic) for sample in samples]
-        z = through(self.prior, local, passing, rest, torch.stack(drawn))  # (B, copies, …)
+    def _logits(self, rows: Sequence[int], local: Tensor, passing: Tensor, rest: Tensor) -> Tensor:
+        """The network's answer to noisy copies of the features, (rows copies, classes), each sample's together."""
+        p = self.parameters
+        normal = torch.stack([drawn(self.sources[row], local.shape[1:], p.copies, p.antithetic) for row in rows])
+        z = through(self.prior, local, passing, rest, normal.to(local))  # (rows, copies, …)
         return self.cut.resume(z.flatten(0, 1)).logits
 
 
-def _stacked(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, Tensor]:
-    """alpha and features (B, …) and targets (B,)."""
-    columns = zip(*((sample.alpha, sample.local, sample.target) for sample in samples), strict=True)
-    alpha, local, target = (torch.stack(column) for column in columns)
-    return alpha, local, target
+def _of(values: Tensor, rows: Sequence[int]) -> Tensor:
+    """The values of some samples."""
+    return values if len(rows) == len(values) else values[list(rows)]
+
+
+def drawn(source: torch.Generator, shape: Sequence[int], copies: int, antithetic: bool) -> Tensor:
+    """Standard normal noise of one sample, (copies, …)."""
+    normal = torch.randn((copies // 2 if antithetic else copies, *shape), generator=source)
+    return torch.cat([normal, -normal]) if antithetic else normal
+
+
+def steadiness(trace: Sequence[Tensor]) -> Tensor:
+    """How the last maps (B, h w) agree with those since half of the steps, at worst, (B, 2): in shape; and in bits.
+
+    The first is Pearson's correlation, the second Lin's (1989), which falls where all bits still change alike.
+    """
+    *earlier, last = torch.stack(list(trace[(len(trace) - 1) // 2 :]), 1).double().unbind(1)  # (B, h w) each
+    if not earlier:
+        return torch.full((len(last), 2), math.nan)
+    before, last = torch.stack(earlier, 1), last[:, None]  # (B, steps, h w), (B, 1, h w)
+    first, second = before.mean(2), last.mean(2)  # (B, steps), (B, 1)
+    covariance = ((before - first[..., None]) * (last - second[..., None])).mean(2)
+    variances = before.var(2, correction=0), last.var(2, correction=0)
+    pearson = covariance / (variances[0] * variances[1]).sqrt()
+    lin = 2 * covariance / (sum(variances) + (first - second).square())
+    return torch.stack([pearson.amin(1), lin.amin(1)], 1)

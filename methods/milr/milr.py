@@ -125,6 +125,7 @@ class Modules(nn.Module):
     z_deviation: Tensor
     layers_mean: Tensor  # (1, S)
     layers_deviation: Tensor
+    varying: Tensor  # (D',) the dimensions of z that are not constant
     total_negatives: Tensor  # (R, joint)
     masked_negatives: Tensor
 
@@ -134,7 +135,8 @@ class Modules(nn.Module):
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor)
         places, channels = self.channel_mean.shape
-        dimensions, layers = int((self.z_deviation > 0).sum()), self.layers_mean.shape[1]
+        self.register_buffer("varying", (self.z_deviation[0] > 0).nonzero()[:, 0], persistent=False)
+        dimensions, layers = len(self.varying), self.layers_mean.shape[1]
         described, masked = (places + channels, places) if is_table else (channels, channels)
         self.critic = Critic(described, dimensions, generator, hidden=p.hidden, joint=p.joint)
         self.head = vib.GaussianHead(described, dimensions, p.hidden, generator)
@@ -152,7 +154,7 @@ class Modules(nn.Module):
 
     def z(self, representation: Tensor) -> Tensor:
         """Standardised representations, without the units that never change: they would be certain whatever x is."""
-        return Moments(self.z_mean, self.z_deviation).standardise(representation)[:, self.z_deviation[0] > 0]
+        return Moments(self.z_mean, self.z_deviation).standardise(representation)[:, self.varying]
 
     def query(self, representation: Tensor) -> Tensor:
         """The critic's side of z, (B, joint)."""

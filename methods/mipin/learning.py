@@ -95,7 +95,7 @@ class Lesson:
             if c not in sums:
                 sums[c] = sums_for(layer, s, below, self.settings.penalty)
             sums[c].add(s, below)
-            if bool(below.any()):
+            if c not in alive and bool(below.any()):
                 alive.add(c)
         if dead := members.keys() - alive:
             name = self.chain.layers[place - 1].name if place else self.chain.base
@@ -111,7 +111,7 @@ class Lesson:
         own = self.x[rows]
 
         def epoch() -> Iterator[tuple[Tensor, Tensor]]:
-            order = torch.randperm(len(own), generator=generator).to(own.device)
+            order = torch.randperm(len(own), generator=generator)
             everyone = torch.ones_like(order, dtype=torch.bool)
             for _, s, below in replace(self, x=own[order])._sources(place, {c: everyone}, learned, STEP):
                 yield s, below

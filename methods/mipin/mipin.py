@@ -46,6 +46,7 @@ from mibench.plugins import contract
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State, Unsupported
 
 KEEP = 1 << 30  # bytes of learned maps for all classes
+SAMPLES = ("base", "label", "classes")  # what stays on the processor, to be moved a batch at a time
 
 
 class Parameters(contract.Parameters):
@@ -79,13 +80,13 @@ class MIPIN(FittedExplainer[Parameters]):
 
     @torch.no_grad()
     def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
-        x, label = calibration.x.to(probe.device), calibration.label.to(probe.device)
+        x, label = calibration.x, calibration.label
         depth, chain = self._reach(probe, x)
         everyone = self.parameters.fit_on == "all" or (self.parameters.fit_on == "auto" and depth == "classifier")
         facts = Facts(depth=depth, everyone=everyone, seed=seed).model_dump()
         members = members_of(label, len(probe.classes), everyone)
         if size(chain, x) * len(members) > KEEP:
-            base = torch.cat([chain.to_base(part) for part in torch.split(x, BATCH)])
+            base = torch.cat([chain.to_base(part.to(probe.device)).cpu() for part in torch.split(x, BATCH)])
             return State({"base": base, "label": label}, facts)
         if everyone and is_classifier(chain, chain.activations(x[:1])):
             relu, penalty = self.parameters.forward_relu, self.parameters.penalty
@@ -99,16 +100,16 @@ class MIPIN(FittedExplainer[Parameters]):
     def restore(self, probe: Probe, state: State) -> None:
         self._facts = Facts.model_validate(state.facts)
         self._chain = walk(probe.model, probe.shape, self._facts.depth)
-        self._tensors = {name: tensor.to(probe.device) for name, tensor in state.tensors.items()}
+        self._tensors = {n: each if n in SAMPLES else each.to(probe.device) for n, each in state.tensors.items()}
         self._last: tuple[int, dict[int, Inverse]] | None = None
 
     @torch.no_grad()
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
-        x, target = x.to(probe.device), target.to(probe.device)
-        base = self._chain.to_base(x)
+        base = self._chain.to_base(x.to(probe.device))
         attribution, source = torch.empty_like(base), torch.empty_like(base)
-        for c in sorted(set(target.tolist())):
-            rows = target == c
+        classes = target.cpu()
+        for c in sorted(set(classes.tolist())):
+            rows = (classes == c).nonzero()[:, 0].to(probe.device)
             values = self._chain.onwards(base[rows])
             go = partial(descend, self._chain, values, values[-1][:, [c]], self._inverses(probe, c))
             attribution[rows] = go(linear=True, forward_relu=self.parameters.forward_relu)

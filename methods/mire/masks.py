@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mibench.information.critic import initialise
+from mibench.network.noise import draw
 
 Blend = Literal["multiply", "noise"]
 WIDTH = 64  # hidden channels of a mask module
@@ -61,5 +62,5 @@ def mix(cells: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
 def noise_like(cells: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """Standard normal noise shaped like cells (B, K, C), from one generator a sample, or one for all of them."""
     if len(generators) == 1:
-        return torch.randn(cells.shape, generator=generators[0], device=cells.device)
-    return torch.stack([torch.randn(cells.shape[1:], generator=each, device=cells.device) for each in generators])
+        return torch.randn(cells.shape, generator=generators[0]).to(cells)
+    return draw(generators, cells)

@@ -44,6 +44,7 @@ from mibench.information.descent import descend
 from mibench.methods.mire.masks import Blend, Mask, mix, multiply, noise_like
 from mibench.network.calibration import Calibration, Moments, look, refuse
 from mibench.network.masking import PARTS, Keep, Learning, buffers, explanation, named, negatives, wanted
+from mibench.network.noise import generators
 from mibench.plugins.contract import Explanation, FittedExplainer, MapSpec, Probe, Samples, State
 
 
@@ -110,8 +111,7 @@ class Mire(FittedExplainer[Parameters]):
         """The four maps; facts say the ceiling, where the total reached it, and whether the mask keeps the decision."""
         features = probe.features(x)
         cells = probe.cells(features.local)  # (B, K, C)
-        generators = [torch.Generator(probe.device).manual_seed(seed) for seed in seeds]
-        grids, masked = self.decomposition.maps(cells, features.representation, generators)
+        grids, masked = self.decomposition.maps(cells, features.representation, generators(seeds))
         limit = self.decomposition.ceiling()
         return explanation(probe, features, masked, grids, limit, infonce.saturated(grids["total"], limit))
 
@@ -240,7 +240,7 @@ def train(p: Parameters, data: Calibration, seed: int) -> State:
     """Maximise (5) over critic and mask."""
     refuse(data, p.batch)
     order = torch.Generator().manual_seed(seed)
-    noise = torch.Generator(data.probe.device).manual_seed(seed)
+    noise = torch.Generator().manual_seed(seed)
     shape = data.locals(torch.arange(1)).shape
     model = Decomposition(p, shape, data.probe.grid, statistics(data), order).to(data.probe.device)
     kept_class = wanted(data, p.keep)

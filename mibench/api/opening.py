@@ -15,11 +15,12 @@ from mibench.api.checking import check_inputs, seeds_of, shape_text, targets_of
 from mibench.api.maps import Maps
 from mibench.errors import MibenchError, ModelError, UsageError
 from mibench.models import layers
+from mibench.network.devices import numerics
 from mibench.network.probe import OpenProbe, refuse_unknown
 from mibench.plugins import contract, registry
 from mibench.plugins.contract import Explainer, Explanation, FittedExplainer, Kind, Metric, Samples, Split
-from mibench.run.explaining import MOST, in_batches, plain_state
-from mibench.run.scoring import batched
+from mibench.run.explaining import in_batches, plain_state
+from mibench.run.scoring import predictor
 from mibench.run.task import normalised, open_checked
 
 Numbers = Sequence[float]
@@ -161,7 +162,7 @@ class Net:
     def at_work(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         """While a plug-in works with the network and these tensors, which it must leave as they are."""
         try:
-            with borrowed(self.model, tensors):
+            with numerics(str(device_of(self.model)), "fp32"), borrowed(self.model, tensors):
                 yield
         finally:
             self._versions = self._changes()  # what a plug-in wrote and put back is no training
@@ -170,7 +171,7 @@ class Net:
         """The class that the network gives each sample, (B,)."""
         probe = self.probe(x)
         with self.at_work({}):
-            return batched(probe.logits, MOST)(x.detach().float()).argmax(1)
+            return predictor(probe, 0)(x.detach().float()).argmax(1)
 
     def fit(self, explainer: Explainer, x: Tensor | None, y: Tensor | None, seed: int) -> None:
         """Let an explainer learn from calibration samples and their labels; one that does not learn is only bound."""
@@ -182,9 +183,9 @@ class Net:
         probe = self.probe(x)
         label = targets_of(y, len(x), len(probe.classes))
         ids = tuple(f"sample {number}" for number in range(len(x)))
-        moved, labels = x.detach().to(probe.device, torch.float32, copy=True), label.to(probe.device, copy=True)
+        own, labels = x.detach().to("cpu", torch.float32, copy=True), label.to("cpu", copy=True)  # the probe moves them
         with self.at_work({"x": x, "y": label}):
-            state = explainer.learner.learn(probe, Samples(moved, labels, ids), seed)
+            state = explainer.learner.learn(probe, Samples(own, labels, ids), seed)
             explainer.restore(probe, plain_state(state))
 
     def explain(self, explainer: Explainer, x: Tensor, target: Tensor | int | None, seed: int | Sequence[int]) -> Maps:

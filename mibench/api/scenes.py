@@ -14,8 +14,8 @@ from mibench.plugins import contract, registry
 from mibench.plugins.contract import Evidence, Explanation, MapSpec, Metric, Scene, Unsupported
 from mibench.record.cells import Cell, Outcome
 from mibench.record.maps import Saved
-from mibench.run.explaining import MOST, fault
-from mibench.run.scoring import batched, evidence_of, judge
+from mibench.run.explaining import fault
+from mibench.run.scoring import evidence_of, judge, predictor
 from mibench.run.task import baselines_of, normalised
 
 Seen = tuple[Evidence, list[str]]  # what a metric may see of one row, and why samples of it cannot be scored
@@ -39,7 +39,7 @@ def scene_of(
         x=x,
         label=target,
         target=target,
-        predict=batched(probe.logits, MOST),
+        predict=predictor(probe, 0),
         probe=probe,
         baselines=baselines_of(x, reference, normalised(torch.zeros_like(x), mean, std)),
         seeds=seeds,

@@ -94,7 +94,7 @@ TimeoutOption = Annotated[
         min=0.1, max=MAX_SECONDS, callback=_seconds, help="Seconds that one cell, or a network's training, may take."
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, xpu or mps.")]
 
 
 def newest(mend: str) -> Path:

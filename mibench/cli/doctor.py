@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from mibench.errors import Damaged
 from mibench.files import sources
 from mibench.plugins import catalogue
 from mibench.plugins.classes import ROOMS
-from mibench.record import environment
+from mibench.record import environment, proofs
 from mibench.record.verifying import Symptom
 
 EXTRAS = {
@@ -34,12 +34,15 @@ def doctor(
         Path | None, typer.Argument(metavar="[RUN]", help="A run's folder: read all of its record.")
     ] = None,
     mend: Annotated[bool, typer.Option("--mend", help="Replace a damaged database by its sound rows.")] = False,
+    device: Annotated[
+        str, typer.Option(help="Compare every plug-in on this device (cuda, xpu, mps) with the processor.")
+    ] = "",
 ) -> None:
     """Versions, devices, what is missing and how to mend it; with RUN, what is damaged in its record (exit 1)."""
     from mibench.cli import console
 
     if folder is None:
-        wrong = console.symptoms(out, examine())
+        wrong = console.symptoms(out, prove(device) if device else examine())
     else:
         from mibench.record.verifying import verify
 
@@ -93,11 +96,51 @@ def _torch() -> Iterator[Symptom]:
         yield Symptom("torch", "wrong", errors.mend(error))
         return
     yield Symptom("torch", "fine", torch.__version__)
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-        yield Symptom("cuda", "fine", ", ".join(names))
+    yield from _accelerators()
+
+
+def _accelerators() -> Iterator[Symptom]:
+    """Which accelerators torch sees, and whether the way there was proved on this machine."""
+    from mibench.network import devices
+
+    there = {kind: number for kind in devices.AUTOMATIC if (number := devices.count(kind))}
+    names = [environment.device_class(f"{kind}:{each}") for kind, number in there.items() for each in range(number)]
+    if names:
+        yield Symptom("accelerator", "fine", f"{', '.join(names)}; auto is {devices.device_of('auto')}")
     else:
-        yield Symptom("cuda", "absent", "torch sees no CUDA device; runs use the processor")
+        yield Symptom("accelerator", "absent", "torch sees no CUDA, XPU or MPS device; runs use the processor")
+    yield _device_path(names)
+
+
+def _device_path(names: Sequence[str]) -> Symptom:
+    """What was compared with the processor on this machine's accelerators, or on a pretend one, with this code."""
+    own = "mibench doctor --device " + (names[0].split()[0] if names else "NAME")
+    how = own if names else "python -m pytest --slow tests/device, in a checkout"
+    found = proofs.proofs()
+    code = proofs.code() if found else ""
+    kept = [each for each in found if each.get("code") == code]
+    kept = [each for each in kept if each["device"] in names] or kept
+    if not kept:
+        return Symptom("device path", "absent", f"not proved on this machine with this code; run {how}")
+    told = "; ".join(proofs.in_words(each) for each in kept)
+    more = f"; on the accelerator itself: {own}" if names and kept[0]["device"] not in names else ""
+    return Symptom("device path", "wrong" if any(each["failed"] for each in kept) else "fine", f"{told}{more}")
+
+
+def prove(name: str) -> Iterator[Symptom]:
+    """Compare every plug-in on a device with the processor, on tiny networks."""
+    from mibench.conformance import accelerator
+    from mibench.network.devices import device_of
+
+    device = device_of(name)
+    if device == "cpu":
+        raise errors.UsageError("the processor is what devices are compared with: pass --device cuda, xpu or mps")
+    found = accelerator.prove(device)
+    for each in found:
+        if not each.agrees:
+            reason = each.reason or f"differs by {each.difference:.1e} of the largest value"
+            yield Symptom(each.plugin, "wrong", f"{each.network}: {reason}")
+    yield from (_device_path([environment.device_class(device)]),)
 
 
 def _cache() -> Symptom:

@@ -221,7 +221,7 @@ def _maps(
     """All rows' maps (N, H, W) of a method."""
     explainer: Explainer = method.explainer
     if isinstance(explainer, FittedExplainer):
-        explainer.restore(task.probe, explainer.learn(task.probe, copied(task.calibration, task.probe.device), 0))
+        explainer.restore(task.probe, explainer.learn(task.probe, copied(task.calibration), 0))
     explanation = in_batches(explainer, task.probe, x, target, sample_seeds(names, 0), 0)
     if method.wrapper is not None:
         explanation = method.wrapper.wrap(explanation, explainer.maps[0])

@@ -15,6 +15,7 @@ import typer
 from mibench.cli.app import out
 from mibench.cli.check import check
 from mibench.cli.compare import compare
+from mibench.cli.cost import cost
 from mibench.cli.doctor import doctor
 from mibench.cli.explain import explain
 from mibench.cli.figures import figures
@@ -54,7 +55,7 @@ def start(version: Annotated[bool, typer.Option("--version", help="Say the versi
 for command in (run, score):
     app.command()(command)
 app.command("list")(list_)
-for command in (layers, explain, check, report, compare, gate, show, study, figures, doctor):
+for command in (layers, explain, check, report, compare, gate, show, study, figures, cost, doctor):
     app.command()(command)
 
 

@@ -26,6 +26,7 @@ from mibench.plugins.reasons import why
 from mibench.record import environment, messages
 from mibench.record.cells import Job, Loss, Outcome
 
+REPEATABLE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}  # what cuBLAS wants, to give the same every time
 SHARE = 1.0  # of the machine's memory that one process may fill
 
 
@@ -83,7 +84,7 @@ def _settle(start: Start) -> None:
     """The run's environment, folder and plug-ins, and one thread."""
     import torch
 
-    os.environ.update({**start.environment, **ONE_THREAD})
+    os.environ.update({**REPEATABLE, **start.environment, **ONE_THREAD})
     with contextlib.suppress(OSError):
         os.chdir(start.working_folder)
     registry.use(start.places)
@@ -115,8 +116,8 @@ def _changed(before: dict[str, Any]) -> bool:
 
 
 def _limit_memory(device: str) -> None:
-    """Let what wants more memory than the machine has fail at once; CUDA reserves more than that by itself."""
+    """Let what wants more memory than the machine has fail at once; an accelerator's driver reserves more than that."""
     most = int(SHARE * environment.memory_bytes())
-    if most and not device.startswith("cuda"):
+    if most and device == "cpu":
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (most, most))

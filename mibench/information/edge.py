@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mibench.information.binning import Cut, counted
+from mibench.information.binning import Cut, check_finite, counted, outright
 from mibench.information.ksg import standardised
-from mibench.information.pairwise import CHUNK
+from mibench.information.pairwise import CHUNK, on_accelerator
 
 ORDERS = (0.0, 2.0, -2.0)  # the powers of t in (2)
 
@@ -39,19 +39,27 @@ class EDGE:
         self, first: Tensor, second: Tensor, pairs: Tensor, new: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """Pointwise information of each pair at each sample, (P, N), or at each new sample, (P, Q)."""
+        check_finite(first, second, new)
         asked = new or (None, None)
         scaled = [
             (standardised(layer, layer), None if other is None else standardised(other, layer))
             for layer, other in zip((first, second), asked, strict=True)
         ]
         random = torch.Generator().manual_seed(self.seed)
+        widths = torch.tensor([t * len(first) ** -0.25 for t in self.widths])
+        width = widths.repeat_interleave(self.origins)  # (cuts,)
+        origins = width * torch.stack([torch.rand(2, generator=random) for _ in width], 1)  # (2, cuts)
+        shares = torch.tensor(weights(self.widths), dtype=torch.float64).repeat_interleave(self.origins) / self.origins
+        if on_accelerator(first):
+            places = torch.cat([origins, width[None], shares[None]]).to(first.device)[..., None, None]
+            first_cut, second_cut = [
+                Cut.of(layer, new, o, places[2]) for (layer, new), o in zip(scaled, places[:2], strict=True)
+            ]
+            return torch.cat([(places[3] * values).sum(0) for values in outright(first_cut, second_cut, pairs)])
         total = torch.zeros(())
-        for weight, t in zip(weights(self.widths), self.widths, strict=True):
-            width = torch.tensor(t * len(first) ** -0.25)
-            for _ in range(self.origins):
-                origins = width * torch.rand(2, generator=random)
-                cuts = [Cut.of(layer, new, o, width) for (layer, new), o in zip(scaled, origins, strict=True)]
-                total = total + weight / self.origins * counted(cuts[0], cuts[1], pairs)
+        for share, size, *begin in zip(shares, width, *origins, strict=True):
+            cuts = [Cut.of(layer, new, o, size) for (layer, new), o in zip(scaled, begin, strict=True)]
+            total = total + float(share) * counted(cuts[0], cuts[1], pairs)
         return total
 
 

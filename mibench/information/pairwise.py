@@ -79,7 +79,8 @@ class KSG:
     ) -> Iterator[Tensor]:
         """The same values from all distances, some pairs at a time, (p, N or Q): the form for accelerators."""
         device, others = first.device, int(new is not None)
-        _columns(first.cpu(), self.k), _columns(second.cpu(), self.k)
+        for layer in (first, second):
+            check(np.zeros(len(layer)) if bool(layer.isfinite().all()) else np.full(1, np.nan), "a layer", self.k)
         x_all, y_all = first.double().T, second.double().T  # (F, N)
         x_new, y_new = (new[0].double().T, new[1].double().T) if new else (x_all, y_all)  # (F, Q)
         samples = len(first) + others

@@ -236,6 +236,6 @@ def _matter(probe: OpenProbe) -> bool:
         local = probe.features(probe.network.example()).local.detach().requires_grad_()
         cells = probe.cells(local)
         answer = probe.resume(probe.replace(local, cells)).representation
-        weights = torch.rand(answer.shape, generator=torch.Generator().manual_seed(0))
+        weights = torch.rand(answer.shape, generator=torch.Generator().manual_seed(0)).to(answer)
         (slope,) = torch.autograd.grad((answer * weights).sum(), cells, allow_unused=True)
     return slope is not None and bool(slope.any())

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
@@ -101,9 +102,15 @@ class Chain:
     to_base: Callable[[Tensor], Tensor]
     layers: tuple[Layer, ...]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the layers are."""
+        linear = (layer.run.weight.device for layer in self.layers if isinstance(layer, Dense | Convolution))
+        return next(linear, torch.device("cpu"))
+
     def activations(self, x: Tensor) -> list[Tensor]:
-        """The base's activation, then each layer's; x is the input."""
-        return self.onwards(self.to_base(x))
+        """The base's activation, then each layer's; x is the input, which may be anywhere."""
+        return self.onwards(self.to_base(x.to(self.device)))
 
     def onwards(self, base: Tensor) -> list[Tensor]:
         """The same from the base's activation. What stands before a rectifier is lost if that works in place."""

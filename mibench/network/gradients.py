@@ -1,14 +1,16 @@
-"""What the gradient explainers share: the slope of the explained logit at an input, one map from all channels, noise.
+"""What the gradient explainers share: the slope of the explained logit at an input, one map from all channels.
 
 A batch's gradient is that of the sum of its logits: in eval mode samples do not meet, so each gets its own slope.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from mibench.plugins.contract import Probe
 
 
 def slope(logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor:
@@ -19,6 +21,15 @@ def slope(logits: Callable[[Tensor], Tensor], x: Tensor, target: Tensor) -> Tens
         return torch.autograd.grad(explained.sum(), x)[0]
 
 
+def explained_sum(probe: Probe) -> Callable[[Tensor, Tensor], Tensor]:
+    """The sum of a batch's explained logits, for captum, which derives every output by itself: a launch a sample."""
+
+    def total(x: Tensor, target: Tensor) -> Tensor:
+        return probe.logits(x).gather(1, target[:, None]).sum()[None]  # (1,)
+
+    return total
+
+
 def channel_sum(attribution: Tensor) -> Tensor:
     """(B, C, H, W) as one map (B, H, W); a table's columns (B, F) are a map of one row (B, 1, F)."""
     return attribution.sum(1) if attribution.dim() == 4 else attribution[:, None]
@@ -27,13 +38,3 @@ def channel_sum(attribution: Tensor) -> Tensor:
 def tracked(x: Tensor) -> Tensor:
     """The input as captum wants it: a leaf of its own, so that captum need not set, and warn of, a flag on ours."""
     return x.detach().clone().requires_grad_()
-
-
-def generators(seeds: Sequence[int]) -> list[torch.Generator]:
-    """One generator a sample, on the CPU, so that every device sees the same draws."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def draw(sources: Sequence[torch.Generator], like: Tensor) -> Tensor:
-    """Standard normal noise shaped like `like` (B, …), each sample's from its own generator."""
-    return torch.stack([torch.randn(like.shape[1:], generator=source) for source in sources]).to(like)

@@ -19,10 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from mibench.errors import ModelError, nearest
+from mibench.network.devices import PRECISIONS
 from mibench.network.watching import first, watched
 from mibench.plugins.contract import Features, Kind
 
 INPUT = "input"  # the name of the cut before the first layer
+TOLERANCES = {each.autocast: each.tolerance for each in PRECISIONS.values() if not each.tf32}
 INTO = f".{INPUT}"  # after a layer's name: what goes into it, which is the representation where a function made it
 
 
@@ -37,14 +39,21 @@ def open_probe(
     depths: tuple[str, ...] = (),
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
+    tolerance: float | None = None,
 ) -> OpenProbe:
-    """Open a network at two of its layers; `shape` is one input's, (C, H, W) or (F,)."""
+    """Open a network at two of its layers; `shape` is one input's, (C, H, W) or (F,).
+
+    `tolerance` is how far two ways to one number may differ, as a share of the largest; default: by `autocast`.
+    """
     refuse_unknown(model, local, representation, *depths)
     if inputs := [each for each in (local, *depths) if each != INPUT and each not in dict(model.named_modules())]:
         raise ModelError(f"the network cannot be cut at {inputs[0]!r}: name the layer before it, whose output that is")
     if model.training or any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelError("the explained network must be in eval mode with frozen parameters before it is opened")
-    network = Network(model.to(device), representation, kind, shape, classes, torch.device(device), autocast)
+    if tolerance is None:
+        tolerance = TOLERANCES[autocast]
+    where = torch.device(device)
+    network = Network(model.to(device), representation, kind, shape, classes, where, autocast, tolerance)
     return OpenProbe(network, local, depths or (local,))
 
 
@@ -59,6 +68,7 @@ class Network:
     classes: tuple[str, ...]
     device: torch.device
     autocast: torch.dtype | None = None
+    tolerance: float = TOLERANCES[None]
 
     def precision(self) -> contextlib.AbstractContextManager[Any]:
         """The precision in which the network runs."""
@@ -190,13 +200,12 @@ def _suffix(network: Network, local: str, opened: Features) -> Any:
 
 def _agrees(network: Network, suffix: Any, opened: Features) -> bool:
     """Whether resuming from the untouched features, and from one sample's alone, gives the forward's numbers."""
-    tolerance = 1e-4 if network.autocast is None else 0.05
     try:
         with torch.no_grad(), network.precision():
             for start in (0, 1):
                 representation, logits = suffix(opened.local[start:].clone())
                 pairs = (_vector(representation), opened.representation[start:]), (logits, opened.logits[start:])
-                if any(float((a - b).abs().max()) > tolerance * float(b.abs().max()) for a, b in pairs):
+                if any(float((a - b).abs().max()) > network.tolerance * float(b.abs().max()) for a, b in pairs):
                     return False
     except (RuntimeError, TypeError, KeyError, IndexError, AttributeError):
         return False

@@ -326,7 +326,7 @@ class FittedExplainer(Explainer[P_co]):
 
     @abstractmethod
     def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
-        """Learn from the calibration samples; return all that `explain` needs."""
+        """Learn from calibration samples, which are on the CPU (the probe moves them); return what `explain` needs."""
 
     @abstractmethod
     def restore(self, probe: Probe, state: State) -> None:

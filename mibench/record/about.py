@@ -18,8 +18,8 @@ Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 class SettingFacts(Part):
     """Where and how explanations were made."""
 
-    device: Annotated[str, StringConstraints(pattern=r"^(cpu|cuda:\d{1,4})$")]
-    precision: Annotated[str, StringConstraints(pattern=r"^(fp32|bf16|fp16)$")]
+    device: Annotated[str, StringConstraints(pattern=r"^(cpu|[a-z]{2,16}:\d{1,4})$")]
+    precision: Annotated[str, StringConstraints(pattern=r"^(fp32|tf32|bf16|fp16)$")]
     batch: Count
 
 

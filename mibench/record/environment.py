@@ -98,8 +98,10 @@ def commit() -> str:
 
 def device_class(device: str) -> str:
     """What kind of device computes: results are only comparable to the last digit within one kind."""
-    if not device.startswith("cuda"):
-        return "cpu"
+    if device == "cpu":
+        return device
     import torch
 
-    return f"cuda {torch.cuda.get_device_name(device)}"
+    module = torch.get_device_module(device)  # torch.mps has no names
+    name = module.get_device_name(device) if hasattr(module, "get_device_name") else ""
+    return f"{torch.device(device).type} {name}".strip()

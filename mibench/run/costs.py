@@ -10,7 +10,6 @@ import contextlib
 import functools
 import re
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
+from mibench.network import devices
 from mibench.network.probe import OpenProbe
 from mibench.network.untouched import settings_restored
 from mibench.plugins import registry
@@ -70,7 +70,7 @@ def measure(job: Job) -> list[Outcome]:
             "forward_seconds": forward,
             "forwards": median / forward,
             **counted(probe, lambda counter: explainer.explain(counter, inputs[:1], classes[:1], seeds[:1])),
-            "peak_memory": _peak_memory(lambda: one(0), probe.device),
+            "peak_memory": peak_memory(lambda: one(0), probe.device),
         }
     return [Outcome(cell.key, "ok", facts=facts)]
 
@@ -172,38 +172,20 @@ def _times(work: Callable[[int], None], count: int, device: torch.device) -> lis
     """Seconds of each of some calls, which are told their number."""
     seconds: list[float] = []
     for number in range(count):
-        seconds.append(_timed(functools.partial(work, number), device))
+        seconds.append(devices.seconds(functools.partial(work, number), device))
         if len(seconds) >= LEAST and sum(seconds) > ENOUGH:
             break
     return seconds
-
-
-def _timed(work: Callable[[], None], device: torch.device) -> float:
-    """Seconds of one call, by the device's own clock where it is a GPU."""
-    if device.type == "cuda":
-        start, end = (torch.Event("cuda", enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize(device)
-        start.record()
-        work()
-        end.record()
-        torch.cuda.synchronize(device)
-        return float(start.elapsed_time(end)) / 1000
-    before = time.perf_counter()
-    work()
-    return time.perf_counter() - before
 
 
 def _quantile(values: list[float], level: float) -> float:
     return float(torch.tensor(values, dtype=torch.float64).quantile(level))
 
 
-def _peak_memory(work: Callable[[], None], device: torch.device) -> float:
+def peak_memory(work: Callable[[], None], device: torch.device) -> float:
     """MiB that the work takes at its peak, beyond what was taken before; NaN where it cannot be measured."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        return (torch.cuda.max_memory_allocated(device) - before) / MEBIBYTE
+    if device.type != "cpu":
+        return devices.peak_bytes(work, device) / MEBIBYTE
     status = Path("/proc/self/status")
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak so far

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from mibench.errors import MibenchError
 from mibench.files import cache
+from mibench.network import devices
 from mibench.network.noise import perturbed
 from mibench.network.probe import OpenProbe
 from mibench.network.seeds import seed_of
@@ -46,6 +47,7 @@ from mibench.run.notices import notices
 from mibench.run.task import Task, make_task
 
 MOST = 32  # samples explained at once …
+MOST_ON_ACCELERATOR = 64
 NUMBERS = 2**18  # … fewer if they have more numbers: explainers that take 50 steps hold 50 of each in memory
 
 
@@ -126,11 +128,14 @@ def fit(job: Job) -> list[Outcome]:
     if not isinstance(explainer, FittedExplainer):
         raise ExplainerFault(f"{cell.method} is not fitted")
     explainer = _learner(explainer)
-    calibration = copied(task.calibration, probe.device)
+    calibration = copied(task.calibration)  # on the CPU: the probe moves what it is given, a batch at a time
     with left_as_found(probe.model, task.tensors, _seen(task, probe)):
-        clock = time.perf_counter if probe.device.type == "cuda" else time.process_time  # one thread: what others do
-        before = clock()  # beside it does not count
+        on_cpu = probe.device.type == "cpu"
+        clock = time.process_time if on_cpu else time.perf_counter  # one thread: what others do beside does not count
+        devices.synchronize(probe.device)
+        before = clock()
         state = explainer.learn(probe, calibration, cell.seed)
+        devices.synchronize(probe.device)
         seconds = clock() - before
         state = plain_state(state)
     files = {each.key: maps.path(Path(job.setting.folder), each.key) for each in job.cells}
@@ -161,23 +166,24 @@ def explain(job: Job) -> list[Outcome]:
     x = task.scoring.x[part]
     if cell.variant.startswith(PERTURBED):
         x = perturbed(x, seeds, cell.variant)
+    notes: list[str] = []
     with left_as_found(probe.model, task.tensors, _seen(task, probe)):
         fitted(explainer, probe, Path(job.setting.folder), job.fit, job.digests)
         if isinstance(explainer, Known):
             explanation = _shown(explainer, task, cell, target)
         else:
-            explanation = in_batches(explainer, probe, x, target[part], seeds, job.setting.batch)
+            explanation = in_batches(explainer, probe, x, target[part], seeds, job.setting.batch, notes)
     reasons = {name: [fault(one) for one in each] for name, each in explanation.maps.items()}
     digest = maps.write(maps.path(Path(job.setting.folder), cell.key), maps.Saved(explanation, reasons))
-    return [replace(_judged(cell, reasons), digest=digest)]
+    facts = {"notes": notes} if notes else {}
+    return [replace(_judged(cell, reasons), digest=digest, facts=facts)]
 
 
-def copied(samples: Samples, device: torch.device | None = None) -> Samples:
-    """Samples that share no memory with these, on a device."""
+def copied(samples: Samples) -> Samples:
+    """Samples that share no memory with these."""
     truth = samples.truth and samples.truth.changed(Tensor.clone)
     mask = None if samples.mask is None else samples.mask.clone()
-    x, label = (each.to(device, copy=True) for each in (samples.x, samples.label))
-    return Samples(x, label, samples.ids, mask, truth)
+    return Samples(samples.x.clone(), samples.label.clone(), samples.ids, mask, truth)
 
 
 def fitted(explainer: Explainer, probe: Probe, folder: Path, key: str, digests: Mapping[str, str]) -> Explainer:
@@ -188,18 +194,46 @@ def fitted(explainer: Explainer, probe: Probe, folder: Path, key: str, digests: 
 
 
 def in_batches(
-    explainer: Explainer, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int], batch: int
+    explainer: Explainer,
+    probe: Probe,
+    x: Tensor,
+    target: Tensor,
+    seeds: Sequence[int],
+    batch: int,
+    notes: list[str] | None = None,
 ) -> Explanation:
-    """Explain samples a batch at a time (0: as fits their size) and check the maps for what the contract promises."""
-    batch = batch or max(1, min(MOST, NUMBERS // x[0].numel()))
-    parts = []
-    for start in range(0, len(x), batch):
+    """Explain samples a batch at a time (0: as fits their size) and check the maps for what the contract promises.
+
+    A batch that does not fit into memory is halved, which the notes say.
+    """
+    batch = batch or _batch(probe, x)
+    parts, start, halved = [], 0, 0
+    while start < len(x):
         part = slice(start, start + batch)
         _seed_everything(seeds[start])
-        inputs, classes = (each[part].to(probe.device, copy=True) for each in (x, target))
-        explanation = explainer.explain(probe, inputs, classes, seeds[part])
+        try:
+            inputs, classes = (each[part].to(probe.device, copy=True) for each in (x, target))
+            explanation = explainer.explain(probe, inputs, classes, seeds[part])
+        except Exception as error:
+            if not devices.short_of_memory(error) or min(batch, len(x) - start) == 1:
+                raise
+            explanation = None
+        if explanation is None:  # out here the error holds no memory any more
+            devices.forget_cache(probe.device)
+            halved = halved or min(batch, len(x) - start)
+            batch = min(batch, len(x) - start) // 2
+            continue
         parts.append(checked(explainer, probe, explanation, len(x[part])))
+        start += batch
+    if notes is not None and halved:
+        notes.append(f"out of memory with {halved} samples at once: explained {batch} at once")
     return Explanation(*(_joined([getattr(part, kind) for part in parts]) for kind in ("maps", "facts", "signals")))
+
+
+def _batch(probe: Probe, x: Tensor) -> int:
+    """How many samples are explained at once: on an accelerator as many as its memory holds, whatever their size."""
+    on_cpu = max(1, min(MOST, NUMBERS // x[0].numel()))
+    return min(MOST_ON_ACCELERATOR, devices.together(probe, on_cpu))
 
 
 def checked(explainer: Explainer, probe: Probe, explanation: Explanation, count: int) -> Explanation:
@@ -255,13 +289,13 @@ def sample_seeds(ids: Sequence[str], seed: int) -> tuple[int, ...]:
 
 def randomised(probe: OpenProbe, seed: int) -> OpenProbe:
     """The network with all its weights drawn anew, opened at the same places."""
-    model = copy.deepcopy(probe.model)
+    model = copy.deepcopy(probe.model).cpu()  # weights are drawn there, so that they are the same on every device
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         drawn = [_draw(module) for module in model.modules()]
     if not any(drawn):
         raise Unsupported("the network has no weights that could be randomised")
-    model.eval().requires_grad_(False)
+    model.to(probe.device).eval().requires_grad_(False)
     return OpenProbe(replace(probe.network, model=model), probe.local, probe.depths)
 
 
@@ -273,7 +307,7 @@ def _draw(module: nn.Module) -> bool:
         reset()
     elif own:
         for parameter in own:
-            order = torch.randperm(parameter.numel()).to(parameter.device)
+            order = torch.randperm(parameter.numel())
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
     return bool(own)
 

@@ -267,7 +267,7 @@ def engine_of(options: Options, workers: int, device: str) -> Engine:
     from mibench.engines.ray import RayEngine  # an extra
 
     wanted = options.jobs if options.address else workers
-    gpu = device.startswith("cuda")
+    gpu = device != "cpu"
     return RayEngine(worker.perform, wanted, options.address, gpu=gpu, places=catalogue.places())
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from mibench.errors import Interrupted, MibenchError, one_line
+from mibench.network import devices
+from mibench.network.probe import OpenProbe
 from mibench.network.untouched import Changed, Seen, left_as_found
 from mibench.plugins import registry
 from mibench.plugins.contract import Evidence, Explanation, MapSpec, Metric, Scene, Unsupported, Wrapper
@@ -39,7 +41,7 @@ def scene_of(spec: TaskSpec, device: str, precision: str, seed: int, batch: int)
         x=scoring.x,
         label=scoring.label,
         target=task.target,
-        predict=batched(task.probe.logits, batch or MOST),
+        predict=predictor(task.probe, batch),
         probe=task.probe,
         baselines=task.baselines,
         seeds=sample_seeds(scoring.ids, seed),
@@ -243,12 +245,23 @@ def _unscored(cell: Cell, faults: Sequence[str]) -> Outcome:
     )
 
 
-def batched(logits: Callable[[Tensor], Tensor], batch: int) -> Callable[[Tensor], Tensor]:
+def predictor(probe: OpenProbe, batch: int) -> Callable[[Tensor], Tensor]:
     """The network as a function of any number of inputs, without gradients, answers on the CPU."""
 
     def predict(x: Tensor) -> Tensor:
-        size = max(batch // 4, NUMBERS // x[0].numel())  # small images go in large batches, large ones in small
-        with torch.no_grad():
-            return torch.cat([logits(x[start : start + size]).cpu() for start in range(0, len(x), size)])
+        size = max((batch or MOST) // 4, NUMBERS // x[0].numel())  # small images go in large batches, large in small
+        return forwards(probe, x, size if batch else devices.together(probe, size))
 
     return predict
+
+
+@torch.no_grad()
+def forwards(probe: OpenProbe, x: Tensor, size: int) -> Tensor:
+    """Logits of inputs (n, …), `size` at a time, or half as many where these do not fit into memory."""
+    try:
+        return torch.cat([probe.logits(part) for part in torch.split(x, size)]).cpu()
+    except Exception as error:
+        if size == 1 or not devices.short_of_memory(error):
+            raise
+    devices.forget_cache(probe.device)
+    return forwards(probe, x, size // 2)

@@ -17,11 +17,12 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from mibench.errors import DataError, ModelError, UsageError
+from mibench.errors import DataError, ModelError
 from mibench.files.reading import noting
 from mibench.information.pointwise import agreement, of_class
 from mibench.models.kept import kept
 from mibench.models.weights import check_finite
+from mibench.network.devices import precision_of
 from mibench.network.probe import OpenProbe, open_probe
 from mibench.network.untouched import Seen, digests
 from mibench.plugins import registry
@@ -29,15 +30,13 @@ from mibench.plugins.contract import SMALLEST, Data, DataNotice, Kind, Model, Sa
 from mibench.record import fingerprint
 from mibench.record.cells import TaskSpec
 
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 HELD_OUT = 1000  # so many samples, if there are as many, tell the accuracy
 BATCH = 64
 
 
 def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> Task:
     """Load the network and open it; samples follow when they are asked for."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+    precision_of(precision, device)
     model = registry.model(spec.model)
     check_shape(model)
     data = registry.data(spec.data or model.data)
@@ -49,11 +48,12 @@ def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> T
             f"{registry.label(data)} has {classes} classes and {spec.model} gives {outputs}: "
             "choose a network for these data, or data with the network's classes"
         )
-    return Task(spec, model, data, probe, files=tuple(files))
+    return Task(spec, model, data, probe, precision, files=tuple(files))
 
 
 def opened(model: Model, classes: tuple[str, ...], device: str = "cpu", precision: str = "fp32") -> OpenProbe:
     """The model's network at its cut points, or the error that its weights or its answers cannot be used."""
+    exactness = precision_of(precision, device)
     network = model.load()
     for name, tensor in network.state_dict().items():
         check_finite(tensor, name, registry.label(model))
@@ -67,7 +67,8 @@ def opened(model: Model, classes: tuple[str, ...], device: str = "cpu", precisio
         shape=model.shape,
         classes=classes,
         device=device,
-        autocast=PRECISIONS[precision],
+        autocast=exactness.autocast,
+        tolerance=exactness.tolerance,
     )
 
 
@@ -83,6 +84,7 @@ def open_checked(
     classes: tuple[str, ...],
     device: torch.device | str,
     autocast: torch.dtype | None = None,
+    tolerance: float | None = None,
 ) -> OpenProbe:
     """A network at its cut points, after a look at its answers; errors call it by its name."""
     network.to(device)
@@ -98,6 +100,7 @@ def open_checked(
             classes=classes,
             device=device,
             autocast=autocast,
+            tolerance=tolerance,
         )
     except torch.OutOfMemoryError:
         raise
@@ -116,6 +119,7 @@ class Task:
     model: Model
     data: Data
     probe: OpenProbe
+    precision: str = "fp32"
     data_notices: list[str] = field(default_factory=list)  # what the data say of the samples that were loaded
     files: tuple[Path, ...] = ()  # that its weights were read from
     seen: Seen = field(default_factory=Seen)  # what network and samples were like when an explainer last got them
@@ -139,7 +143,8 @@ class Task:
     def network_beliefs(self) -> Mapping[str, Tensor] | None:
         """What the network makes of hidden sources, kept for a network and its data (`Data.network_beliefs`)."""
         module = fingerprint.sources([type(self.data).__module__])
-        made = f"{self.name} {self.spec.samples} {self.weights_hash} {module} {self.probe.device.type}"
+        where = self.probe.device.type if self.precision == "fp32" else f"{self.probe.device.type} {self.precision}"
+        made = f"{self.name} {self.spec.samples} {self.weights_hash} {module} {where}"
         return kept(f"beliefs-{_digest([made.encode()])}", self._network_beliefs)
 
     def _network_beliefs(self) -> dict[str, Tensor] | None:

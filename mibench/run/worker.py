@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mibench.errors import Interrupted, MibenchError, NotWritten
+from mibench.network.devices import numerics, short_of_memory
 from mibench.network.untouched import Changed
 from mibench.plugins import catalogue, spec
 from mibench.plugins.contract import Unsupported
-from mibench.plugins.reasons import message, why
+from mibench.plugins.reasons import why
 from mibench.record.cells import Job, Loss, Setting, Status, TaskSpec
 from mibench.record.folder import writable
 from mibench.run import costs, explaining, scoring
@@ -31,7 +30,6 @@ STAGES: Mapping[str, Callable[[Job], Any]] = {
     "score": scoring.score,
     "cost": costs.measure,
 }
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Unable to allocate")
 
 
 def perform(job: Job) -> Any:
@@ -71,7 +69,8 @@ def attempt(job: Job, *, last: bool = False) -> Any:
     """
     try:
         before = time.perf_counter()
-        answer = STAGES[job.stage](job)
+        with numerics(job.setting.device, job.setting.precision):
+            answer = STAGES[job.stage](job)
         if job.stage == "prepare":
             return answer
         seconds = (time.perf_counter() - before) / max(1, len(job.cells))
@@ -108,9 +107,7 @@ def lost(error: BaseException) -> Loss:
 def _status(error: BaseException) -> Status:
     if isinstance(error, Unsupported):
         return "skipped"
-    text = message(error)
-    short = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in NO_MEMORY)
-    return "oom" if short else "failed"
+    return "oom" if short_of_memory(error) else "failed"
 
 
 def _print(error: BaseException) -> None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mibench.methods.iba.bottleneck import blurs, learn_prior, smoothed
-from mibench.methods.iba.iba import Iba, Sample
+from mibench.methods.iba.iba import Iba, drawn, steadiness
 from mibench.network.probe import OpenProbe, open_probe
 from mibench.plugins.contract import Explanation, Probe, Samples, Unsupported
 from tests.methods.small_networks import (
@@ -253,9 +253,9 @@ def test_the_network_is_left_as_it_was_found() -> None:
 
 
 def test_antithetic_noise_comes_in_pairs_that_cancel() -> None:
-    drawn = Sample(torch.zeros(3, 2, 2), torch.tensor(0), 5).draw(6, antithetic=True)
-    assert drawn.shape == (6, 3, 2, 2)
-    assert torch.equal(drawn[:3], -drawn[3:])
+    noise = drawn(torch.Generator().manual_seed(5), (3, 2, 2), 6, antithetic=True)
+    assert noise.shape == (6, 3, 2, 2)
+    assert torch.equal(noise[:3], -noise[3:])
     assert torch.isfinite(explained(iba(antithetic=True), convolutional()).facts["bits"]).all()
     with pytest.raises(ValueError, match="pairs"):
         iba(antithetic=True, copies=3)
@@ -273,14 +273,12 @@ def test_it_goes_on_until_the_map_keeps_its_shape_and_says_how_well_it_does() ->
 
 
 def test_a_map_that_still_shrinks_has_kept_its_shape_but_has_not_converged() -> None:
-    sample = Sample(torch.zeros(3, 2, 2), torch.tensor(0), 5)
-    shape = torch.tensor([1.0, 2.0, 3.0, 8.0])
-    sample.trace = [shape * bits for bits in (9.0, 5.0, 4.0, 3.0, 2.0, 1.0)]
-    kept, converged = sample.steadiness()
+    shape = torch.tensor([[1.0, 2.0, 3.0, 8.0]])
+    trace = [shape * bits for bits in (9.0, 5.0, 4.0, 3.0, 2.0, 1.0)]
+    ((kept, converged),) = steadiness(trace).tolist()
     assert kept == pytest.approx(1.0)
     assert converged < 0.3
-    sample.trace += [shape] * 6
-    assert sample.steadiness() == pytest.approx((1.0, 1.0))
+    assert steadiness(trace + [shape] * 6).tolist() == [pytest.approx([1.0, 1.0])]
 
 
 def test_the_map_is_that_of_the_final_alpha() -> None:

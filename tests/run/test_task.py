@@ -138,7 +138,7 @@ def test_precision_changes_the_arithmetic_and_not_the_answer(precision: str) -> 
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(UsageError, match="no precision 'fp8'; there are fp32, bf16, fp16"):
+    with pytest.raises(UsageError, match="no precision 'fp8'; there are fp32, tf32, fp16, bf16"):
         make_task(TaskSpec("mlp", "", 1, 1), precision="fp8")
 
 
