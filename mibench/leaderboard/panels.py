@@ -1,13 +1,13 @@
 """One metric on one task: who is ranked there, who is not and why, and how sure the ranks are.
 
-Ranked are rows that are no control, failed no gate, and have a score for COMPLETE of the samples that any row has
+A row is ranked if it is not a control, failed no gate, and has a score for COMPLETE of the samples that any row has
 one for; their values, intervals and ranks are over the samples that all of them have. Every other row is shown with
-its reason, and its value over as many of these samples as it has. A metric that cannot tell the known-good map from
+its reason, and its value over as many of these samples as it has. A metric that cannot separate the known-good map from
 the random one, both on the same samples, is blind on the task: its values are shown, its ranks are not. One that sees,
-but puts a row surely above a known-good control, keeps its ranks and says so: it prefers something else to the truth.
+but puts a row significantly above a known-good control, keeps its ranks and is marked: it prefers something else.
 Two marks are computed from the rows: *saturated* where the means of most ranked rows are at one end of the metric's
-range, so that it can no longer tell them apart, and *fooled* where a control whose maps show nothing but the class, by
-their place, is surely above a known-good method.
+range, so that it can no longer separate them, and *fooled* where a control whose maps only encode the class, by their
+position, is significantly above a known-good method.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Scores:
     scored: Mask  # (M, N) a score in every seed that the row ran
     reasons: Mapping[str, str]  # row -> the commonest reason for no score
     bounds: tuple[float, float]  # of the values
-    ran: Array  # (M,) the share of the seeds asked for that have any line
+    ran: Array  # (M,) the share of the requested seeds that have any line
 
     def by(self, method: str) -> Mask:
         """Which samples a row has a score for."""
         return np.asarray(self.scored[self.methods.index(method)])
 
     def coverage(self, method: str) -> float:
-        """The share of samples and seeds that a row has a score for, of all that were asked for."""
+        """The share of the requested samples and seeds that a row has a score for."""
         scored = self.by(method)
         return float(self.ran[self.methods.index(method)]) * int(scored.sum()) / max(1, len(scored))
 
@@ -92,7 +92,7 @@ class Referee:
     failed: Mapping[tuple[str, str], tuple[str, str]]  # (row, metric) -> (status, reason)
     chance: str
     known_good: tuple[str, ...]
-    encoding: str = ""  # the control whose place says the class
+    encoding: str = ""  # the control whose position encodes the class
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Panel:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What the head of its column says of it here, a few words each."""
+        """The marks in the head of its column, a few words each."""
         said = {
             "gate, not ranked": self.card.gate,
             "blind here": self.blind and not self.card.gate,
@@ -183,7 +183,7 @@ def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee
 
 
 def _judged(row: Row, scores: Scores, verdict: tuple[str, str], ranked: bool, gate: bool, blind: str) -> Row:
-    """A row with its coverage, status and reason; what is wrong with the metric says it for all rows that are well."""
+    """A row with its coverage, status and reason; a fault of the metric is the reason for all sound rows."""
     status, reason = verdict
     if status == "ok" and not ranked:
         status, reason = "incomplete", "no sample has a score in every row"
@@ -203,7 +203,7 @@ def why(panels: Sequence[Panel], method: str) -> str:
 
 
 def set_aside(panels: Sequence[Panel]) -> list[Panel]:
-    """Say which metrics of one task do not count in mean ranks: variants of others, and those that fit few rows."""
+    """Mark the metrics of one task that do not count in mean ranks: variants of others, and those that fit few rows."""
     names = {panel.card.name for panel in panels}
     rows = {method for panel in panels if panel.ranks for method in panel.ranked}
     found = []
@@ -244,7 +244,7 @@ def _verdict(card: MetricCard, scores: Scores, method: str, referee: Referee) ->
 
 
 def _blind(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str | None:
-    """By what figures the metric fails to tell the first known-good row that has scores from the random one."""
+    """The figures by which the metric fails to separate the first known-good row with scores from the random one."""
     known_good, shared = _known_good(scores, referee)
     if card.gate or not known_good:
         return None
@@ -254,7 +254,7 @@ def _blind(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, 
         return ""
     good, chance = card.sign * boot.mean
     figures = f"{known_good} {good:.3g}, {referee.chance} {chance:.3g}, p = {compared.p[0, 1]:.2g}"
-    return f"blind here: the known-good map is not told from random ({figures})"
+    return f"blind here: the known-good map is not separated from random ({figures})"
 
 
 def _known_good(scores: Scores, referee: Referee) -> tuple[str, Mask]:

@@ -155,7 +155,7 @@ def test_a_csv_that_is_no_leaderboard_is_named(tmp_path: Path, kind: str) -> Non
     text, why = BROKEN[kind]
     (tmp_path / "toy.csv").write_text(text)
     (tmp_path / "toy.json").write_text(NOTHING)
-    with pytest.raises(UsageError, match=rf"toy\.csv is no leaderboard: .*{why}"):
+    with pytest.raises(UsageError, match=rf"toy\.csv is not a leaderboard: .*{why}"):
         regression.side(tmp_path / "toy.csv")
 
 

@@ -195,7 +195,7 @@ def test_a_metric_that_cannot_tell_the_known_good_map_from_random_is_blind() -> 
     made = rows(board(small(values, controls=("good", "random"), chance="random", known_good=("good",))))
     assert made["a"].status == "blind"
     assert made["a"].rank is None
-    assert "known-good map is not told from random (good " in made["a"].reason
+    assert "known-good map is not separated from random (good " in made["a"].reason
     seeing = values | {"good": noise(2) + 2}
     made = rows(board(small(seeing, controls=("good", "random"), chance="random", known_good=("good",))))
     assert made["a"].status == "ok"

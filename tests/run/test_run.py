@@ -205,7 +205,7 @@ def test_a_metric_that_the_suite_does_not_ask_of_a_task_is_a_row_that_says_so(
     go(tmp_path, toy(tasks=({"model": "quadrants", "metrics": ("inside",)},)))
     table = pd.read_csv(tmp_path / "leaderboard.csv").query("method == 'bright'").set_index("metric")
     assert table.loc["inside", "status"] == "ok"
-    assert tuple(table.loc["drop", ["status", "reason"]]) == ("skipped", "the suite does not ask it of these data")
+    assert tuple(table.loc["drop", ["status", "reason"]]) == ("skipped", "the suite does not request it for these data")
 
 
 def test_the_class_gate_is_not_asked_of_maps_that_speak_of_no_class(
