@@ -1,4 +1,4 @@
-"""What every metric must keep to, one function a rule: it raises `Broken` with what is wrong."""
+"""The rules for metrics, one function each, which raises `Broken` with what is wrong."""
 
 from __future__ import annotations
 

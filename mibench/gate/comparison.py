@@ -7,8 +7,8 @@ for all scores that differ at all (Holm), so that a gate over hundreds of unchan
 
 An explainer that learns may have been fitted again, with other random draws. All its samples then move together, and
 samples alone would show significant changes where there are none. So unless both sides' fits are equal to the byte, the
-variance v between fits adds to the error: as much as the seeds of both sides show, a rough estimate where they are few, but never
-more than `thresholds.Redrawn`, which is the only estimate where each side has one seed.
+variance v between fits adds to the error: as much as the seeds of both sides show, a rough estimate where they are few,
+but never more than `thresholds.Redrawn`, which is the only estimate where each side has one seed.
 
     p = E[ P(|t| > |difference| / sqrt(error^2 + v (1/S + 1/S'))) ],  v = min(most^2, squares / chi^2_{S+S'-2})      (1)
 

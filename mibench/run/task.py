@@ -1,7 +1,7 @@
 """A network and the samples on which it is explained, made from data alone and checked before anything is explained.
 
 The samples are normalised as the network wants them. What costs time (calibration samples, hashes, the accuracy) is
-worked out when it is first asked for, because a worker seldom needs all of it.
+computed when first used, because a worker seldom needs all of it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from mibench.record import fingerprint
 from mibench.record.cells import TaskSpec
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-HELD_OUT = 1000  # so many samples, if there are as many, tell the accuracy
+HELD_OUT = 1000  # samples for the accuracy, if there are as many
 BATCH = 64
 
 
 def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> Task:
-    """Load the network and open it; samples follow when they are asked for."""
+    """Load the network and open it; samples are loaded when first used."""
     if precision not in PRECISIONS:
-        raise UsageError(f"there is no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+        raise UsageError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
     model = registry.model(spec.model)
     check_shape(model)
     data = registry.data(spec.data or model.data)
@@ -103,7 +103,7 @@ def open_checked(
         raise
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # from the network's own forward
         raise ModelError(
-            f"{name} cannot look at an input of {'x'.join(map(str, shape))} or gives no tensor of logits "
+            f"{name} cannot take an input of {'x'.join(map(str, shape))} or does not return a tensor of logits "
             f"({' '.join(str(error).split())[:160]}): mend its shape or its forward"
         ) from error
 
@@ -116,7 +116,7 @@ class Task:
     model: Model
     data: Data
     probe: OpenProbe
-    data_notices: list[str] = field(default_factory=list)  # what the data say of the samples that were loaded
+    data_notices: list[str] = field(default_factory=list)  # the data's notices about the samples that were loaded
     files: tuple[Path, ...] = ()  # that its weights were read from
     seen: Seen = field(default_factory=Seen)  # what network and samples were like when an explainer last got them
 
@@ -149,7 +149,7 @@ class Task:
 
     @cached_property
     def truth(self) -> Truth | None:
-        """What is known of the scoring samples; the claims are the network's own where the data can ask it."""
+        """What is known of the scoring samples; the claims are computed from the network where the data can do so."""
         truth = self.scoring.truth
         if truth is None or self.network_beliefs is None:
             return truth
@@ -167,7 +167,7 @@ class Task:
 
     @cached_property
     def target(self) -> Tensor:
-        """The explained class of each scoring sample, (N,): what the network says, or the label."""
+        """The explained class of each scoring sample, (N,): the network's prediction, or the label."""
         return self.scoring.label if self.data.targets == "label" else self.predictions(self.scoring.x)
 
     @property
@@ -296,7 +296,7 @@ def normalised(raw: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tens
 
 
 def check_shape(model: Model) -> None:
-    """Refuse an input that is no image: a picture file of so few pixels a side is refused as well."""
+    """Refuse an input too small to be an image: a picture file of so few pixels a side is refused as well."""
     if len(model.shape) == 3 and min(model.shape[1:]) < SMALLEST:
         shape = "x".join(map(str, model.shape))
         raise ModelError(
@@ -306,7 +306,7 @@ def check_shape(model: Model) -> None:
 
 
 def check_repeatable(network: nn.Module, name: str, shape: tuple[int, ...], device: torch.device | str) -> None:
-    """Refuse a network whose answers are no numbers, or others the second time."""
+    """Refuse a network whose outputs are not finite, or differ the second time."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((2, *shape), generator=generator).to(device)
     with torch.no_grad():

@@ -162,7 +162,7 @@ def test_a_csv_that_is_no_leaderboard_is_named(tmp_path: Path, kind: str) -> Non
 @pytest.mark.parametrize(
     ("beside", "why"),
     [
-        (None, "cannot be compared without toy.json beside it"),
+        (None, "cannot be compared without toy.json in its folder"),
         ("[1]", r"toy\.json cannot be read"),
         ('{"metric a": 1}', r"toy\.json was written by another version of mibench"),
         (NOTHING.replace("}", ""), r"toy\.json cannot be read"),

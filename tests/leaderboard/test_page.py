@@ -92,7 +92,7 @@ def test_every_name_is_escaped() -> None:
     )
     page = to_html(board(spoilt))
     assert EVIL not in page
-    assert page.count("<strong>Mind:</strong> &lt;script&gt;") == len(made_up.TASKS)
+    assert page.count("<strong>Note:</strong> &lt;script&gt;") == len(made_up.TASKS)
     kinds = [attributes.get("type") for tag, attributes in Elements(page).found if tag == "script"]
     assert kinds == ["application/json"] * len(made_up.TASKS) + [None]
 
