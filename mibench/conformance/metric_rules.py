@@ -34,7 +34,7 @@ def scores_inside_its_range(metric: Metric, bench: Bench) -> None:
         raise Broken(f"it scored the rows {sorted(scores)} of {sorted(rows)}")
     for row, values in scores.items():
         if values.shape != (COUNT,):
-            raise Broken(f"it gave scores of shape {tuple(values.shape)} for {COUNT} samples")
+            raise Broken(f"it returned scores of shape {tuple(values.shape)} for {COUNT} samples")
         known = values[values.isfinite()]
         if len(known) and (known.min() < low - 1e-6 or known.max() > high + 1e-6):
             raise Broken(f"{row} has a score outside of {low:g} to {high:g}: {known.tolist()}")

@@ -17,7 +17,7 @@ recipe ends at other weights. Such a network answers the same question again, so
 longer pair (they all move with the network), and sampling errors alone would be too small: as much is added to them
 as networks of one recipe were seen to differ (`thresholds.Retrained`). Any other samples or weights are not compared.
 
-A score that lost a seed to a failure, or too many samples to be ranked, has the verdict "lost", whatever value remains.
+A score with a failed seed, or with too few samples left to be ranked, has the verdict "lost", whatever value remains.
 
 Counts (FLOPs, passes) have no noise: any rise beyond their tolerance is a change. Multiples of a forward are judged
 coarsely, and between processors of one kind alone. Seconds and memory are not judged.

@@ -26,7 +26,7 @@ FLOOR = 1e-9  # the least probability of which a logarithm is taken: a class tha
 
 
 def pointwise(values: Tensor) -> dict[str, Tensor]:
-    """The three, (N, K) each, from v (N, 2^K): bit k of a column's number says whether source k is seen."""
+    """The three, (N, K) each, from v (N, 2^K): bit k of a column's number is 1 where source k is seen."""
     sources = sources_of(values)
     everything, each = 2**sources - 1, 2 ** torch.arange(sources)  # (K,)
     return {

@@ -61,7 +61,7 @@ def read(
 ) -> Scores:
     """Arrange one metric's scores by method, seed and sample; the order of the table's rows does not matter.
 
-    `asked` is how many seeds each method was to run; a seed that failed has no line in the table.
+    `asked` is the number of seeds requested of each method; a seed that failed has no line in the table.
     """
     seed, seeds = pd.factorize(table["seed"], sort=True)
     method = pd.Index(methods).get_indexer(pd.Index(table["method"]))

@@ -1,7 +1,8 @@
 """From a network and samples to maps on disk: fit, explain, and look at what came out before anything is scored.
 
 Besides the plain maps there are variants of the first samples' maps, which the sanity gates compare with the plain
-ones: another class explained, the same network with random weights fitted and explained, and a repetition; and, for the robustness metrics, the maps of inputs with a little noise.
+ones: another class explained, the same network with random weights fitted and explained, and a repetition; and,
+for the robustness metrics, the maps of inputs with a little noise.
 """
 
 from __future__ import annotations

@@ -211,12 +211,12 @@ def _scored(cell: Cell, metric: Metric, scores: Tensor, row: Evidence, faults: S
     """A row's scores, checked against what the metric declares."""
     values = scores.detach().double().cpu()
     if values.shape != (len(faults),):
-        raise MetricFault(f"{cell.metric} gave scores of shape {tuple(values.shape)} for {len(faults)} samples")
+        raise MetricFault(f"{cell.metric} returned scores of shape {tuple(values.shape)} for {len(faults)} samples")
     low, high = metric.range
     inside = values[values.isfinite()]
     if len(inside) and (inside.min() < low - SLACK or inside.max() > high + SLACK):
         worst = float(inside.max() if inside.max() > high + SLACK else inside.min())
-        raise MetricFault(f"{cell.metric} gave {worst:g}, outside of its range {low:g} to {high:g}")
+        raise MetricFault(f"{cell.metric} returned {worst:g}, outside its range {low:g} to {high:g}")
     nothing = one_line(metric.no_score)
     reasons = [fault or ("" if value.isfinite() else nothing) for fault, value in zip(faults, values, strict=True)]
     numbers = [float("nan") if reason else float(value) for reason, value in zip(reasons, values, strict=True)]

@@ -313,14 +313,14 @@ def check_repeatable(network: nn.Module, name: str, shape: tuple[int, ...], devi
         first, second = network(x), network(x)
     if not isinstance(first, Tensor):
         raise ModelError(
-            f"{name} gives a {type(first).__name__}, not one tensor of logits (samples, classes): let "
+            f"{name} returns a {type(first).__name__}, not one tensor of logits (samples, classes): let "
             "its forward return the logits alone"
         )
     first, second = first.float(), second.float()
     if first.dim() != 2:
         raise ModelError(
-            f"{name} answers two inputs with numbers of shape {tuple(first.shape)}, not with logits "
-            "(2, classes): mend its forward"
+            f"{name} returns a tensor of shape {tuple(first.shape)} for two inputs, not logits "
+            "(2, classes): correct its forward"
         )
     if not first.isfinite().all():
         raise ModelError(
