@@ -42,12 +42,12 @@ def _same(first: Explanation, second: Explanation, what: str) -> None:
 
 
 def says_what_it_is(explainer: Explainer, _bench: Bench) -> None:
-    """Title, documentation, and maps with names of their own."""
+    """Title, documentation, and maps with unique names."""
     if not explainer.title or not inspect.getdoc(type(explainer)):
         raise Broken("it has no title or no docstring")
     names = [spec.name for spec in explainer.maps]
     if not names or len(set(names)) < len(names):
-        raise Broken(f"its maps need names of their own, not {names}")
+        raise Broken(f"its maps need unique names, not {names}")
 
 
 def gives_the_maps_it_promises(explainer: Explainer, bench: Bench) -> None:
@@ -136,7 +136,7 @@ def leaves_its_input_alone(explainer: Explainer, bench: Bench) -> None:
     x, target = bench.samples.x.clone(), bench.target.clone()
     explainer.explain(bench.probe, x, target, bench.seeds)
     if not torch.equal(x, bench.samples.x) or not torch.equal(target, bench.target) or x.requires_grad:
-        raise Broken("it changes the samples that it is given")
+        raise Broken("it changes its input samples in place")
 
 
 def cleans_up_after_an_error(explainer: Explainer, bench: Bench) -> None:

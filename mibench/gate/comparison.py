@@ -211,8 +211,8 @@ def _refuse_other_questions(before: Side, after: Side, thresholds: Thresholds) -
     if differing:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise NotComparable(
-            f"{names} cannot be compared, for they differ in {'; '.join(differing[:5])}{more}: "
-            "make the older side again with this version"
+            f"{names} cannot be compared because they differ in {'; '.join(differing[:5])}{more}: "
+            "recompute the older side with this version"
         )
     if not any(_has_value(before.rows[row]) and _has_value(after.rows[row]) for row in {*before.rows} & {*after.rows}):
         raise NotComparable(f"{names} have no score in common: compare runs that share a method and a metric")

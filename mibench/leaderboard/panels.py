@@ -107,9 +107,11 @@ class Panel:
     boot: Bootstrap | None  # of the ranked, oriented
     pairs: Pairs | None
     blind: str | None  # "" where the metric sees, else its figures; None where there was nothing to judge it by
-    outdone: str = ""  # which rows are surely above the known-good control although the metric sees, with figures
+    outdone: str = (
+        ""  # which rows are significantly above the known-good control although the metric sees, with figures
+    )
     saturated: str = ""  # how many of the ranked rows are at which end of the range, where most are
-    fooled: str = ""  # by what figures the encoding control is surely above a known-good method
+    fooled: str = ""  # by what figures the encoding control is significantly above a known-good method
     aside: str = ""  # why it does not count in mean ranks although it ranks, if so
 
     @property
@@ -278,7 +280,7 @@ def _outdone(card: MetricCard, scores: Scores, weights: Counts, referee: Referee
     found = sorted((-boot.mean[1 + k], rows[k]) for k in np.flatnonzero(above).tolist())
     told = ", ".join(f"{row} {-card.sign * mean:.3g}" for mean, row in found[:OUTDONE])
     more = f" and {len(found) - OUTDONE} more" if len(found) > OUTDONE else ""
-    return f"{told}{more} surely above {known_good} {card.sign * boot.mean[0]:.3g}" if found else ""
+    return f"{told}{more} significantly above {known_good} {card.sign * boot.mean[0]:.3g}" if found else ""
 
 
 def _saturated(card: MetricCard, boot: Bootstrap) -> str:
@@ -292,7 +294,7 @@ def _saturated(card: MetricCard, boot: Bootstrap) -> str:
 
 
 def _fooled(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str:
-    """By what figures the encoding control is surely above the first known-good row that is a method."""
+    """By what figures the encoding control is significantly above the first known-good row that is a method."""
     methods = [row for row in referee.known_good if row in scores.methods and row not in referee.controls]
     if card.gate or not methods or referee.encoding not in scores.methods:
         return ""
@@ -302,7 +304,7 @@ def _fooled(card: MetricCard, scores: Scores, weights: Counts, referee: Referee,
     boot = scores.bootstrap([referee.encoding, methods[0]], shared, weights, *names, "fooled")
     encoded, good = card.sign * boot.mean
     above = bool(pairs(boot).above[0, 1])
-    return f"{referee.encoding} {encoded:.3g} surely above {methods[0]} {good:.3g}" if above else ""
+    return f"{referee.encoding} {encoded:.3g} significantly above {methods[0]} {good:.3g}" if above else ""
 
 
 def _filled(blank: Row, card: MetricCard, methods: Sequence[str], boot: Bootstrap) -> dict[str, Row]:

@@ -99,7 +99,7 @@ def _mean_ranks(task: Task, panels: Sequence[Panel], methods: Sequence[str]) -> 
 
 
 def _dominated(panels: Sequence[Panel], methods: Sequence[str]) -> dict[str, str]:
-    """For each row that some other is never behind and once surely above: the first such other."""
+    """For each dominated row, the first row that is nowhere worse and somewhere significantly better."""
     compared = [(panel.pairs, np.ix_(panel.places(methods), panel.places(methods))) for panel in panels if panel.pairs]
     never_behind = np.all([pairs.difference[places] >= 0 for pairs, places in compared], axis=0)  # (M, M)
     better = never_behind & np.any([pairs.above[places] for pairs, places in compared], axis=0)
@@ -171,7 +171,7 @@ def _moved(methods: Sequence[str], *means: Array) -> tuple[tuple[str, int, int],
 
 @dataclass(frozen=True)
 class Flip:
-    """Two rows whose order hangs on the metric: each is surely above the other somewhere."""
+    """Two rows whose order depends on the metric: each is significantly above the other somewhere."""
 
     first: str
     second: str

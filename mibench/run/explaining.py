@@ -217,7 +217,7 @@ def checked(explainer: Explainer, probe: Probe, explanation: Explanation, count:
             raise ExplainerFault(f"{name!r} holds complex numbers, not real ones")
     for name, each in explanation.maps.items():
         if tuple(each.shape) != wanted:
-            raise ExplainerFault(f"the map {name!r} has shape {tuple(each.shape)} where (B, H, W) = {wanted} is wanted")
+            raise ExplainerFault(f"the map {name!r} has shape {tuple(each.shape)}, expected (B, H, W) = {wanted}")
     for name, each in {**explanation.facts, **explanation.signals}.items():
         if len(each) != count:
             raise ExplainerFault(f"{name!r} has {len(each)} entries for {count} samples")

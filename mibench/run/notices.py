@@ -49,7 +49,7 @@ def near_chance(label: Tensor, prediction: Tensor, classes: int) -> str:
     if p <= CHANCE_LEVEL:
         return ""
     return (
-        f"the network is right on {right} of {count} held-out samples, which is not surely above chance "
+        f"the network is right on {right} of {count} held-out samples, which is not significantly above chance "
         f"({chance:.1%}, from always answering one class; exact binomial test, p = {p:.2g}): "
         "check its weights, its mean and std, and the order of the classes"
     )

@@ -104,7 +104,7 @@ def open_checked(
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # from the network's own forward
         raise ModelError(
             f"{name} cannot take an input of {'x'.join(map(str, shape))} or does not return a tensor of logits "
-            f"({' '.join(str(error).split())[:160]}): mend its shape or its forward"
+            f"({' '.join(str(error).split())[:160]}): correct its shape or its forward"
         ) from error
 
 
@@ -338,7 +338,7 @@ def check_samples(samples: Samples, task: Task) -> None:
     name = registry.label(task.data)
     if tuple(samples.x.shape[1:]) != tuple(task.model.shape):
         given, wanted = ("x".join(map(str, shape)) for shape in (samples.x.shape[1:], task.model.shape))
-        raise DataError(f"{name} gives samples of {given}, but {task.spec.model} wants {wanted}")
+        raise DataError(f"{name} gives samples of {given}, but {task.spec.model} expects {wanted}")
     outside = (samples.label < 0) | (samples.label >= len(task.data.classes))
     if outside.any():
         index = int(outside.nonzero()[0])
@@ -347,7 +347,7 @@ def check_samples(samples: Samples, task: Task) -> None:
     finite = samples.x.isfinite().flatten(1).all(1)
     if not finite.all():
         bad = samples.ids[int((~finite).nonzero()[0])]
-        raise DataError(f"{name}: sample {bad!r} holds NaN or infinite values; mend or remove it")
+        raise DataError(f"{name}: sample {bad!r} holds NaN or infinite values; correct or remove it")
 
 
 def _named(split: str, samples: Samples) -> dict[str, Tensor]:

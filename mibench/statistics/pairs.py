@@ -52,7 +52,7 @@ class Pairs:
 
     @cached_property
     def rank_interval(self) -> tuple[Whole, Whole]:
-        """From 1 + those that are surely above to all but those that are surely below; for all methods at once."""
+        """From 1 + those significantly above to all but those significantly below; holds for all methods at once."""
         return 1 + self.above.sum(0), len(self.p) - self.above.sum(1)
 
     @cached_property

@@ -182,7 +182,7 @@ def test_what_is_conspicuous_is_said_before_and_stays_on_the_board(mibench: Comm
     for notice in (
         "after a softmax",
         "smaller than the model's input",
-        "not surely above chance",
+        "not significantly above chance",
         "calibration samples",
     ):
         assert sum(notice in each for each in about.notices) >= 1, about.notices

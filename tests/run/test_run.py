@@ -237,7 +237,7 @@ def test_perturbed_inputs_are_explained_only_where_a_metric_asks_for_them(toy_pl
         ("raise", "failed", "ValueError: the explainer had a bad day (methods.py:"),
         ("memory", "oom", "memory"),
         ("refuse", "skipped", "this network is not to my taste"),
-        ("shape", "failed", "has shape (8, 7, 8) where (B, H, W) = (8, 8, 8) is wanted"),
+        ("shape", "failed", "has shape (8, 7, 8), expected (B, H, W) = (8, 8, 8)"),
         ("nan", "nan", "the map holds NaN"),
         ("weights", "failed", "left the network changed: parameter blur.weight (its values changed)"),
         ("hook", "failed", "left the network changed: layer blur (hooks=0 became hooks=1)"),

@@ -189,7 +189,7 @@ def altered(samples: Samples, what: str) -> Samples:
     [
         ("label", r"sample 'class.*' has the label 10, outside the 10 classes"),
         ("nan", r"sample 'class.*' holds NaN or infinite values"),
-        ("shape", r"gives samples of 3x8x16, but user.* wants 3x16x16"),
+        ("shape", r"gives samples of 3x8x16, but user.* expects 3x16x16"),
     ],
 )
 def test_samples_that_cannot_be_used_are_named(
