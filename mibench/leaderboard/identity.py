@@ -17,7 +17,7 @@ from mibench.record.store import Store
 def identity_of(store: Store) -> Identity:
     """What a later run must share with this one to be compared, and what excuses a difference.
 
-    What was requested is recorded in full, so that leaving it out later is noticed.
+    `complete` records whether all methods or metrics were requested: then one that is missing later is a loss.
     """
     about = store.about()
     seeds, fits = _seeds(store), _fits(store)
