@@ -23,7 +23,7 @@ def check_inputs(x: Tensor, name: str = "x") -> Tensor:
     if not x.is_floating_point():
         raise DataError(f"{name} holds {x.dtype}, not what the network takes: write {name}.float(), normalised for it")
     if not bool(x.isfinite().all()):
-        raise DataError(f"{name} holds NaN or infinite values: mend or remove them")
+        raise DataError(f"{name} holds NaN or infinite values: correct or remove them")
     return x
 
 

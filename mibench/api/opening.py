@@ -44,8 +44,8 @@ def open(
     the layer whose output is cut into local features ("input" for the input itself), `representation` the layer
     whose output is z, `LAYER.input` what goes into a layer; what is not named is proposed, as by `mibench layers`.
     `shape` is that of one input; where it is not given, that of the first samples. `mean` and `std`, one number a
-    channel, say how the samples were normalised, so that black can take the place of what is removed. `name` is what
-    tables call the network.
+    channel, are the statistics that normalised the samples, so that black can replace what is removed. `name` is
+    the name of the network in tables.
     """
     if isinstance(model, str):
         network, cuts, label = _of_the_zoo(
@@ -165,7 +165,7 @@ class Net:
             with numerics(str(device_of(self.model)), "fp32"), borrowed(self.model, tensors):
                 yield
         finally:
-            self._versions = self._changes()  # what a plug-in wrote and put back is no training
+            self._versions = self._changes()  # what a plug-in wrote and restored does not count as training
 
     def predictions(self, x: Tensor) -> Tensor:
         """The class that the network gives each sample, (B,)."""

@@ -71,7 +71,7 @@ def outcomes(metric: Metric, scene: Scene, rows: Mapping[str, Seen]) -> dict[str
 
 
 def scored(metric: Metric, scene: Scene, row: Seen) -> Tensor:
-    """One row's scores (B,), NaN where there is none, or the error that says why the metric cannot be used."""
+    """One row's scores (B,), NaN where there is none, or the error that explains why the metric cannot be used."""
     (outcome,) = outcomes(metric, scene, {"map": row}).values()
     if outcome.scores:
         return torch.tensor(outcome.scores, dtype=torch.float64)

@@ -1,1 +1,1 @@
-"""Does a plug-in keep the contract? Every rule is asked on tiny networks."""
+"""Does a plug-in keep the contract? Every rule is checked on tiny networks."""

@@ -142,7 +142,7 @@ def truth_of(bench: Bench) -> Truth:
 
 
 def rows_of(bench: Bench) -> dict[str, Evidence]:
-    """Random maps that claim each of the roles, a signed one, and whatever a metric may need beside a map."""
+    """Random maps that claim each of the roles, a signed one, and whatever else a metric may need."""
     generator = torch.Generator().manual_seed(5)
 
     def draw(*more: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every plug-in must keep to, asked of one plug-in on tiny networks: `check NAME`, and a test for every one found.
+"""The rules of the contract, checked for one plug-in on tiny networks: `check NAME`, and a test for every one found.
 
 A plug-in may refuse some of the networks, but not all.
 """
@@ -18,12 +18,12 @@ from mibench.plugins.contract import FittedExplainer, Known, Metric, Unsupported
 from mibench.plugins.reasons import kind, message
 from mibench.plugins.registry import Method
 
-SAYINGS = ("says what it is", "declares direction and range")  # rules that need no network
+DECLARATIONS = ("has a title and named maps", "declares direction and range")  # rules that need no network
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule asked of one plug-in on one network."""
+    """The result of one rule for one plug-in on one network."""
 
     rule: str
     network: str
@@ -32,7 +32,7 @@ class Finding:
 
 
 def check(plugin: Method | Metric) -> list[Finding]:
-    """Ask every rule of a method or a metric on every tiny network."""
+    """Check every rule for a method or a metric on every tiny network."""
     subject: Any = plugin if isinstance(plugin, Metric) or plugin.wrapper else plugin.explainer
     if isinstance(subject, Metric):
         rules = METRIC_RULES
@@ -43,7 +43,7 @@ def check(plugin: Method | Metric) -> list[Finding]:
     else:
         rules = METHOD_RULES | (FIT_RULES if isinstance(subject, FittedExplainer) else {})
     findings = [_ask(rule, ask, subject, bench) for bench in benches() for rule, ask in rules.items()]
-    refused = [finding.verdict == "skipped" for finding in findings if finding.rule not in SAYINGS]
+    refused = [finding.verdict == "skipped" for finding in findings if finding.rule not in DECLARATIONS]
     if all(refused):
         findings.append(Finding("treats at least one kind of network", "any", "broken", "every network was refused"))
     return findings
@@ -57,6 +57,6 @@ def _ask(rule: str, ask: Rule, subject: Any, bench: Bench) -> Finding:
         return Finding(rule, bench.name, "skipped", message(refusal))
     except Interrupted:
         raise  # the user's own Ctrl-C
-    except BaseException as error:  # whatever a plug-in raises breaks the rule that was asked
+    except BaseException as error:  # whatever a plug-in raises breaks the rule being checked
         return Finding(rule, bench.name, "broken", message(error) if isinstance(error, Broken) else kind(error))
     return Finding(rule, bench.name, "kept")

@@ -1,4 +1,4 @@
-"""What every explainer must keep to, one function a rule: it raises `Broken` with what is wrong."""
+"""The rules for explainers, one function each, which raises `Broken` with what is wrong."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ def _same(first: Explanation, second: Explanation, what: str) -> None:
         scale = float(each.nan_to_num().abs().max()) or 1.0
         error = float((each - other).nan_to_num().abs().max()) / scale
         if error > CLOSE or not torch.equal(each.isnan(), other.isnan()):
-            raise Broken(f"the map {name!r} is another one {what} (by {error:.1%} of its largest value)")
+            raise Broken(f"the map {name!r} differs {what} (by {error:.1%} of its largest value)")
 
 
 def says_what_it_is(explainer: Explainer, _bench: Bench) -> None:
-    """Title, documentation, and maps with names of their own."""
+    """Title, documentation, and maps with unique names."""
     if not explainer.title or not inspect.getdoc(type(explainer)):
         raise Broken("it has no title or no docstring")
     names = [spec.name for spec in explainer.maps]
     if not names or len(set(names)) < len(names):
-        raise Broken(f"its maps need names of their own, not {names}")
+        raise Broken(f"its maps need unique names, not {names}")
 
 
 def gives_the_maps_it_promises(explainer: Explainer, bench: Bench) -> None:
-    """Every map it names, (B, H, W), finite, and negative only where it says so."""
+    """Every map that it declares, (B, H, W), finite, and without negative values unless declared signed."""
     explanation = _once(ready(explainer, bench), bench)
     _look(explainer, bench, explanation)
 
@@ -69,7 +69,9 @@ def _look(explainer: Explainer, bench: Bench, explanation: Explanation) -> None:
         if not each.isfinite().all():
             raise Broken(f"the map {spec.name!r} holds NaN or infinite values")
         if not spec.signed and each.min() < 0:
-            raise Broken(f"the map {spec.name!r} is said to be never negative and is {float(each.min()):g} somewhere")
+            raise Broken(
+                f"the map {spec.name!r} is declared signed=False but has negative values (min {float(each.min()):g})"
+            )
 
 
 def repeats_itself(explainer: Explainer, bench: Bench) -> None:
@@ -87,7 +89,7 @@ def does_not_depend_on_the_batch(explainer: Explainer, bench: Bench) -> None:
 
 
 def heeds_what_it_says(explainer: Explainer, bench: Bench) -> None:
-    """If it says that the seed, or the class, changes nothing, it changes nothing."""
+    """The seed and the class change nothing where the explainer declares that they do not."""
     first = _explained(ready(explainer, bench), bench)
     if not explainer.seeded:
         other = type(explainer)(explainer.parameters)
@@ -134,7 +136,7 @@ def leaves_its_input_alone(explainer: Explainer, bench: Bench) -> None:
     x, target = bench.samples.x.clone(), bench.target.clone()
     explainer.explain(bench.probe, x, target, bench.seeds)
     if not torch.equal(x, bench.samples.x) or not torch.equal(target, bench.target) or x.requires_grad:
-        raise Broken("it changes the samples that it is given")
+        raise Broken("it changes its input samples in place")
 
 
 def cleans_up_after_an_error(explainer: Explainer, bench: Bench) -> None:
@@ -166,16 +168,16 @@ def keeps_name_and_shape(method: Method, bench: Bench) -> None:
 
 
 METHOD_RULES: Rules = {
-    "says what it is": says_what_it_is,
+    "has a title and named maps": says_what_it_is,
     "gives the maps it promises": gives_the_maps_it_promises,
     "repeats itself": repeats_itself,
     "does not depend on the batch": does_not_depend_on_the_batch,
-    "heeds the seed and the class as it says": heeds_what_it_says,
+    "depends on the seed and the class as declared": heeds_what_it_says,
     "leaves its input alone": leaves_its_input_alone,
     "cleans up after an error": cleans_up_after_an_error,
 }
 KNOWN_RULES: Rules = {
-    "says what it is": says_what_it_is,
+    "has a title and named maps": says_what_it_is,
     "gives the maps it promises": shows_the_maps_it_promises,
 }
 FIT_RULES: Rules = {"fits once": fits_once, "learns what its learner learns": learns_what_its_learner_learns}

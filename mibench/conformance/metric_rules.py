@@ -1,4 +1,4 @@
-"""What every metric must keep to, one function a rule: it raises `Broken` with what is wrong."""
+"""The rules for metrics, one function each, which raises `Broken` with what is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def declares_direction_and_range(metric: Metric, _bench: Bench) -> None:
     """Direction, range and title are data."""
     low, high = metric.range
     if metric.direction not in ("higher", "lower") or not low < high or not metric.title:
-        raise Broken("direction must be higher or lower, the range must grow, and there must be a title")
+        raise Broken("direction must be higher or lower, the range must be increasing, and there must be a title")
     try:
         registry.refuse_unknown_needs(metric)
     except UsageError as error:
@@ -34,7 +34,7 @@ def scores_inside_its_range(metric: Metric, bench: Bench) -> None:
         raise Broken(f"it scored the rows {sorted(scores)} of {sorted(rows)}")
     for row, values in scores.items():
         if values.shape != (COUNT,):
-            raise Broken(f"it gave scores of shape {tuple(values.shape)} for {COUNT} samples")
+            raise Broken(f"it returned scores of shape {tuple(values.shape)} for {COUNT} samples")
         known = values[values.isfinite()]
         if len(known) and (known.min() < low - 1e-6 or known.max() > high + 1e-6):
             raise Broken(f"{row} has a score outside of {low:g} to {high:g}: {known.tolist()}")
@@ -57,7 +57,7 @@ def leaves_the_evidence_alone(metric: Metric, bench: Bench) -> None:
     x = scene.x.clone()
     scored(metric, scene, rows)
     if not torch.equal(x, scene.x) or any(not torch.equal(before[row], rows[row].map) for row in rows):
-        raise Broken("it changes what it is given")
+        raise Broken("it changes its inputs in place")
 
 
 def scored(metric: Metric, scene: Scene, rows: Mapping[str, Evidence]) -> dict[str, Tensor]:

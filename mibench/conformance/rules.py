@@ -12,4 +12,4 @@ Rules = dict[str, Rule]
 
 
 class Broken(Exception):
-    """The plug-in breaks a rule; the message says how."""
+    """The plug-in breaks a rule; the message describes how."""

@@ -5,10 +5,10 @@ have every sample's score the samples are paired, and both of two tests must rej
 and Wilcoxon's, which trusts no outlier. Where one side has intervals alone, they are all that is used. The level holds
 for all scores that differ at all (Holm), so that a gate over hundreds of unchanged ones is silent 99 times in 100.
 
-An explainer that learns may have learned anew, by other random draws. All its samples then move together, and samples
-alone would tell of sure changes where there are none. So unless both sides' fits are equal to the byte, the variance v
-between fits adds to the error: as much as the seeds of both sides show, which few of them know badly, but never more
-than `thresholds.Redrawn` says; that is all there is to go by where each side has one seed.
+An explainer that learns may have been fitted again, with other random draws. All its samples then move together, and
+samples alone would show significant changes where there are none. So unless both sides' fits are equal to the byte, the
+variance v between fits adds to the error: as much as the seeds of both sides show, a rough estimate where they are few,
+but never more than `thresholds.Redrawn`, which is the only estimate where each side has one seed.
 
     p = E[ P(|t| > |difference| / sqrt(error^2 + v (1/S + 1/S'))) ],  v = min(most^2, squares / chi^2_{S+S'-2})      (1)
 
@@ -17,7 +17,7 @@ recipe ends at other weights. Such a network answers the same question again, so
 longer pair (they all move with the network), and sampling errors alone would be too small: as much is added to them
 as networks of one recipe were seen to differ (`thresholds.Retrained`). Any other samples or weights are not compared.
 
-A score that lost a seed to a failure, or too many samples to be ranked, is lost, whatever number the others give.
+A score with a failed seed, or with too few samples left to be ranked, has the verdict "lost", whatever value remains.
 
 Counts (FLOPs, passes) have no noise: any rise beyond their tolerance is a change. Multiples of a forward are judged
 coarsely, and between processors of one kind alone. Seconds and memory are not judged.
@@ -54,7 +54,7 @@ class NotComparable(MibenchError):
 
 
 class Row(NamedTuple):
-    """Where a score stands."""
+    """The row of a score: its task, method and metric."""
 
     data: str
     model: str
@@ -144,7 +144,7 @@ class Comparison:
     thresholds: Thresholds
     retrained: tuple[str, ...] = ()  # the tasks whose networks were trained again, or ran on another processor
     paired: int = 0  # scores whose samples were paired
-    redrawn: tuple[str, ...] = ()  # the methods that learned anew
+    redrawn: tuple[str, ...] = ()  # the methods that were fitted again
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -211,8 +211,8 @@ def _refuse_other_questions(before: Side, after: Side, thresholds: Thresholds) -
     if differing:
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise NotComparable(
-            f"{names} cannot be compared, for they differ in {'; '.join(differing[:5])}{more}: "
-            "make the older side again with this version"
+            f"{names} cannot be compared because they differ in {'; '.join(differing[:5])}{more}: "
+            "recompute the older side with this version"
         )
     if not any(_has_value(before.rows[row]) and _has_value(after.rows[row]) for row in {*before.rows} & {*after.rows}):
         raise NotComparable(f"{names} have no score in common: compare runs that share a method and a metric")
@@ -228,7 +228,7 @@ def _other_question(name: str, was: TaskIdentity, now: TaskIdentity, tolerance: 
         yield f"the {'recipe of the network' if was.recipe and now.recipe else 'weights'} of {name}"
     elif was.accuracy is not None and now.accuracy is not None and abs(now.accuracy - was.accuracy) > tolerance:
         gap = now.accuracy - was.accuracy
-        yield f"the accuracy of the network of {name}, trained anew by the same recipe ({gap:+.1%})"
+        yield f"the accuracy of the network of {name}, retrained by the same recipe ({gap:+.1%})"
 
 
 def _retrained(before: Side, after: Side) -> set[str]:
@@ -268,7 +268,7 @@ def _has_value(row: Mapping[str, Any]) -> bool:
 
 
 def _one_sided(row: Row, was: Mapping[str, Any], now: Mapping[str, Any], after: Side) -> Iterator[Change]:
-    """A row with a number on one side only; what the later side was not asked for says nothing."""
+    """A row with a number on one side only; what the later side did not request is not a loss."""
     judged = (was or now)["family"] != "runtime" or row.metric in EXACT
     if _has_value(was) and judged:
         reason = _words(now, "reason") or "no longer there"
@@ -350,7 +350,7 @@ class _Judged:
         return bool(np.any(self.pairs)) if self.pairs is not None else self.difference != 0
 
     def p(self, reach: float) -> float:
-        """The unadjusted p value of no difference; no more is told than whether it is below `reach`."""
+        """The unadjusted p value of no difference; exact only as to whether it is below `reach`."""
         most = self.amount(self.limits.redrawn) if self.redrawn else 0.0
         if self.common is not None and self.pairs is not None:
             p = paired_p(self.pairs, reach)
@@ -394,7 +394,7 @@ class _Judged:
 
 
 def _loss(row: Mapping[str, Any]) -> int:
-    """What a row's status says of the scores behind its number: enough, too few to be ranked, or cells failed."""
+    """The scores behind a row's number, from its status: 0 enough, 1 too few to be ranked, 2 cells failed."""
     return 2 if row["status"] in LOST else int(row["status"] == "incomplete")
 
 
@@ -405,7 +405,7 @@ def _error(row: Mapping[str, Any]) -> float:
 def paired_p(differences: np.ndarray, reach: float = 1.0) -> float:
     """The larger of Student's and Wilcoxon's p values that paired differences are around zero.
 
-    So few samples that no signed ranks could reach the p value that is asked for are left to Student alone.
+    So few samples that no signed ranks could reach the required p value are left to Student alone.
     """
     if not np.any(differences):
         return 1.0
@@ -423,7 +423,7 @@ def unpaired_p(
 ) -> float:
     """Welch's p value of a difference of two means with these standard errors, over so many samples each.
 
-    `more` is an error that no sample tells. Without errors nothing can be told; where nothing scatters, everything.
+    `more` is an error that the samples do not show. Unknown errors (NaN) give 1; zero errors give 0.
     """
     variances = np.square([first, second, more])
     if difference == 0 or not np.isfinite(variances).all():
@@ -442,7 +442,7 @@ def redrawn_p(
 ) -> float:
     """The p value of a difference between fits drawn independently, by the mean score of each seed on either side (1).
 
-    `error` is what the samples say; the seeds' standard deviation is at most `most`.
+    `error` is the error from the samples; the seeds' standard deviation is at most `most`.
     """
     from scipy.stats import chi2
     from scipy.stats import t as student

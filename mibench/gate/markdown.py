@@ -15,7 +15,7 @@ SHOWN = 40  # rows of the table; a comment may have 65,536 characters
 FOLDED = 200
 LENGTH = 160  # of a reason
 ORDER: dict[Verdict, int] = {"lost": 0, "gated": 1, "worse": 2, "better": 3, "new": 4, "absent": 5}
-MEANING = {"lost": "no number any more", "gated": "fails a sanity gate now"}
+MEANING = {"lost": "no number any longer", "gated": "fails a sanity gate now"}
 ENTITIES = {each: f"&#{ord(each)};" for each in "|<>&`*~\\"}
 
 
@@ -36,7 +36,7 @@ def to_markdown(comparison: Comparison, before: str, after: str) -> str:
         lines += [
             "",
             "The networks have other weights by the same recipe, or ran on another processor, on "
-            f"{escaped(', '.join(comparison.retrained))}: samples do not pair there, and larger changes are asked for.",
+            f"{escaped(', '.join(comparison.retrained))}: samples cannot be paired there, and thresholds are larger.",
         ]
     lines += ["", "<details><summary>The rest, and how it was judged</summary>", ""]
     lines += [*_absent(told), *_new(told), *_unchanged(changes), *_judged(comparison), "", "</details>"]
@@ -82,12 +82,12 @@ def _line(change: Change) -> str:
 
 
 def _absent(told: Iterable[Change]) -> Iterator[str]:
-    """What the later side was not asked for: whole methods by name, and the number of other scores."""
+    """What the later side did not request: whole methods by name, and the number of other scores."""
     absent = [each for each in told if each.verdict == "absent"]
     if absent:
         methods = Counter(each.row.method for each in absent)
         listed = ", ".join(f"{escaped(method)} ({count})" for method, count in sorted(methods.items())[:FOLDED])
-        yield f"- Not asked for in the later one, by method, with the number of scores: {listed}."
+        yield f"- Not requested in the later one, by method, with the number of scores: {listed}."
 
 
 def _new(told: Iterable[Change]) -> Iterator[str]:
@@ -122,10 +122,10 @@ def _judged(comparison: Comparison) -> Iterator[str]:
         anew = limits.redrawn
         families = ", ".join(f"{family} {share:g}" for family, share in anew.families.items())
         yield (
-            f"- These learned anew, and are judged by the scatter of their seeds, too: "
+            f"- These were fitted again, and are judged by the scatter of their seeds, too: "
             f"{escaped(', '.join(comparison.redrawn[:FOLDED]))}. It is estimated where there are several, and at "
             f"most a share likewise: {families + ', ' if families else ''}others {anew.default:g}, metrics "
-            f"without bounds {anew.unbounded:g}. More seeds tell smaller losses."
+            f"without bounds {anew.unbounded:g}. More seeds detect smaller losses."
         )
     if comparison.retrained:
         again = limits.retrained

@@ -26,26 +26,26 @@ MEND = "make both by `mibench report RUN`"
 
 
 def side(path: Path) -> Side:
-    """A run's folder, with every sample's score, or a leaderboard's CSV with the JSON beside it."""
+    """A run's folder, with every sample's score, or a leaderboard's CSV with the JSON file of the same name."""
     if _is_run(path):
         with Store(path) as store:
             return Side(str(path), identity_of(store), _read(_table(store), path), placed_scores(store))
     if path.is_dir():
         raise UsageError(
-            f"{path} is not the folder of a run: it has no results.sqlite; name a run or a leaderboard's CSV"
+            f"{path} is not the folder of a run: it has no results.sqlite; pass a run or a leaderboard's CSV"
         )
     if not path.exists():
-        raise UsageError(f"there is no folder or file {path}: name a run or a leaderboard's CSV")
+        raise UsageError(f"{path} does not exist: pass a run or a leaderboard's CSV")
     beside = path.with_suffix(".json")
     if not beside.exists():
         raise UsageError(
-            f"{path} cannot be compared without {beside.name} beside it, which says what it was made from: {MEND}"
+            f"{path} cannot be compared without {beside.name} in its folder, which records its origin: {MEND}"
         )
     return Side(str(path), Identity.read_file(beside, MEND), _read(read_text(path), path))
 
 
 def gate(run: Path, baseline: Path, thresholds: Thresholds) -> Comparison:
-    """What a run changed beside the committed leaderboard of the same suite."""
+    """What a run changed against the committed leaderboard of the same suite."""
     after = side(run)
     if baseline.is_dir() and not _is_run(baseline):
         suite = str(after.table["suite"].iloc[0])
@@ -92,4 +92,4 @@ def _read(text: str, origin: Path) -> pd.DataFrame:
         numbers = {column: pd.to_numeric(table[column].replace("", None)) for column in figures}
         return table.assign(**{column: table[column].map(restored) for column in WORDS}, **numbers)
     except ValueError as error:  # pandas' own errors are of this kind
-        raise UsageError(f"{origin} is no leaderboard: {error}") from error
+        raise UsageError(f"{origin} is not a leaderboard: {error}") from error

@@ -61,7 +61,7 @@ class Thresholds(Effects):
 
 
 def read_thresholds(path: Path | None = None) -> Thresholds:
-    """The thresholds that come with the package, with what a TOML file says otherwise."""
+    """The default thresholds of the package, overridden by those in a TOML file."""
     ours = resources.files("mibench.gate") / "thresholds.toml"
     tables: dict[str, Any] = {}
     for source in (ours, path) if path else (ours,):

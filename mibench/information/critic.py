@@ -1,9 +1,9 @@
 """The critic f(z, x) = <q(z), g(x)> that InfoNCE and MINE share, and an estimate of I(Z, X) made with it.
 
 g is a two-layer perceptron on one local feature (MIRE, section 4: 256 hidden units). q leaves z as it is and appends a
-constant, so that f can also say how common x is; where z is wider than `joint`, q is a learned linear map to a space so
-narrow. f has a learned scale. Where z is wider than g's hidden layer h, g's last step is taken on the side of z, once a
-sample in place of once a feature: <q, W h + b> = <W' q, h> + <q, b>, the same f for a fraction of the arithmetic.
+constant, so that f can also depend on how common x is; where z is wider than `joint`, q is a learned linear map to so
+few dimensions. f has a learned scale. Where z is wider than g's hidden layer h, g's last step is taken on the side of
+z, once a sample instead of once a feature: <q, W h + b> = <W' q, h> + <q, b>, the same f at a fraction of the cost.
 """
 
 from __future__ import annotations

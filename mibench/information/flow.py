@@ -137,7 +137,7 @@ def attribution(edges: Sequence[Tensor], how: Compose = "product") -> Tensor:
 
 
 def through(edge: Tensor, later: Tensor, how: Compose) -> Tensor:
-    """One step of the chain: edges (..., A, B) and what lies behind them (..., B, C) give (..., A, C)."""
+    """One step of the chain: edges (..., A, B) and the paths after them (..., B, C) give (..., A, C)."""
     if how == "product":
         return edge @ later
     width = max(1, ROOM // max(1, edge.numel()))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 16_384  # negatives at a time
-SATURATION = 0.1  # an estimate within this share of its ceiling says more of the ceiling than of the information
+SATURATION = 0.1  # an estimate within this share of its ceiling reflects the ceiling more than the information
 
 
 def ceiling(negatives: int) -> float:

@@ -55,14 +55,14 @@ def pointwise(x: Tensor, z: Tensor, *, k: int = 3, variant: Variant = "mixed", c
 
 
 def ceiling(samples: int, k: int) -> float:
-    """What (1) comes to where x tells z exactly: no estimate from so many samples says more, whatever the truth."""
+    """The value of (1) where x determines z: no estimate from so many samples is larger, whatever the truth."""
     return float(digamma(samples) - digamma(k))
 
 
 def jittered(x: Tensor, reference: Tensor, noise: Tensor) -> Tensor:
     """Columns of x in the reference's standard deviations with a little noise, which makes small clouds of atoms.
 
-    KSG on clouds has no bias where there is no information; `mixed` on atoms has (+0.03 to 0.09 nats between ReLUs).
+    KSG on continuous values has no bias at zero information; `mixed` on atoms has (+0.03 to 0.09 nats between ReLUs).
     The noise, standard normal and like x, is scaled as scikit-learn does; a constant column stays constant.
     """
     size = JITTER * standardised(reference, reference).abs().mean(0).clamp(min=1.0)
@@ -98,5 +98,5 @@ def _rows(x: Tensor, name: str, k: int) -> Array:
 
 
 def _near(rows: Array, within: Array) -> npt.NDArray[np.int64]:
-    """How many samples, itself included, lie within a radius of each."""
+    """How many samples, itself included, are within a radius of each."""
     return np.asarray(KDTree(rows, metric="chebyshev").query_radius(rows, within, count_only=True))

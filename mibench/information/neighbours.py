@@ -41,7 +41,7 @@ class Layer(NamedTuple):
     """The neurons of a layer, each sorted and cut into stripes."""
 
     values: Floats  # (F, N) in ascending order
-    sample: Indices  # (F, N) which sample stands there
+    sample: Indices  # (F, N) the sample with that value
     place: Indices  # (F, N) of each sample: where its value begins in `values`
     stripe: Indices  # (F, N) of each sample
     begin: Indices  # (F, stripes + 1) where each stripe begins in `values`
@@ -144,7 +144,7 @@ def _fill(x: Axis, y: Axis, grid: Grid) -> int:
 
 @compiled
 def _scan(grid: Grid, first_cell: int, last_cell: int, x: float, y: float, own: int, rho: float) -> float:
-    """Put the points of some cells among the k nearest; a sample is no neighbour of itself, at the point `own`."""
+    """Put the points of some cells among the k nearest; a sample is not its own neighbour, at the point `own`."""
     nearest, last = grid.nearest, len(grid.nearest) - 1
     for p in range(grid.begin[first_cell], grid.begin[last_cell + 1]):
         distance = max(abs(grid.x[p] - x), abs(grid.y[p] - y))

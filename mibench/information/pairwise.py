@@ -91,7 +91,7 @@ class KSG:
             dy = (y_new[j, :, None] - y_all[j, None]).abs()
             distance = torch.maximum(dx, dy)
             if new is None:
-                distance.diagonal(dim1=1, dim2=2).fill_(math.inf)  # a sample is no neighbour of itself
+                distance.diagonal(dim1=1, dim2=2).fill_(math.inf)  # a sample is not its own neighbour
             rho = distance.topk(self.k, largest=False).values[..., -1]  # (p, Q)
             near = rho.clamp(min=SAME)[..., None]
             a, b = (dx < near).sum(2) + others, (dy < near).sum(2) + others  # (p, Q), the sample itself among them
@@ -109,7 +109,7 @@ def on_accelerator(layer: Tensor) -> bool:
 
 
 def every_pair(first: int, second: int) -> Tensor:
-    """All pairs of the neurons of two layers, (first * second, 2); what is said of them reshapes to (first, second)."""
+    """All pairs of the neurons of two layers, (first * second, 2); values for them reshape to (first, second)."""
     return torch.cartesian_prod(torch.arange(first), torch.arange(second))
 
 

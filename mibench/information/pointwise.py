@@ -1,14 +1,14 @@
-"""What one sample's sources tell of a class: three answers to one question, each right for what it claims.
+"""The information of one sample's sources about a class, by three definitions.
 
 K sources x_1 … x_K of one sample and a class c; everything follows from v(S) = log p(c | x_S), the logarithm of the
 class's probability for an observer who sees the sources S alone. In nats, for source k:
 
-    marginal     i(x_k; c) = v({k}) - v(∅)                    what it tells alone
-    conditional  i(x_k; c | x_others) = v(all) - v(all \\ k)   what it tells somebody who knows the others
+    marginal     i(x_k; c) = v({k}) - v(∅)                    its information alone
+    conditional  i(x_k; c | x_others) = v(all) - v(all \\ k)   its information given the others
     additive     sum over S without k of |S|! (K - |S| - 1)! / K! (v(S + k) - v(S)), the Shapley value (1953)
 
 The additive values are the only ones that add up, to v(all) - v(∅) = i(x_1 … x_K; c). The three agree where there is
-one source, and part where sources tell the same or tell only together: for a label that two cells show alike they are
+one source, and differ where sources are redundant or synergistic: for a label that two cells show alike they are
 (log A, 0, log A / 2) at each, for a label that is the sum of two cells (0, log A, log A / 2).
 """
 
@@ -26,7 +26,7 @@ FLOOR = 1e-9  # the least probability of which a logarithm is taken: a class tha
 
 
 def pointwise(values: Tensor) -> dict[str, Tensor]:
-    """The three, (N, K) each, from v (N, 2^K): bit k of a column's number says whether source k is seen."""
+    """The three, (N, K) each, from v (N, 2^K): bit k of a column's number is 1 where source k is seen."""
     sources = sources_of(values)
     everything, each = 2**sources - 1, 2 ** torch.arange(sources)  # (K,)
     return {
@@ -66,12 +66,12 @@ def of_class(beliefs: Tensor, target: Tensor) -> dict[str, Tensor]:
 
 
 def agreement(ideal: Tensor, network: Tensor, errors: Tensor, outside: Tensor, target: Tensor) -> dict[str, float]:
-    """A network's own truth held against an ideal observer's, in nats.
+    """A network's own truth compared with an ideal observer's, in nats.
 
     `ideal` and `network` are p(c | x_S) (N, 2^K, C), `errors` the standard errors of the second, and `outside` (N, C)
-    the network's mean probability over all that is no source. For each claim: the mean and the largest difference; the
-    95th percentile and the largest standard error of a value. And what the network takes from cells that tell nothing:
-    the mean and the largest |log p_net(c | x) - log p_net(c | sources)|.
+    the network's mean probability over all cells that are not sources. For each claim: mean and largest difference;
+    95th percentile and the largest standard error of a value. And what the network takes from cells without
+    information: the mean and the largest |log p_net(c | x) - log p_net(c | sources)|.
     """
     mine, yours = of_class(ideal, target), of_class(network, target)
     each = target.view(-1, 1, 1).expand(-1, network.shape[1], 1)

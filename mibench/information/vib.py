@@ -3,8 +3,8 @@
     I(X, Z) = E KL( p(z|x) || p(z) ) <= E KL( p(z|x) || q(z) ),      p(z|x) = N(mu(x), sigma^2(x)),  q = N(0, I)
 
 The inequality holds for the true p(z|x) alone, so mu and sigma are learned by maximum likelihood; for standardised
-z with independent coordinates q is p(z) and nothing is lost. Where the coordinates of z depend on each other the bound
-counts them as if they did not, and claims too much.
+z with independent coordinates q is p(z) and the bound is tight. Where the coordinates of z depend on each other the
+bound counts them as if they did not, and claims too much.
 """
 
 from __future__ import annotations

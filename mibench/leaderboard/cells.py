@@ -23,7 +23,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table, ready to be read; without text, the status says why there is none."""
+    """One number of a table, formatted for display; without text, the status is shown instead."""
 
     text: str = ""
     sort: float | str = ""
@@ -60,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that stand together; those under a title are not ranked."""
+    """Rows listed together; those under a title are not ranked."""
 
     title: str
     lines: tuple[Line, ...]
@@ -103,7 +103,7 @@ def heads(panel: Panel) -> Column:
 
 @dataclass(frozen=True)
 class Scale:
-    """How the numbers of one column are written and where they lie on its bars."""
+    """How the numbers of one column are formatted and placed on its bars."""
 
     lowest: float
     highest: float
@@ -115,7 +115,7 @@ class Scale:
         return f"{round(value, self.decimals) + 0.0:.{self.decimals}f}".replace("-", "−")
 
     def at(self, value: float) -> float:
-        """Where a number lies, in per cent."""
+        """The position of a number on the bar, in per cent."""
         width = self.highest - self.lowest
         return round(100 * (value - self.lowest) / width, 1) if width > 0 else 50.0
 
@@ -157,7 +157,7 @@ def _score_cell(row: Row, panel: Panel, fine: Scale) -> Cell:
 
 
 def _needed(panel: Panel, method: str) -> str:
-    """How many samples would tell a row from the one just above it, where the two tie; one sample knows no spread."""
+    """The samples needed to separate a row from the one above it, where the two tie; one sample has no spread."""
     if panel.pairs is None or panel.boot is None or panel.boot.samples < 2:
         return ""
     me = panel.ranked.index(method)
@@ -174,7 +174,7 @@ def _needed(panel: Panel, method: str) -> str:
 
 
 def rank_cells(standings: Standings, dominated: bool = False) -> dict[str, Cell]:
-    """A column of mean ranks, with who dominates whom if asked."""
+    """A column of mean ranks, optionally marking which rows are dominated."""
     fine = scale([(place.low, place.mean, place.high) for place in standings.places])
     return {place.method: _rank_cell(place, fine, dominated) for place in standings.places}
 

@@ -17,7 +17,7 @@ from mibench.record.store import Store
 def identity_of(store: Store) -> Identity:
     """What a later run must share with this one to be compared, and what excuses a difference.
 
-    What was asked for in full cannot be left out later without a word.
+    `complete` records whether all methods or metrics were requested: then one that is missing later is a loss.
     """
     about = store.about()
     seeds, fits = _seeds(store), _fits(store)
@@ -48,7 +48,7 @@ def _metric_identity(card: MetricCard, seeds: int) -> MetricIdentity:
 
 
 def _seeds(store: Store) -> dict[str, int]:
-    """With how many seeds each metric was asked."""
+    """The number of seeds requested of each metric."""
     asked: dict[str, set[int]] = {}
     for cell in store.cells("score"):
         asked.setdefault(cell.metric, set()).add(cell.seed)

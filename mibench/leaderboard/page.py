@@ -1,4 +1,4 @@
-"""The page of a board: one self-contained file that needs no network, from the template page.html beside this one.
+"""The page of a board: one self-contained file that needs no network, from the template page.html in this folder.
 
 What the template shows is laid out here and in cells.py as plain data; jinja2 escapes every name.
 """
@@ -61,7 +61,7 @@ def _summary(board: Board) -> str:
 
 
 def _brief(board: Board) -> Iterator[dict[str, Any]]:
-    """What the tables say of each task: who shares the first place, which metrics are blind, who is not ranked."""
+    """A summary of each task: which rows share the first place, which metrics are blind, which rows are not ranked."""
     controls = {card.name for card in board.results.methods if card.control}
     for task, panels in board.panels.items():
         first, ranked = [], set[str]()
@@ -89,7 +89,7 @@ def _brief(board: Board) -> Iterator[dict[str, Any]]:
 def _note(overall: Standings) -> str:
     """What the overall mean rank counts, and whom it leaves out."""
     counted = f"Mean rank over all {overall.panels} pairs of task and metric that count, and within each family."
-    return counted + " Lower is better; rows that share a letter cannot be told apart."
+    return counted + " Lower is better; rows that share a letter do not differ significantly."
 
 
 def _families(board: Board) -> list[str]:
@@ -173,7 +173,7 @@ def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
 
 
 def _family_tables(board: Board, task: Task) -> Iterator[dict[str, Any]]:
-    """The scores of each family on one task; a metric that is lost for all rows alike is a sentence, not a column."""
+    """The scores of each family on one task; a metric that failed alike on all rows is a sentence, not a column."""
     panels = board.panels[task]
     for family in dict.fromkeys(panel.card.family for panel in panels):
         lost = {panel.card.name: _lost_alike(panel) for panel in _of(panels, family)}
@@ -244,7 +244,7 @@ def _costs(board: Board, task: Task) -> dict[str, Any]:
 
 
 def _published(board: Board, task: Task) -> list[dict[str, str]]:
-    """What a paper says of the rows of one task, beside what was measured."""
+    """The published figures for the rows of one task, with what was measured."""
     ours = {(f"{row.method}, published", row.metric): row for row in board.on(task)}
     lines = []
     for row in board.published:

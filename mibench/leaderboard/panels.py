@@ -1,13 +1,13 @@
 """One metric on one task: who is ranked there, who is not and why, and how sure the ranks are.
 
-Ranked are rows that are no control, failed no gate, and have a score for COMPLETE of the samples that any row has
+A row is ranked if it is not a control, failed no gate, and has a score for COMPLETE of the samples that any row has
 one for; their values, intervals and ranks are over the samples that all of them have. Every other row is shown with
-its reason, and its value over as many of these samples as it has. A metric that cannot tell the known-good map from
+its reason, and its value over as many of these samples as it has. A metric that cannot separate the known-good map from
 the random one, both on the same samples, is blind on the task: its values are shown, its ranks are not. One that sees,
-but puts a row surely above a known-good control, keeps its ranks and says so: it prefers something else to the truth.
+but puts a row significantly above a known-good control, keeps its ranks and is marked: it prefers something else.
 Two marks are computed from the rows: *saturated* where the means of most ranked rows are at one end of the metric's
-range, so that it can no longer tell them apart, and *fooled* where a control whose maps show nothing but the class, by
-their place, is surely above a known-good method.
+range, so that it can no longer separate them, and *fooled* where a control whose maps only encode the class, by their
+position, is significantly above a known-good method.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Scores:
     scored: Mask  # (M, N) a score in every seed that the row ran
     reasons: Mapping[str, str]  # row -> the commonest reason for no score
     bounds: tuple[float, float]  # of the values
-    ran: Array  # (M,) the share of the seeds asked for that have any line
+    ran: Array  # (M,) the share of the requested seeds that have any line
 
     def by(self, method: str) -> Mask:
         """Which samples a row has a score for."""
         return np.asarray(self.scored[self.methods.index(method)])
 
     def coverage(self, method: str) -> float:
-        """The share of samples and seeds that a row has a score for, of all that were asked for."""
+        """The share of the requested samples and seeds that a row has a score for."""
         scored = self.by(method)
         return float(self.ran[self.methods.index(method)]) * int(scored.sum()) / max(1, len(scored))
 
@@ -61,7 +61,7 @@ def read(
 ) -> Scores:
     """Arrange one metric's scores by method, seed and sample; the order of the table's rows does not matter.
 
-    `asked` is how many seeds each method was to run; a seed that failed has no line in the table.
+    `asked` is the number of seeds requested of each method; a seed that failed has no line in the table.
     """
     seed, seeds = pd.factorize(table["seed"], sort=True)
     method = pd.Index(methods).get_indexer(pd.Index(table["method"]))
@@ -92,7 +92,7 @@ class Referee:
     failed: Mapping[tuple[str, str], tuple[str, str]]  # (row, metric) -> (status, reason)
     chance: str
     known_good: tuple[str, ...]
-    encoding: str = ""  # the control whose place says the class
+    encoding: str = ""  # the control whose position encodes the class
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,11 @@ class Panel:
     boot: Bootstrap | None  # of the ranked, oriented
     pairs: Pairs | None
     blind: str | None  # "" where the metric sees, else its figures; None where there was nothing to judge it by
-    outdone: str = ""  # which rows are surely above the known-good control although the metric sees, with figures
+    outdone: str = (
+        ""  # which rows are significantly above the known-good control although the metric sees, with figures
+    )
     saturated: str = ""  # how many of the ranked rows are at which end of the range, where most are
-    fooled: str = ""  # by what figures the encoding control is surely above a known-good method
+    fooled: str = ""  # by what figures the encoding control is significantly above a known-good method
     aside: str = ""  # why it does not count in mean ranks although it ranks, if so
 
     @property
@@ -119,7 +121,7 @@ class Panel:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What the head of its column says of it here, a few words each."""
+        """The marks in the head of its column, a few words each."""
         said = {
             "gate, not ranked": self.card.gate,
             "blind here": self.blind and not self.card.gate,
@@ -183,7 +185,7 @@ def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee
 
 
 def _judged(row: Row, scores: Scores, verdict: tuple[str, str], ranked: bool, gate: bool, blind: str) -> Row:
-    """A row with its coverage, status and reason; what is wrong with the metric says it for all rows that are well."""
+    """A row with its coverage, status and reason; a fault of the metric is the reason for all sound rows."""
     status, reason = verdict
     if status == "ok" and not ranked:
         status, reason = "incomplete", "no sample has a score in every row"
@@ -203,7 +205,7 @@ def why(panels: Sequence[Panel], method: str) -> str:
 
 
 def set_aside(panels: Sequence[Panel]) -> list[Panel]:
-    """Say which metrics of one task do not count in mean ranks: variants of others, and those that fit few rows."""
+    """Mark the metrics of one task that do not count in mean ranks: variants of others, and those that fit few rows."""
     names = {panel.card.name for panel in panels}
     rows = {method for panel in panels if panel.ranks for method in panel.ranked}
     found = []
@@ -244,7 +246,7 @@ def _verdict(card: MetricCard, scores: Scores, method: str, referee: Referee) ->
 
 
 def _blind(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str | None:
-    """By what figures the metric fails to tell the first known-good row that has scores from the random one."""
+    """The figures by which the metric fails to separate the first known-good row with scores from the random one."""
     known_good, shared = _known_good(scores, referee)
     if card.gate or not known_good:
         return None
@@ -254,7 +256,7 @@ def _blind(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, 
         return ""
     good, chance = card.sign * boot.mean
     figures = f"{known_good} {good:.3g}, {referee.chance} {chance:.3g}, p = {compared.p[0, 1]:.2g}"
-    return f"blind here: the known-good map is not told from random ({figures})"
+    return f"blind here: the known-good map is not separated from random ({figures})"
 
 
 def _known_good(scores: Scores, referee: Referee) -> tuple[str, Mask]:
@@ -278,7 +280,7 @@ def _outdone(card: MetricCard, scores: Scores, weights: Counts, referee: Referee
     found = sorted((-boot.mean[1 + k], rows[k]) for k in np.flatnonzero(above).tolist())
     told = ", ".join(f"{row} {-card.sign * mean:.3g}" for mean, row in found[:OUTDONE])
     more = f" and {len(found) - OUTDONE} more" if len(found) > OUTDONE else ""
-    return f"{told}{more} surely above {known_good} {card.sign * boot.mean[0]:.3g}" if found else ""
+    return f"{told}{more} significantly above {known_good} {card.sign * boot.mean[0]:.3g}" if found else ""
 
 
 def _saturated(card: MetricCard, boot: Bootstrap) -> str:
@@ -292,7 +294,7 @@ def _saturated(card: MetricCard, boot: Bootstrap) -> str:
 
 
 def _fooled(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str:
-    """By what figures the encoding control is surely above the first known-good row that is a method."""
+    """By what figures the encoding control is significantly above the first known-good row that is a method."""
     methods = [row for row in referee.known_good if row in scores.methods and row not in referee.controls]
     if card.gate or not methods or referee.encoding not in scores.methods:
         return ""
@@ -302,7 +304,7 @@ def _fooled(card: MetricCard, scores: Scores, weights: Counts, referee: Referee,
     boot = scores.bootstrap([referee.encoding, methods[0]], shared, weights, *names, "fooled")
     encoded, good = card.sign * boot.mean
     above = bool(pairs(boot).above[0, 1])
-    return f"{referee.encoding} {encoded:.3g} surely above {methods[0]} {good:.3g}" if above else ""
+    return f"{referee.encoding} {encoded:.3g} significantly above {methods[0]} {good:.3g}" if above else ""
 
 
 def _filled(blank: Row, card: MetricCard, methods: Sequence[str], boot: Bootstrap) -> dict[str, Row]:

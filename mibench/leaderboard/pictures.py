@@ -116,7 +116,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 560, 380, 44, 24, 18, 40
 
 
 def tradeoff(points: Sequence[Point]) -> Tradeoff:
-    """Lay out the picture of quality against cost."""
+    """Compute the layout of the picture of quality against cost."""
     logs = np.log10([point.cost for point in points])
     first, last = np.floor(logs.min() - 0.05), np.ceil(logs.max() + 0.05)
     worst = float(np.nanmax([2.0, *(reached for point in points for reached in (point.rank, point.high))])) + 0.3
@@ -156,7 +156,7 @@ Box = tuple[float, float, float, float]
 
 
 def _label(name: str, x: float, y: float, taken: list[Box]) -> tuple[float, float, str]:
-    """A place for a name beside its point where it covers nothing, or covers least; remembered as taken."""
+    """A position for a name next to its point where it overlaps nothing, or least; added to `taken`."""
     wide = 6.2 * len(name)
     places = [(x + 8, y + 4, "start"), (x - 8, y + 4, "end")]
     places += [

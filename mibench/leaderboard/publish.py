@@ -32,7 +32,7 @@ Rows = list[dict[str, str]]
 def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> list[Path]:
     """Write the boards of runs into a folder under their suites' names, and its index.
 
-    A board that says more than the run does is only replaced where that is asked for.
+    A board with more results than the run is only replaced on request.
     """
     written: list[Path] = []
     for run in runs:
@@ -113,7 +113,7 @@ def _beside(folder: Path, name: str, identity: Identity) -> list[Path]:
 
 
 def index(folder: Path) -> None:
-    """Write the list of all boards in a folder, from what their tables and pages say."""
+    """Write the list of all boards in a folder, from their tables and pages."""
     tables = {path: _table(path) for path in sorted(folder.glob("*.csv"))}
     boards = [_entry(path, table) for path, table in tables.items() if table is not None]
     others = [one_line(path.name) for path, table in tables.items() if table is None]
@@ -159,7 +159,7 @@ def _entry(path: Path, table: Rows) -> dict[str, Any]:
 
 
 def _facts(page: Path) -> Iterator[tuple[str, str]]:
-    """The facts that a page says of its run, in its head."""
+    """The facts about its run in the head of a page."""
     found: list[tuple[str, str]] = []
 
     class Head(HTMLParser):

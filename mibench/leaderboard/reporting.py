@@ -1,6 +1,6 @@
 """From a run's record to what its leaderboard is made from.
 
-Everything comes from the run's folder; nothing is explained or scored anew.
+Everything comes from the run's folder; nothing is explained or scored again.
 """
 
 from __future__ import annotations
@@ -146,14 +146,14 @@ def _cells(store: Store, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
             key = (*places[cell.task], cell.method, cell.metric)
             status = cell.status or "missing"
             if key not in worst or WORST.index(status) > WORST.index(worst[key][0]):
-                worst[key] = status, one_line(cell.reason) if cell.status else "the run has not come to it"
+                worst[key] = status, one_line(cell.reason) if cell.status else "not computed yet"
     return pd.DataFrame([(*key, *value) for key, value in worst.items()], columns=list(CELLS))
 
 
 def _unasked(about: About, places: Mapping[str, tuple[str, str]]) -> pd.DataFrame:
-    """The metrics that a suite does not ask of a task: a row each, never a hole."""
+    """The metrics that a suite does not request for a task: one row each, so that none is missing."""
     cells = [
-        (*places[name], row, card.name, "skipped", "the suite does not ask it of these data")
+        (*places[name], row, card.name, "skipped", "the suite does not request it for these data")
         for name, task in about.tasks.items()
         for row in about.rows
         for card in about.cards.metrics
@@ -197,7 +197,7 @@ def _task(name: str, about: TaskAbout) -> TaskCard:
 
 
 def _facts(about: About) -> dict[str, str]:
-    """What the page says of the run: machine, versions, seeds."""
+    """The facts about the run on the page: machine, versions, seeds."""
     machine = about.environment
     libraries = ", ".join(f"{name} {version}" for name, version in machine.libraries.items() if version)
     return {

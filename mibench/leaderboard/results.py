@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # what only counts or copies boards needs neither
     import numpy.typing as npt
     import pandas as pd
 
-Status = Literal["ok", "failed", "timeout", "crash", "oom", "nan", "skipped"]  # what a run can say of a cell
+Status = Literal["ok", "failed", "timeout", "crash", "oom", "nan", "skipped"]  # the possible states of a cell
 SCORES = ("data", "model", "method", "metric", "seed", "sample", "value", "reason")
 LOST = ("failed", "timeout", "crash", "oom", "nan", "skipped", "missing")  # cells that came to nothing
 CELLS = ("data", "model", "method", "metric", "status", "reason")
@@ -58,10 +58,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Results:
-    """All that one board shows. A metric "" in `cells` stands for all metrics (the explanation itself failed)."""
+    """All that one board shows. A metric "" in `cells` means all metrics (the explanation itself failed)."""
 
     suite: str
-    scores: pd.DataFrame  # SCORES; value is NaN, and reason says why, where a sample has no score
+    scores: pd.DataFrame  # SCORES; value is NaN, with a reason, where a sample has no score
     cells: pd.DataFrame  # CELLS; status as in Status, the worst of all seeds
     metrics: tuple[MetricCard, ...]
     methods: tuple[MethodCard, ...]
@@ -71,12 +71,12 @@ class Results:
     samples: tuple[Sample, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)  # commit, date, command, versions, hardware …
     chance: str = ""  # the control row whose maps are random
-    encoding: str = ""  # the control row whose maps show nothing, and say the class by their place
-    published: tuple[tuple[str, str, str, float], ...] = ()  # model, method, metric and what a paper says
+    encoding: str = ""  # the control row whose maps only encode the class, by their position
+    published: tuple[tuple[str, str, str, float], ...] = ()  # model, method, metric and the published value
     published_in: str = ""  # which paper, on what
     title: str = ""  # of the page; empty: the suite's name
     known_good: tuple[str, ...] = ()  # control rows known to be good, best first; the first that a task has counts
-    seeds: Mapping[tuple[str, str, str, str], int] = field(default_factory=dict)  # asked of (data, model, row, metric)
+    seeds: Mapping[tuple[str, str, str, str], int] = field(default_factory=dict)  # of (data, model, row, metric)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Sanity gates: a row that fails one is shown with its figures, and is not ranked.
 
 A gate metric compares a row's maps with a second set of maps: of another class or of random weights, from which they
-must differ, or of a second run, which they must repeat. The last gate asks whether a row is told from random maps by
-any score of quality, samples paired, with Holm's correction over the metrics.
+must differ, or of a second run, which they must repeat. The last gate tests whether any score of quality separates a
+row from random maps, samples paired, with Holm's correction over the metrics.
 
-A gate metric that was asked for and lost is failed, whatever lost it: a crash, a timeout, want of memory, a second map
-that is not finite, one seed of several, a run that has not come to it. Two things excuse, and the board says which: the
-gate was skipped, with its reason, or the samples are too few for any row to be told from random maps.
+A gate metric that was requested and has no value counts as failed, whatever the cause: a crash, a timeout, out of
+memory, a second map that is not finite, one seed of several, a cell not computed yet. There are two exceptions, which
+the board shows: the gate was skipped, with its reason, or too few samples to separate any row from random maps.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _alike(
         if not card.gate or tuple(card.range) != SIMILARITY:
             continue
         mean = averages.get((method, card.name))
-        status, reason = became.get((method, card.name)) or became.get((method, "")) or ("skipped", "not asked")
+        status, reason = became.get((method, card.name)) or became.get((method, "")) or ("skipped", "not requested")
         if mean is not None and status in ("ok", "skipped"):  # skipped: with other seeds
             passed = mean >= card.limit if card.direction == "higher" else mean < card.limit
             limit = f"at least {card.limit}" if card.direction == "higher" else f"below {card.limit}"
@@ -86,7 +86,7 @@ def _alike(
 def _told_from(
     wide: pd.DataFrame, methods: Sequence[str], metrics: Sequence[MetricCard], chance: str
 ) -> dict[str, list[Outcome]]:
-    """Whether any score of quality tells each row from random maps; nothing where no such score was asked for.
+    """Whether any score of quality separates each row from random maps; empty where no such score was requested.
 
     Where the score of random maps is known, it is that number, and not one row of maps drawn by chance.
     """
@@ -110,11 +110,11 @@ def _verdict(found: Mapping[str, tuple[float, int]]) -> Outcome:
     most = max((count for _, count in found.values()), default=0)
     if 0.5**most * max(1, len(tests)) > LEVEL:
         needed = math.ceil(math.log2(max(1, len(tests)) / LEVEL))
-        return "not random", None, f"too few samples to tell: {most}, and at least {needed} are needed"
+        return "not random", None, f"too few samples: {most}, at least {needed} are needed"
     name = min(tests, key=lambda each: tests[each])
     p = min(1.0, tests[name] * len(tests))
     passed = p <= LEVEL
-    return "not random", passed, f"{'' if passed else 'no '}metric tells it from random maps ({name}: p = {p:.2g})"
+    return "not random", passed, f"{'' if passed else 'no '}metric separates it from random maps ({name}: p = {p:.2g})"
 
 
 def _larger(differences: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""What several metrics say together: mean ranks, who is dominated, and where metrics disagree.
+"""Several metrics combined: mean ranks, dominated rows, and where metrics disagree.
 
 For a mean rank the rows are ranked on every single sample by every counted metric; a sample's rank is the mean over the
 metrics that score it, a task's the mean over its samples, and each task counts once. No weights are made up, and a mean
 rank is a mean over samples like any score: it has the same intervals, ties and rank intervals. Only rows that every
 counted metric ranks take part. A row is dominated where another has a mean at least as good on every counted metric,
-and can be told apart from it on one. How far two metrics agree is Kendall's tau-b of the orders of their means.
+and is significantly better on one. How far two metrics agree is Kendall's tau-b of the orders of their means.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _mean_ranks(task: Task, panels: Sequence[Panel], methods: Sequence[str]) -> 
 
 
 def _dominated(panels: Sequence[Panel], methods: Sequence[str]) -> dict[str, str]:
-    """For each row that some other is never behind and once surely above: the first such other."""
+    """For each dominated row, the first row that is nowhere worse and somewhere significantly better."""
     compared = [(panel.pairs, np.ix_(panel.places(methods), panel.places(methods))) for panel in panels if panel.pairs]
     never_behind = np.all([pairs.difference[places] >= 0 for pairs, places in compared], axis=0)  # (M, M)
     better = never_behind & np.any([pairs.above[places] for pairs, places in compared], axis=0)
@@ -171,7 +171,7 @@ def _moved(methods: Sequence[str], *means: Array) -> tuple[tuple[str, int, int],
 
 @dataclass(frozen=True)
 class Flip:
-    """Two rows whose order hangs on the metric: each is surely above the other somewhere."""
+    """Two rows whose order depends on the metric: each is significantly above the other somewhere."""
 
     first: str
     second: str
@@ -191,7 +191,7 @@ def flips(panels: Sequence[Panel]) -> Iterator[Flip]:
 
 
 def over_tasks(tasks: Sequence[Standings]) -> tuple[tuple[str, ...], Across | None]:
-    """Friedman's, Nemenyi's and Wilcoxon's tests of the mean ranks of the rows that stand on every task."""
+    """Friedman's, Nemenyi's and Wilcoxon's tests of the mean ranks of the rows that are ranked on every task."""
     named = [{place.method: place.mean for place in task.places} for task in tasks if task.places]
     methods = tuple(sorted(set(named[0]).intersection(*named))) if named else ()
     ranks = np.array([[task[method] for method in methods] for task in named])

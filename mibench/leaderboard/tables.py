@@ -1,8 +1,8 @@
 """From per-sample scores to the long-form table: one row for each (data, model, method, metric), sorted.
 
-A failure is a row: every method meets every metric of its task, and a cell that is not in the record says so. Costs are
-rows of the family `runtime`; of these only exact counts are ranked, for times and memory are noisy. What a paper says
-of a row is a row of its own, `METHOD, published`, which has a part in nothing.
+Every pair of a method and a metric of its task is a row, failures and cells missing in the record included. Costs are
+rows of the family `runtime`; of these only exact counts are ranked, because times and memory are noisy. A published
+value is a row of its own, `METHOD, published`, which takes part in no statistic.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Task = tuple[str, str]  # data, model
 
 @dataclass(frozen=True)
 class Board:
-    """A run's results with the statistics that say how sure they are."""
+    """A run's results with their statistics: intervals, tests, ranks."""
 
     results: Results
     rows: tuple[Row, ...]  # sorted by data, model, method, metric
     panels: Mapping[Task, tuple[Panel, ...]]  # in the order of the metrics
-    published: tuple[Row, ...] = ()  # what papers say, of tasks and metrics that are on the board
+    published: tuple[Row, ...] = ()  # published values, of tasks and metrics that are on the board
     _standings: dict[tuple[Task | None, str], Standings] = field(default_factory=dict, init=False, repr=False)
 
     def standings(self, task: Task | None = None, family: str = "") -> Standings:
@@ -176,7 +176,7 @@ def to_agreement_csv(board: Board) -> str:
 
 
 def _cell(value: str | float | None) -> str:
-    """Six significant digits, whole numbers in full, nothing for no number; text that is no formula."""
+    """Six significant digits, whole numbers in full, empty for no number; text never starts a formula."""
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return ""
     if isinstance(value, float):

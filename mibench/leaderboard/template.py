@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 @cache
 def template(name: str) -> Template:
-    """One of the templates beside this file, with escaping on."""
+    """One of the templates in this folder, with escaping on."""
     pages = Environment(
         loader=PackageLoader("mibench", "leaderboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

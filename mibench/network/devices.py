@@ -48,7 +48,7 @@ PRECISIONS = {
 def precision_of(name: str, device: str) -> Precision:
     """A precision by its name, which the device must have."""
     if name not in PRECISIONS:
-        raise UsageError(f"there is no precision {name!r}; there are {', '.join(PRECISIONS)}")
+        raise UsageError(f"unknown precision {name!r}; choose one of {', '.join(PRECISIONS)}")
     if PRECISIONS[name].tf32 and device == "cpu":
         raise UsageError("a processor has no TF32: choose --precision fp32, or an accelerator")
     return PRECISIONS[name]

@@ -1,6 +1,6 @@
 """What an explanation costs: seconds, multiples of a forward pass, exact counts, and memory.
 
-Measured one sample at a time on a worker beside which nothing else runs. Seconds are noisy; the multiple of a forward
+Measured one sample at a time on a worker while nothing else runs. Seconds are noisy; the multiple of a forward
 pass measured in the same process is less so; operations and passes are counted in a run of their own and do not vary.
 """
 
@@ -91,7 +91,7 @@ def counted(probe: OpenProbe, work: Callable[[Probe], object]) -> dict[str, floa
 
 
 class _NoModules(ModuleTracker):
-    """Counts for no module apart: torch's tracker fails where gradients are asked of a network's very input."""
+    """Counts for no module apart: torch's tracker fails where gradients of the network's input are required."""
 
     def __init__(self) -> None:
         self.parents = {"Global"}
@@ -169,7 +169,7 @@ def _forward(probe: OpenProbe, x: Tensor) -> None:
 
 
 def _times(work: Callable[[int], None], count: int, device: torch.device) -> list[float]:
-    """Seconds of each of some calls, which are told their number."""
+    """The seconds of each of `count` calls, which are passed their index."""
     seconds: list[float] = []
     for number in range(count):
         seconds.append(devices.seconds(functools.partial(work, number), device))

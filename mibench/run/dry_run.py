@@ -123,7 +123,7 @@ class _Tally:
                 self.storage += seen * math.prod(task.facts.get("pixels", ())) * BYTES * maps[cell.method]
 
     def _count(self, cell: Cell, times: int, samples: int, forward: float) -> None:
-        """One planned cell, or one that stands for several of so many samples together."""
+        """One planned cell, or one that represents several cells with so many samples in total."""
         group = cell.stage, cell.task, cell.metric or cell.method
         self.cells[group] += times
         if cell.key in self.known:
@@ -156,8 +156,8 @@ def _refuse_missing(suite: Suite) -> None:
             for path in plugin.paths:
                 if not Path(path).exists():
                     raise UsageError(
-                        f"{plugin.label}: there is no file or folder {path!r}: correct the path, or run the "
-                        "command where it can be found"
+                        f"{plugin.label}: the path {path!r} does not exist: correct the path, or run the "
+                        "command where it exists"
                     )
 
 

@@ -1,8 +1,8 @@
 """From a network and samples to maps on disk: fit, explain, and look at what came out before anything is scored.
 
-Beside the plain maps there are variants of the first samples' maps, which the sanity gates compare with the plain ones:
-another class explained, the same network with random weights explained (and fitted) anew, and the same thing again;
-and, for the robustness metrics, the maps of inputs with a little noise.
+Besides the plain maps there are variants of the first samples' maps, which the sanity gates compare with the plain
+ones: another class explained, the same network with random weights fitted and explained, and a repetition; and,
+for the robustness metrics, the maps of inputs with a little noise.
 """
 
 from __future__ import annotations
@@ -237,12 +237,12 @@ def _batch(probe: Probe, x: Tensor) -> int:
 
 
 def checked(explainer: Explainer, probe: Probe, explanation: Explanation, count: int) -> Explanation:
-    """The explanation on the CPU in float32, or an error that says what the contract wants."""
+    """The explanation on the CPU in float32, or an error that states what the contract requires."""
     if not isinstance(explanation, Explanation):
         raise ExplainerFault(f"returned {type(explanation).__name__}, not an Explanation")
     promised = {spec.name for spec in explainer.maps}
     if set(explanation.maps) != promised:
-        raise ExplainerFault(f"gave the maps {sorted(explanation.maps)}, but says that it gives {sorted(promised)}")
+        raise ExplainerFault(f"returned maps {sorted(explanation.maps)} but declares maps {sorted(promised)}")
     wanted = (count, *probe.pixels)
     for name, each in {**explanation.maps, **explanation.facts, **explanation.signals}.items():
         if not isinstance(each, Tensor):
@@ -251,7 +251,7 @@ def checked(explainer: Explainer, probe: Probe, explanation: Explanation, count:
             raise ExplainerFault(f"{name!r} holds complex numbers, not real ones")
     for name, each in explanation.maps.items():
         if tuple(each.shape) != wanted:
-            raise ExplainerFault(f"the map {name!r} has shape {tuple(each.shape)} where (B, H, W) = {wanted} is wanted")
+            raise ExplainerFault(f"the map {name!r} has shape {tuple(each.shape)}, expected (B, H, W) = {wanted}")
     for name, each in {**explanation.facts, **explanation.signals}.items():
         if len(each) != count:
             raise ExplainerFault(f"{name!r} has {len(each)} entries for {count} samples")
@@ -288,7 +288,7 @@ def sample_seeds(ids: Sequence[str], seed: int) -> tuple[int, ...]:
 
 
 def randomised(probe: OpenProbe, seed: int) -> OpenProbe:
-    """The network with all its weights drawn anew, opened at the same places."""
+    """The network with all its weights drawn at random, opened at the same places."""
     model = copy.deepcopy(probe.model).cpu()  # weights are drawn there, so that they are the same on every device
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
@@ -300,7 +300,7 @@ def randomised(probe: OpenProbe, seed: int) -> OpenProbe:
 
 
 def _draw(module: nn.Module) -> bool:
-    """Initialise a layer's own weights as it does itself, or shuffle them if it does not say how."""
+    """Initialise a layer's own weights by its `reset_parameters`, or shuffle them if it has none."""
     own = list(module.parameters(recurse=False))
     reset: Callable[[], None] | None = getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None))
     if own and reset is not None:
@@ -335,16 +335,16 @@ def _judged(cell: Cell, reasons: dict[str, list[str]]) -> Outcome:
 def _other_class(task: Task, explainer: Explainer, seed: int) -> Tensor:
     """A class drawn for each sample that is not the explained one, (N,)."""
     if not explainer.of_class:
-        raise Unsupported("its maps speak of what the network represents, and are the same for every class")
+        raise Unsupported("its maps show what the network represents, and are the same for every class")
     count = len(task.probe.classes)
     if count < 2:
-        raise Unsupported("there is no other class to explain")
+        raise Unsupported("the network has only one class, so no other can be explained")
     steps = [1 + each % (count - 1) for each in sample_seeds(task.scoring.ids, seed)]
     return (task.target + torch.tensor(steps)) % count
 
 
 def _seed_everything(seed: int) -> None:
-    """Somebody else's explainer may draw from the global generators: then it draws the same every time."""
+    """A third-party explainer may draw from the global generators: then it draws the same every time."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)

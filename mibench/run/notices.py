@@ -49,7 +49,7 @@ def near_chance(label: Tensor, prediction: Tensor, classes: int) -> str:
     if p <= CHANCE_LEVEL:
         return ""
     return (
-        f"the network is right on {right} of {count} held-out samples, which is not surely above chance "
+        f"the network is right on {right} of {count} held-out samples, which is not significantly above chance "
         f"({chance:.1%}, from always answering one class; exact binomial test, p = {p:.2g}): "
         "check its weights, its mean and std, and the order of the classes"
     )
@@ -96,7 +96,7 @@ def probabilities(logits: Tensor) -> str:
 
 
 def fewer(split: str, count: int, asked: int) -> str:
-    """Whether the data have not as many samples as were asked for."""
+    """A notice if the data have fewer samples than requested."""
     return f"the data have {count} {split} samples, not the {asked} of the suite" if count < asked else ""
 
 
@@ -109,7 +109,7 @@ def same_layer(task: Task) -> Iterator[str]:
     if model.local == model.representation or _equal(seen.local.flatten(1), z):
         yield (
             f"the local layer {model.local!r} and the representation {model.representation!r} are the same values: "
-            "explainers that ask what local features tell of the representation have nothing to find"
+            "explainers of the information that local features have about the representation find nothing"
         )
     if _equal(z, seen.logits):
         yield (

@@ -3,7 +3,7 @@
     fit -> explain (plain, and the variants of the first samples) -> score          cost, where nothing else runs
 
 A cell's key covers whatever goes into it, the keys of the cells it needs among them, so an edit to one method changes
-the keys of that method's cells alone. Metrics of one file, which share what they compute, are asked in one job. Every
+the keys of that method's cells alone. Metrics of one file, which share what they compute, run in one job. Every
 job names its tenant, whose code runs in it: one explainer, this package's metrics, or one metric of another package.
 """
 
@@ -52,7 +52,7 @@ def specs(suite: Suite) -> list[TaskSpec]:
 
 
 def asked(suite: Suite, spec: TaskSpec) -> list[MetricCard]:
-    """The metrics that the suite asks of one of its tasks."""
+    """The metrics that the suite requests for one of its tasks."""
     own = [task.metrics for task in suite.tasks if _spec(suite, task) == spec]
     names = {metric.label for metric in catalogue.metrics([name for some in own for name in some])}
     return [each for each in suite.chosen_metrics() if not all(own) or each.label in names]
@@ -69,7 +69,7 @@ def _spec(suite: Suite, task: DeclaredTask) -> TaskSpec:
 
 
 def plan(suite: Suite, tasks: Mapping[TaskSpec, Prepared], setting: Setting, workers: int) -> Plan:
-    """Everything that the suite asks of its tasks."""
+    """Everything that the suite requests for its tasks."""
     parts = [_TaskPlan(suite, spec, prepared, setting) for spec, prepared in tasks.items()]
     jobs = [job for part in parts for job in part.explanations()]
     jobs += [job for part in parts for job in part.scorings(max(1, workers))]
@@ -116,7 +116,7 @@ class _TaskPlan:
                     yield from self._explain(label, explainer, seed, variant)
 
     def _variants(self) -> tuple[str, ...]:
-        """Those that a metric asks for: of the sanity gates, and maps of perturbed inputs."""
+        """Those that a metric needs: of the sanity gates, and maps of perturbed inputs."""
         if not self.suite.gate_samples:
             return ()
         wanted = {need for metric in self.metrics for need in metric.needs}
@@ -224,7 +224,7 @@ def _foreign_wrapper(method: MethodCards) -> str:
 
 
 def _need(variant: str) -> str:
-    """What a metric must say to see a variant."""
+    """What a metric must declare in `needs` to get a variant."""
     return variant.partition(":")[0]
 
 

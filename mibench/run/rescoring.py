@@ -29,7 +29,7 @@ SHOWN = 3  # maps that are named in an error; the others are counted
 
 
 def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch | None = None) -> Summary:
-    """Score a run's saved maps by metrics that it has not had, into its own record, and make its board anew."""
+    """Score a run's saved maps by more metrics, add the scores to its record, and rebuild its board."""
     with Store(folder) as store:
         about = store.about()
         suite = _with(_declared(store, about), metrics)
@@ -56,7 +56,7 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
         needed = {need for cell in plan.cells if cell.stage == "score" for need in cell.needs}
         _refuse_without_maps(folder, [cells[need] for need in sorted(needed - known.keys())], store)
         for key in faults.keys() - asked_of:
-            raise Damaged(f"{folder}: {faults[key]}; run the suite again, which makes it anew", key)
+            raise Damaged(f"{folder}: {faults[key]}; run the suite again, which recreates it", key)
         if watch:
             watch.damaged(faults)
         kept = [*_others(store), *(cell for job in jobs for cell in job.cells)]
@@ -82,7 +82,7 @@ def _with(suite: Suite, specs: Sequence[str]) -> Suite:
     """The suite with more metrics, after every name was looked up and what they need of gates' maps is there."""
     metrics = catalogue.metrics(specs)
     if not metrics:
-        raise UsageError("name the metrics to score by, with commas between: --metrics irof,pixel-flipping")
+        raise UsageError("pass the metrics to score by, separated by commas: --metrics irof,pixel-flipping")
     for metric in metrics:
         if metric.needs & {*VARIANTS, PERTURBED} and not suite.gate_samples:
             raise UsageError(
@@ -131,14 +131,14 @@ def _refuse_without_maps(folder: Path, lacking: Sequence[Cell], store: Store) ->
 def _why(cell: Cell, recorded: Mapping[str, tuple[str, str]]) -> str:
     """Why a map that is needed is not there."""
     if cell.key in recorded:
-        return "its file is gone or damaged, or the run has not come to it"
+        return "its file is missing or damaged, or it is not computed yet"
     if (cell.task, cell.variant) not in recorded.values():
-        return f"the run asked for no {cell.variant.partition(':')[0]} maps"
+        return f"the run did not request {cell.variant.partition(':')[0]} maps"
     return "not in the record: its method has changed since"
 
 
 def _others(store: Store) -> Iterator[Cell]:
-    """What the run planned beside scores, as it stands in its record."""
+    """What the run planned besides scores, from its record."""
     names = [each.name for each in fields(Cell) if each.name != "needs"]
     for recorded in store.cells():
         if recorded.stage != "score":

@@ -215,7 +215,7 @@ def _board(store: Store, watch: Watch | None, again: set[str]) -> Overview | Non
         return write_board(store)
     except Damaged as error:
         if error.key in again:
-            store.record([Outcome(error.key, "failed", "its file was damaged again when it had been made anew")], "")
+            store.record([Outcome(error.key, "failed", "its file was damaged again after it was recreated")], "")
         elif not error.key or not (store.strike([error.key]) or store.repair()):
             raise
         again.add(error.key)
@@ -274,7 +274,7 @@ def engine_of(options: Options, workers: int, device: str) -> Engine:
 def prepare(
     engine: Engine, specs: Iterable[TaskSpec], setting: Setting, watch: Watch | None
 ) -> tuple[dict[TaskSpec, Prepared], dict[TaskSpec, Loss]]:
-    """Train or find the networks and the samples; a task that is lost is lost with its reason."""
+    """Train or find the networks and the samples; a task that fails has a Loss with the reason."""
     specs = list(specs)
     if watch:
         watch.preparing(len(specs))

@@ -1,7 +1,7 @@
-"""From maps on disk to one score a sample: build what a metric may see, ask it, and check what it says.
+"""From maps on disk to one score a sample: build what a metric may see, run it, and check its scores.
 
-Nothing is explained here. Maps that cannot be scored (NaN, constant, zero) are stood in for while the metric runs, so
-that it needs no care, and their samples get no score but the reason.
+Nothing is explained here. Maps that cannot be scored (NaN, constant, zero) are replaced while the metric runs, so
+that it need not handle them, and their samples get the reason instead of a score.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mibench.record.cells import Cell, Job, Outcome, RowSource, TaskSpec
 from mibench.run.explaining import MOST, sample_seeds, task_of
 
 NUMBERS = 2**17  # input numbers that go through the network at once: more of them leave a processor's cache
-SLACK = 1e-6  # how far beyond its range a score may lie by rounding
+SLACK = 1e-6  # how far outside its range a score may be by rounding
 
 
 class MetricFault(MibenchError):
@@ -57,7 +57,7 @@ def seen_of(spec: TaskSpec, device: str, precision: str, seed: int, batch: int) 
 
 
 def score(job: Job) -> list[Outcome]:
-    """Score rows by metrics; a metric that fails on all rows together is asked for each row alone."""
+    """Score rows by metrics; a metric that fails on all rows together is run on each row alone."""
     setting = job.setting
     where = (job.task, setting.device, setting.precision, job.cells[0].seed, setting.batch)
     scene, seen = scene_of(*where), seen_of(*where)
@@ -133,7 +133,7 @@ def _wrapped(wrapper: Wrapper, saved: maps.Saved, spec: MapSpec) -> Explanation:
 
 
 def evidence_of(saved: maps.Saved, spec: MapSpec, variants: Mapping[str, Tensor]) -> Evidence:
-    """What a metric may see of one map; a slope stands in for maps that cannot be scored."""
+    """What a metric may see of one map; a slope replaces maps that cannot be scored."""
     explanation = saved.explanation
     raw = explanation.maps[spec.name].clone()
     height, width = raw.shape[1:]
@@ -210,15 +210,15 @@ def _alone(
 
 
 def _scored(cell: Cell, metric: Metric, scores: Tensor, row: Evidence, faults: Sequence[str]) -> Outcome:
-    """A row's scores, checked against what the metric says of itself."""
+    """A row's scores, checked against what the metric declares."""
     values = scores.detach().double().cpu()
     if values.shape != (len(faults),):
-        raise MetricFault(f"{cell.metric} gave scores of shape {tuple(values.shape)} for {len(faults)} samples")
+        raise MetricFault(f"{cell.metric} returned scores of shape {tuple(values.shape)} for {len(faults)} samples")
     low, high = metric.range
     inside = values[values.isfinite()]
     if len(inside) and (inside.min() < low - SLACK or inside.max() > high + SLACK):
         worst = float(inside.max() if inside.max() > high + SLACK else inside.min())
-        raise MetricFault(f"{cell.metric} gave {worst:g}, outside of its range {low:g} to {high:g}")
+        raise MetricFault(f"{cell.metric} returned {worst:g}, outside its range {low:g} to {high:g}")
     nothing = one_line(metric.no_score)
     reasons = [fault or ("" if value.isfinite() else nothing) for fault, value in zip(faults, values, strict=True)]
     numbers = [float("nan") if reason else float(value) for reason, value in zip(reasons, values, strict=True)]
@@ -227,7 +227,7 @@ def _scored(cell: Cell, metric: Metric, scores: Tensor, row: Evidence, faults: S
 
 
 def _broken(row: Evidence, faults: Sequence[str], metric: Metric) -> str:
-    """Which second maps are not finite beside a sound first one: a gate that leaves them out of its mean is dodged."""
+    """Which second maps are not finite where the first is: leaving them out of the mean would make the gate easier."""
     for name in sorted(metric.needs & row.variants.keys()):
         second = row.variants[name].flatten(1).isfinite().all(1).tolist()
         sound = [finite for finite, fault in zip(second, faults, strict=False) if not fault]

@@ -1,7 +1,7 @@
 """A network and the samples on which it is explained, made from data alone and checked before anything is explained.
 
 The samples are normalised as the network wants them. What costs time (calibration samples, hashes, the accuracy) is
-worked out when it is first asked for, because a worker seldom needs all of it.
+computed when first used, because a worker seldom needs all of it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from mibench.plugins.contract import SMALLEST, Data, DataNotice, Kind, Model, Sa
 from mibench.record import fingerprint
 from mibench.record.cells import TaskSpec
 
-HELD_OUT = 1000  # so many samples, if there are as many, tell the accuracy
+HELD_OUT = 1000  # samples for the accuracy, if there are as many
 BATCH = 64
 
 
 def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> Task:
-    """Load the network and open it; samples follow when they are asked for."""
+    """Load the network and open it; samples are loaded when first used."""
     precision_of(precision, device)
     model = registry.model(spec.model)
     check_shape(model)
@@ -106,8 +106,8 @@ def open_checked(
         raise
     except (RuntimeError, ValueError, TypeError, AttributeError) as error:  # from the network's own forward
         raise ModelError(
-            f"{name} cannot look at an input of {'x'.join(map(str, shape))} or gives no tensor of logits "
-            f"({' '.join(str(error).split())[:160]}): mend its shape or its forward"
+            f"{name} cannot take an input of {'x'.join(map(str, shape))} or does not return a tensor of logits "
+            f"({' '.join(str(error).split())[:160]}): correct its shape or its forward"
         ) from error
 
 
@@ -154,7 +154,7 @@ class Task:
 
     @cached_property
     def truth(self) -> Truth | None:
-        """What is known of the scoring samples; the claims are the network's own where the data can ask it."""
+        """What is known of the scoring samples; the claims are computed from the network where the data can do so."""
         truth = self.scoring.truth
         if truth is None or self.network_beliefs is None:
             return truth
@@ -172,7 +172,7 @@ class Task:
 
     @cached_property
     def target(self) -> Tensor:
-        """The explained class of each scoring sample, (N,): what the network says, or the label."""
+        """The explained class of each scoring sample, (N,): the network's prediction, or the label."""
         return self.scoring.label if self.data.targets == "label" else self.predictions(self.scoring.x)
 
     @property
@@ -301,7 +301,7 @@ def normalised(raw: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tens
 
 
 def check_shape(model: Model) -> None:
-    """Refuse an input that is no image: a picture file of so few pixels a side is refused as well."""
+    """Refuse an input too small to be an image: a picture file of so few pixels a side is refused as well."""
     if len(model.shape) == 3 and min(model.shape[1:]) < SMALLEST:
         shape = "x".join(map(str, model.shape))
         raise ModelError(
@@ -311,21 +311,21 @@ def check_shape(model: Model) -> None:
 
 
 def check_repeatable(network: nn.Module, name: str, shape: tuple[int, ...], device: torch.device | str) -> None:
-    """Refuse a network whose answers are no numbers, or others the second time."""
+    """Refuse a network whose outputs are not finite, or differ the second time."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand((2, *shape), generator=generator).to(device)
     with torch.no_grad():
         first, second = network(x), network(x)
     if not isinstance(first, Tensor):
         raise ModelError(
-            f"{name} gives a {type(first).__name__}, not one tensor of logits (samples, classes): let "
+            f"{name} returns a {type(first).__name__}, not one tensor of logits (samples, classes): let "
             "its forward return the logits alone"
         )
     first, second = first.float(), second.float()
     if first.dim() != 2:
         raise ModelError(
-            f"{name} answers two inputs with numbers of shape {tuple(first.shape)}, not with logits "
-            "(2, classes): mend its forward"
+            f"{name} returns a tensor of shape {tuple(first.shape)} for two inputs, not logits "
+            "(2, classes): correct its forward"
         )
     if not first.isfinite().all():
         raise ModelError(
@@ -343,7 +343,7 @@ def check_samples(samples: Samples, task: Task) -> None:
     name = registry.label(task.data)
     if tuple(samples.x.shape[1:]) != tuple(task.model.shape):
         given, wanted = ("x".join(map(str, shape)) for shape in (samples.x.shape[1:], task.model.shape))
-        raise DataError(f"{name} gives samples of {given}, but {task.spec.model} wants {wanted}")
+        raise DataError(f"{name} gives samples of {given}, but {task.spec.model} expects {wanted}")
     outside = (samples.label < 0) | (samples.label >= len(task.data.classes))
     if outside.any():
         index = int(outside.nonzero()[0])
@@ -352,7 +352,7 @@ def check_samples(samples: Samples, task: Task) -> None:
     finite = samples.x.isfinite().flatten(1).all(1)
     if not finite.all():
         bad = samples.ids[int((~finite).nonzero()[0])]
-        raise DataError(f"{name}: sample {bad!r} holds NaN or infinite values; mend or remove it")
+        raise DataError(f"{name}: sample {bad!r} holds NaN or infinite values; correct or remove it")
 
 
 def _named(split: str, samples: Samples) -> dict[str, Tensor]:

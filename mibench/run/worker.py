@@ -36,7 +36,7 @@ def perform(job: Job) -> Any:
     """Do a job as a worker does: where it hangs or crashes goes to its log."""
     log = os.dup(2)  # a plug-in may close the others
     faulthandler.enable(file=log)
-    if job.seconds:  # shortly before the job is stopped, say where it is
+    if job.seconds:  # shortly before the job is stopped, log its stack
         faulthandler.dump_traceback_later(0.95 * job.seconds, file=log)
     try:
         return attempt(job)
@@ -56,13 +56,13 @@ def loader(job: Job) -> Callable[[], None] | None:
 
 
 def _load(spec: TaskSpec, setting: Setting) -> None:
-    """Let the task be there for `task_of`, with what every job asks of it."""
+    """Load the task for `task_of`, with what every job needs of it."""
     task = explaining.task_of(spec, setting.device, setting.precision)
     _ = task.target, task.truth  # and with them the scoring samples
 
 
 def attempt(job: Job, *, last: bool = False) -> Any:
-    """Do a job: its outcomes (for `prepare`, what was prepared), or the Loss that says why there are none.
+    """Do a job: its outcomes (for `prepare`, what was prepared), or the Loss with the reason why there are none.
 
     A file that cannot be written ends the run if nothing can be written there; otherwise the job is tried once more,
     because a disk may fail once and a plug-in may raise the same error.

@@ -21,7 +21,7 @@ class Across:
 
     @property
     def apart(self) -> Mask:
-        """The pairs that either test tells apart, each at half the level: the better of two p values errs twice."""
+        """The pairs that either test separates, each at half the level, because the smaller of two p values is used."""
         return np.asarray(np.minimum(self.nemenyi, self.wilcoxon) <= (1 - LEVEL) / 2)
 
 

@@ -11,7 +11,7 @@ Whole = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint8]
 
 LEVEL = 0.95
-NIL = 1e-10  # beside the numbers that it came from, a difference this small is none
+NIL = 1e-10  # relative to its operands, a difference this small counts as zero
 
 
 def ratio(above: Array, below: Array, otherwise: float = 0.0) -> Array:

@@ -115,7 +115,7 @@ def pool(boots: Sequence[Bootstrap]) -> Bootstrap:
 
 
 def intervals(boot: Bootstrap, level: float = LEVEL) -> tuple[Array, Array]:
-    """Lower and upper limits of the means (4); NaN where a single sample cannot tell."""
+    """Lower and upper limits of the means (4); NaN for a single sample."""
     n, sampled = boot.samples, boot.error.diagonal()
     if n < 2:
         return np.full(len(boot.mean), np.nan), np.full(len(boot.mean), np.nan)

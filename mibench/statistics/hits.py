@@ -1,7 +1,7 @@
 """Scores that only hit or miss: no resample knows the miss that has not happened, so exact limits hold besides.
 
-An interval reaches at least as far as Clopper's and Pearson's, and differences of one size alone are no surer than
-their signs (the exact sign test).
+An interval reaches at least as far as Clopper's and Pearson's, and differences of a single size are at most
+as significant as their signs (the exact sign test).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which methods can be told apart: every pair of a table tested at once, ranks with intervals, and tie groups.
+"""Which methods differ significantly: every pair of a table tested at once, ranks with intervals, and tie groups.
 
     z_ij    = -Phi^-1(q_ij),    p_ij = P(max |z*| over the pairs up to ij >= z_ij)                                 (5)
     q_ij    = E_chi T_{n - 1}(-|mean_i - mean_j| / sqrt(max(0, A - E) + B df / chi)),    chi ~ chi squared_df       (6)
@@ -38,11 +38,11 @@ class Pairs:
 
     difference: Array  # the row's mean less the column's
     p: Array  # that the two are equal, adjusted for all pairs
-    needed: Array  # samples that would tell the two apart with POWER, as strictly as this table does
+    needed: Array  # samples needed to separate the two with POWER, at the level of this table
 
     @cached_property
     def above(self) -> Mask:
-        """Whether the row is better than the column and can be told apart from it."""
+        """Whether the row is significantly better than the column."""
         return np.asarray((self.difference > 0) & (self.p <= 1 - LEVEL))
 
     @cached_property
@@ -52,12 +52,12 @@ class Pairs:
 
     @cached_property
     def rank_interval(self) -> tuple[Whole, Whole]:
-        """From 1 + those that are surely above to all but those that are surely below; for all methods at once."""
+        """From 1 + those significantly above to all but those significantly below; holds for all methods at once."""
         return 1 + self.above.sum(0), len(self.p) - self.above.sum(1)
 
     @cached_property
     def letters(self) -> tuple[str, ...]:
-        """Tie groups (a compact letter display): two methods that cannot be told apart share a letter, others none."""
+        """Tie groups (a compact letter display): methods share a letter if and only if they tie."""
         place = np.argsort(np.argsort(self.rank, kind="stable")).tolist()  # 0 is the best
         ties: nx.Graph[int] = nx.Graph()
         ties.add_nodes_from(place)
@@ -71,7 +71,7 @@ def _letter(index: int) -> str:
 
 
 def pairs(boot: Bootstrap, level: float = LEVEL) -> Pairs:
-    """Tell every two methods apart, or say that they tie (5)."""
+    """Test every two methods for a difference (5)."""
     methods, n = len(boot.mean), boot.samples
     i, j = np.triu_indices(methods, 1)  # (P,)
     difference = boot.mean[i] - boot.mean[j]
@@ -96,7 +96,7 @@ def pairs(boot: Bootstrap, level: float = LEVEL) -> Pairs:
 
 def _tails(difference: Array, sampled: Array, rest: Array, n: int, between: Array, freedom: Array) -> Array:
     """How likely a difference of zero comes out this large or larger (6)."""
-    ordinary = np.maximum(sampled - rest, 0)[:, None]  # what the samples say
+    ordinary = np.maximum(sampled - rest, 0)[:, None]  # the part due to the samples
     degrees = np.where(np.isfinite(freedom), freedom, 1.0)[:, None]
     weight = CHI ** (degrees / 2) * np.exp(-CHI / 2)  # the density of chi squared, on a logarithmic grid
     errors = np.sqrt(ordinary + between[:, None] * degrees / CHI)

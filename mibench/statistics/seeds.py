@@ -1,4 +1,4 @@
-"""What a few seeds say of a mean: their share of its variance, and the degrees of freedom that it is known with.
+"""The contribution of a few seeds to the variance of a mean, and its degrees of freedom.
 
 A score of method m, seed s and sample i is read as mean_m + sample_mi + seed_ms + rest_msi.
 

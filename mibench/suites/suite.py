@@ -52,7 +52,7 @@ class Task(BaseModel):
 
 
 class Published(NamedTuple):
-    """A figure that a paper gives for one of a suite's rows, to be shown beside ours."""
+    """A figure that a paper gives for one of a suite's rows, to be shown with ours."""
 
     model: SpecText
     method: SpecText
@@ -71,8 +71,8 @@ class Suite(BaseModel):
     methods: Specs | SpecText = "all"
     controls: Specs = ()
     chance: SpecText = ""  # the control whose maps are random …
-    encoding: SpecText = ""  # the control whose maps say the class by their place: a metric that prefers it is fooled
-    known_good: Specs = ()  # … and methods known to be good: a metric that cannot tell them apart is blind
+    encoding: SpecText = ""  # the control whose maps encode the class by position: a metric that prefers it is fooled
+    known_good: Specs = ()  # … and methods known to be good: a metric that cannot separate them is blind
     metrics: Specs | SpecText = "default"
     seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
     samples: Samples = 64
@@ -101,7 +101,7 @@ class Suite(BaseModel):
 
 
 def every_method() -> list[str]:
-    """The names of all explainers that are no controls."""
+    """The names of all explainers that are not controls."""
     return [card.name for card in catalogue.cards("methods") if isinstance(card, ExplainerCard) and not card.control]
 
 

@@ -267,7 +267,7 @@ def test_an_interrupt_before_anything_is_computed_is_one_line(
         (["run", "toy.toml", "--data", "corner"], "no data set 'corner'; did you mean corners"),
         (["run", "toy.toml", "--device", "gpu"], "no device 'gpu'"),
         (["run", "toy.toml", "--engine", "lokal"], "no engine 'lokal'; did you mean local"),
-        (["run", "toy.toml", "--precision", "fp8", "--engine", "inline"], "no precision 'fp8'"),
+        (["run", "toy.toml", "--precision", "fp8", "--engine", "inline"], "unknown precision 'fp8'"),
         (["run", "toy.toml", "--samples", "0"], "samples"),
         (["check", "brigth"], "no method or metric 'brigth'; did you mean bright"),
         (["check", "insid"], "no method or metric 'insid'; did you mean inside"),
@@ -277,7 +277,7 @@ def test_an_interrupt_before_anything_is_computed_is_one_line(
         (["report", "nowhere"], "nowhere is not the folder of a run"),
         (["show", "x"], "there is no run in runs/; give --run FOLDER"),
         (["gate"], "there is no run in runs/; give its folder: gate FOLDER"),
-        (["gate", "nowhere"], "there is no folder or file nowhere"),
+        (["gate", "nowhere"], "nowhere does not exist"),
         (["run", "toy.toml", "--out", ""], "--out is empty"),
         (["run", "toy.toml", "--out", "."], ". is not empty, and holds no run"),
         (["run", "toy.toml", "--out", "x" * 300], "File name too long"),
@@ -464,7 +464,7 @@ def test_images_whose_maps_would_have_one_name_are_refused(mibench: Command, pic
     [
         ("poisoned", "3x16x16", "1 of the weights in 'fc.weight' are NaN or infinite"),
         ("overflowing", "3x16x16", "its logits of an ordinary input are NaN or infinite"),
-        ("build", "1x16x16", "cannot look at an input of 1x16x16"),
+        ("build", "1x16x16", "cannot take an input of 1x16x16"),
         ("dicing", "3x16x16", "two forwards of the same input differ"),
     ],
 )

@@ -57,7 +57,7 @@ def test_an_explainer_that_goes_wrong_is_seen(toy: None, how: str, rule: str) ->
 def test_an_explainer_that_says_that_nothing_changes_is_held_to_it(toy: None, says: str) -> None:
     name = {"seeded": "noise", "of_class": "learned"}[says]
     liar = type("Liar", (type(registry.method(name).explainer),), {says: False, "__doc__": "It lies."})
-    rule = "heeds the seed and the class as it says"
+    rule = "depends on the seed and the class as declared"
     assert any(each.rule == rule for each in check(Method(liar())) if each.verdict == "broken")
 
 

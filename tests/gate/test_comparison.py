@@ -182,7 +182,7 @@ def test_equal_fits_are_paired_by_samples_alone_and_others_are_named(paired: boo
         found = compared(seeded(scores, "a", fit="a", paired=paired), after, read_thresholds())
         assert {each.verdict for each in found.changes if each.row.metric in METRICS} == {verdict}
         assert found.redrawn == (("iba",) if fit == "b" else ())
-        assert ("learned anew" in to_markdown(found, "a", "b")) == (fit == "b")
+        assert ("were fitted again" in to_markdown(found, "a", "b")) == (fit == "b")
 
 
 def test_fits_of_which_nothing_is_known_count_as_drawn_anew() -> None:
@@ -294,7 +294,7 @@ def test_a_row_that_was_not_asked_for_is_no_regression_and_is_named() -> None:
     found = compared(before, without(before, metric="auc"), read_thresholds())
     assert [(each.row.metric, each.verdict) for each in found.changes if each.verdict != "same"] == [("auc", "absent")]
     assert not found.regressions
-    assert "Not asked for in the later one" in to_markdown(found, "a", "b")
+    assert "Not requested in the later one" in to_markdown(found, "a", "b")
 
 
 def test_what_vanished_from_a_run_that_asks_for_everything_is_a_regression() -> None:

@@ -155,14 +155,14 @@ def test_a_csv_that_is_no_leaderboard_is_named(tmp_path: Path, kind: str) -> Non
     text, why = BROKEN[kind]
     (tmp_path / "toy.csv").write_text(text)
     (tmp_path / "toy.json").write_text(NOTHING)
-    with pytest.raises(UsageError, match=rf"toy\.csv is no leaderboard: .*{why}"):
+    with pytest.raises(UsageError, match=rf"toy\.csv is not a leaderboard: .*{why}"):
         regression.side(tmp_path / "toy.csv")
 
 
 @pytest.mark.parametrize(
     ("beside", "why"),
     [
-        (None, "cannot be compared without toy.json beside it"),
+        (None, "cannot be compared without toy.json in its folder"),
         ("[1]", r"toy\.json cannot be read"),
         ('{"metric a": 1}', r"toy\.json was written by another version of mibench"),
         (NOTHING.replace("}", ""), r"toy\.json cannot be read"),

@@ -62,9 +62,9 @@ def test_the_page_asks_the_network_for_nothing(page: str) -> None:
 def test_a_paper_s_figures_are_shown_beside_ours() -> None:
     said = (("cnn-m", "mire", "auc", 0.123), ("cnn-m", "not-run", "auc", 0.456))
     text = " ".join(Elements(to_html(board(made_up.results(published=said, published_in="A paper")))).text)
-    beside = text[text.index("Beside the paper") :].split()
+    beside = text[text.index("Comparison with the paper") :].split()
     mine = {(row.method, row.metric): row for row in board(made_up.whole()).on(("mnist", "cnn-m"))}["mire", "auc"]
-    assert text.count("Beside the paper") == 1
+    assert text.count("Comparison with the paper") == 1
     assert beside.index("0.123") < beside.index(number(mine.value)) < beside.index("0.456")
     assert "not measured" in text
 
@@ -92,7 +92,7 @@ def test_every_name_is_escaped() -> None:
     )
     page = to_html(board(spoilt))
     assert EVIL not in page
-    assert page.count("<strong>Mind:</strong> &lt;script&gt;") == len(made_up.TASKS)
+    assert page.count("<strong>Note:</strong> &lt;script&gt;") == len(made_up.TASKS)
     kinds = [attributes.get("type") for tag, attributes in Elements(page).found if tag == "script"]
     assert kinds == ["application/json"] * len(made_up.TASKS) + [None]
 
@@ -129,7 +129,7 @@ def test_rows_of_no_class_and_of_one_seed_are_marked_and_others_are_not() -> Non
 
 
 def test_a_gate_that_is_not_judged_ranks_its_row_and_has_no_blank_cell() -> None:
-    few = "too few samples to tell: 8, and at least 9 are needed"
+    few = "too few samples: 8, at least 9 are needed"
     undecided = Gate("mnist", "cnn-m", "mire", "not random", None, few)
     made = board(replace(made_up.whole(), gates=(*made_up.whole().gates, undecided)))
     (row,) = [row for row in made.rows if (row.data, row.method, row.metric) == ("mnist", "mire", "auc")]
@@ -137,7 +137,7 @@ def test_a_gate_that_is_not_judged_ranks_its_row_and_has_no_blank_cell() -> None
     assert row.rank is not None
     panel = to_html(made).partition('<table class="gates">')[2].partition("</table>")[0]
     assert f'<td>not judged <span class="place">{few}</span></td>' in panel
-    assert "<td>not asked</td>" in panel
+    assert "<td>not requested</td>" in panel
     assert "<td></td>" not in panel
 
 

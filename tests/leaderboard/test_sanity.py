@@ -95,7 +95,7 @@ def test_a_gate_that_was_skipped_or_never_asked_for_is_not_judged_and_says_why()
     table = scores(a_quality=np.ones(8), b_alike=np.full(8, 0.1))
     found = gates(table, [ALIKE, AGAIN, QUALITY], "", a_alike=("skipped", "the same for every class"))
     assert outcome(found, "a", "alike") == Gate("d", "m", "a", "alike", None, "the same for every class")
-    assert outcome(found, "a", "again") == Gate("d", "m", "a", "again", None, "not asked")
+    assert outcome(found, "a", "again") == Gate("d", "m", "a", "again", None, "not requested")
 
 
 def test_a_seed_that_was_skipped_does_not_excuse_the_others() -> None:
@@ -140,7 +140,7 @@ def test_too_few_samples_to_tell_are_said_and_pass_nobody(samples: int, metrics:
     same = {f"{row}_{card.name}": np.full(samples, 0.5) for row in ("a", "random") for card in cards}
     found = outcome(gates(scores(**same), cards, "random"), "a", "not random")
     assert found.passed is None
-    assert found.reason == f"too few samples to tell: {samples}, and at least {needed} are needed"
+    assert found.reason == f"too few samples: {samples}, at least {needed} are needed"
     same = {name: np.full(needed, 0.5) for name in same}
     assert outcome(gates(scores(**same), cards, "random"), "a", "not random").passed is False
 

@@ -195,7 +195,7 @@ def test_a_metric_that_cannot_tell_the_known_good_map_from_random_is_blind() -> 
     made = rows(board(small(values, controls=("good", "random"), chance="random", known_good=("good",))))
     assert made["a"].status == "blind"
     assert made["a"].rank is None
-    assert "known-good map is not told from random (good " in made["a"].reason
+    assert "known-good map is not separated from random (good " in made["a"].reason
     seeing = values | {"good": noise(2) + 2}
     made = rows(board(small(seeing, controls=("good", "random"), chance="random", known_good=("good",))))
     assert made["a"].status == "ok"
@@ -217,7 +217,7 @@ def test_a_metric_that_puts_a_row_surely_above_the_known_truth_says_so(card: Met
     results = small(values, card, controls=("truth", "random"), chance="random", known_good=("truth",))
     (panel,) = board(results).panels["data", "model"]
     assert panel.counts
-    assert panel.outdone == f"b {np.mean(values['b']):.3g} surely above truth {np.mean(values['truth']):.3g}"
+    assert panel.outdone == f"b {np.mean(values['b']):.3g} significantly above truth {np.mean(values['truth']):.3g}"
     without = {name: value for name, value in values.items() if name != "b"}
     (plain,) = board(small(without, card, controls=("truth", "random"), chance="random", known_good=("truth",))).panels[
         "data", "model"
@@ -245,7 +245,7 @@ def test_a_score_that_prefers_an_encoding_to_a_good_method_is_marked_fooled(card
     values = {"good": noise(1), "code": noise(2) + 2 * gain, "truth": noise(4) + 3 * gain}
     told = {"controls": ("code", "truth"), "encoding": "code", "known_good": ("truth", "good")}
     (panel,) = board(small(values, card, **told)).panels["data", "model"]
-    assert panel.fooled == f"code {np.mean(values['code']):.3g} surely above good {np.mean(values['good']):.3g}"
+    assert panel.fooled == f"code {np.mean(values['code']):.3g} significantly above good {np.mean(values['good']):.3g}"
     assert panel.marks == ("fooled by an encoding",)
     (sound,) = board(small(values | {"code": noise(2) - gain}, card, **told)).panels["data", "model"]
     (close,) = board(small(values | {"code": noise(1) + 0.01 * noise(2)}, card, **told)).panels["data", "model"]

@@ -100,5 +100,5 @@ def test_what_cannot_be_opened_is_refused_with_the_mend(monkeypatch: pytest.Monk
 def test_a_network_of_two_heads_is_refused_before_anything_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     proposed(monkeypatch, heads.Written("mean([2, 3])"), heads.SHAPE)
     sys.modules["made_up"].build = lambda: heads.TwoHeads("mean([2, 3])")
-    with pytest.raises(ModelError, match=r"gives a tuple, not one tensor of logits.*return the logits alone"):
+    with pytest.raises(ModelError, match=r"returns a tuple, not one tensor of logits.*return the logits alone"):
         opened(registry.model("user[local=features,representation=fc.input,shape=3x8x8]:made_up:build"), ())

@@ -129,7 +129,7 @@ def test_a_path_that_is_not_there_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     suite = Suite(name="paths", tasks=(Task(model=model, data=data),), methods=("bright",), metrics=("drop",))
-    with pytest.raises(UsageError, match="there is no file or folder 'absent'"):
+    with pytest.raises(UsageError, match="the path 'absent' does not exist"):
         outlook.outlook(suite, Options())
 
 
@@ -143,7 +143,7 @@ def test_a_path_that_is_not_there_is_refused(
         (("--methods", "ig,,iba"), "--methods: 'ig,,iba' has an empty entry"),
         (("--metrics", "road,"), "--metrics: 'road,' has an empty entry"),
         (("--open",), "--open is for --dry-run"),
-        (("--data", "folder:absent", "--dry-run"), "there is no file or folder 'absent'"),
+        (("--data", "folder:absent", "--dry-run"), "the path 'absent' does not exist"),
     ],
 )
 def test_words_that_mean_nothing_are_one_line(words: tuple[str, ...], answer: str, mibench: Command) -> None:
@@ -182,7 +182,7 @@ def test_what_is_conspicuous_is_said_before_and_stays_on_the_board(mibench: Comm
     for notice in (
         "after a softmax",
         "smaller than the model's input",
-        "not surely above chance",
+        "not significantly above chance",
         "calibration samples",
     ):
         assert sum(notice in each for each in about.notices) >= 1, about.notices

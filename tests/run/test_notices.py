@@ -58,7 +58,7 @@ def test_chance_is_told_by_the_exact_binomial_tail(right: int, count: int) -> No
 def test_always_answering_the_commonest_class_is_chance() -> None:
     label = (torch.arange(100) >= 90).long()
     notice = near_chance(label, torch.zeros(100, dtype=torch.int64), 2)
-    assert "right on 90 of 100 held-out samples, which is not surely above chance (90.0%" in notice
+    assert "right on 90 of 100 held-out samples, which is not significantly above chance (90.0%" in notice
     assert not near_chance(label, label, 2)
 
 
@@ -68,7 +68,7 @@ def test_pictures_of_one_class_alone_are_no_reason_for_a_notice() -> None:
 
 
 def test_classes_in_another_order_are_named() -> None:
-    """Five classes of ten are renamed among themselves: 50 % are right, surely above chance."""
+    """Five classes of ten are renamed among themselves: 50 % are right, significantly above chance."""
     label = torch.arange(200) % 10
     prediction = torch.tensor([1, 2, 3, 4, 0, 5, 6, 7, 8, 9])[label]
     assert not near_chance(label, prediction, 10)
@@ -111,7 +111,7 @@ def test_a_task_is_told_all_of_it(pictures: Path) -> None:
     """An untrained network on 30 pictures, which are smaller than its input."""
     found = notices(task(pictures, "softmaxed", shape="3x32x32"))
     for words in (
-        "not surely above chance",
+        "not significantly above chance",
         "add up to one, as after a softmax",
         "scoring: 6 of 6 pictures",
         "calibration: ",

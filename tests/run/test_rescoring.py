@@ -94,8 +94,8 @@ def test_maps_that_are_gone_are_named_and_the_record_stays_as_it_was(toy_plugins
     ("changes", "metric", "words"),
     [
         ({"gate_samples": 0}, "moved", "moved needs maps of other weights"),
-        ({}, "moved", "the run asked for no other-class maps"),
-        ({}, "max-sensitivity", "the run asked for no perturbed maps"),
+        ({}, "moved", "the run did not request other-class maps"),
+        ({}, "max-sensitivity", "the run did not request perturbed maps"),
         ({}, "inisde", "inside"),
     ],
 )

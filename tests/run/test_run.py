@@ -205,7 +205,7 @@ def test_a_metric_that_the_suite_does_not_ask_of_a_task_is_a_row_that_says_so(
     go(tmp_path, toy(tasks=({"model": "quadrants", "metrics": ("inside",)},)))
     table = pd.read_csv(tmp_path / "leaderboard.csv").query("method == 'bright'").set_index("metric")
     assert table.loc["inside", "status"] == "ok"
-    assert tuple(table.loc["drop", ["status", "reason"]]) == ("skipped", "the suite does not ask it of these data")
+    assert tuple(table.loc["drop", ["status", "reason"]]) == ("skipped", "the suite does not request it for these data")
 
 
 def test_the_class_gate_is_not_asked_of_maps_that_speak_of_no_class(
@@ -237,7 +237,7 @@ def test_perturbed_inputs_are_explained_only_where_a_metric_asks_for_them(toy_pl
         ("raise", "failed", "ValueError: the explainer had a bad day (methods.py:"),
         ("memory", "oom", "memory"),
         ("refuse", "skipped", "this network is not to my taste"),
-        ("shape", "failed", "has shape (8, 7, 8) where (B, H, W) = (8, 8, 8) is wanted"),
+        ("shape", "failed", "has shape (8, 7, 8), expected (B, H, W) = (8, 8, 8)"),
         ("nan", "nan", "the map holds NaN"),
         ("weights", "failed", "left the network changed: parameter blur.weight (its values changed)"),
         ("hook", "failed", "left the network changed: layer blur (hooks=0 became hooks=1)"),

@@ -138,7 +138,7 @@ def test_precision_changes_the_arithmetic_and_not_the_answer(precision: str) -> 
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(UsageError, match="no precision 'fp8'; there are fp32, tf32, fp16, bf16"):
+    with pytest.raises(UsageError, match="unknown precision 'fp8'; choose one of fp32, tf32, fp16, bf16"):
         make_task(TaskSpec("mlp", "", 1, 1), precision="fp8")
 
 
@@ -150,7 +150,7 @@ def test_an_unknown_precision_is_refused() -> None:
             user("build", parameters=TINY.replace("avgpool", "avgpol")),
             "no layer 'avgpol'; did you mean avgpool",
         ),
-        (user("build", parameters=TINY.replace("3x16x16", "1x16x16")), "cannot look at an input of 1x16x16"),
+        (user("build", parameters=TINY.replace("3x16x16", "1x16x16")), "cannot take an input of 1x16x16"),
         (user("pair"), "not one tensor of logits"),
         (user("flat"), r"numbers of shape \(16,\), not with logits"),
         (user("overflowing"), "its logits of an ordinary input are NaN or infinite"),
@@ -189,7 +189,7 @@ def altered(samples: Samples, what: str) -> Samples:
     [
         ("label", r"sample 'class.*' has the label 10, outside the 10 classes"),
         ("nan", r"sample 'class.*' holds NaN or infinite values"),
-        ("shape", r"gives samples of 3x8x16, but user.* wants 3x16x16"),
+        ("shape", r"gives samples of 3x8x16, but user.* expects 3x16x16"),
     ],
 )
 def test_samples_that_cannot_be_used_are_named(
