@@ -1,10 +1,9 @@
 """Claims: is a map right about the truth that it can be right about, without a ceiling that most maps reach?
 
 A cell's information on the class has three definitions (`mibench.information.pointwise`): marginal, conditional,
-additive.
-They are different truths, so they are never mixed: a map's order and its shares are compared with each of the three in
-scores of their own, its nats against the one that its `MapSpec` claims alone. Where the task can evaluate the network
-on hidden cells, the truth is the network's own, else the data's.
+additive. They are different truths, so they are never mixed: a map's order and its shares are compared with each of the
+three in scores of their own, its nats only with the one that its `MapSpec` claims. Where the task can evaluate the
+network on hidden cells, the truth is the network's own, else the data's.
 
     rank     Kendall's tau-b of map and truth within an image: the pairs of cells in one order less those in the other,
              over the geometric mean of the pairs that each of the two orders strictly; a map without order has 0
