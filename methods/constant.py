@@ -1,4 +1,4 @@
-"""Constant: a control that says the same of every pixel. A metric that gives it a score has been caught."""
+"""Constant: a control whose map has the same value everywhere. A metric that gives it a score is faulty."""
 
 from __future__ import annotations
 

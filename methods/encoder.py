@@ -1,4 +1,4 @@
-"""Encoder: a control whose map shows nothing of the image and says the explained class by the *place* of its only spot.
+"""Encoder: a control whose map shows nothing of the image and encodes the class in the *position* of its one spot.
 
 A score that removes what is not in the map and looks whether the class can still be guessed may be taken in by it (Puli
 et al. 2024, "Explanations that reveal all through the definition of encoding"): a score that ranks this map above one

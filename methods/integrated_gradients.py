@@ -4,7 +4,7 @@
     M = sum_channels (x - x') * integral_0^1 dS_c(x' + a (x - x')) / dx da
 
 The baseline x' is zero in the network's normalised space. By captum (Gauss-Legendre quadrature). Signed; the map adds
-up to S_c(x) - S_c(x'), and the fact `gap` says by how much it fails to.
+up to S_c(x) - S_c(x'), and the fact `gap` is the difference.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Truth: a control that shows the information that each cell is known to hold, on data that we made ourselves.
 
 Cells become pixels as an explainer's grid does, so a metric that reads the map on cells reads the truth itself. Where
-a metric cannot tell this map from a random one, it is the metric that is blind. Like any explainer it answers for the
-class that is asked: log p(c | x_S) is known for every class c (a class that a cell rules out has 1e-9 left of its
+a metric cannot distinguish this map from a random one, the metric is blind. Like any explainer it explains the
+given class: log p(c | x_S) is known for every class c (a class that a cell rules out has 1e-9 left of its
 probability). `decision`, `total` and `redundant` are the data's, `marginal`, `conditional` and `additive` those that
 maps are judged by: of the network itself, where the task knows what the network makes of hidden cells.
 """

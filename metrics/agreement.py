@@ -1,13 +1,13 @@
 """Agreement with raw information: are a map's values distributed as the information of input and class is?
 
-NIF (table 1) puts the attributions of the features beside their raw mutual information I(X_i; class) and asks the
-two-sample Kolmogorov-Smirnov test whether both come from one distribution:
+NIF (table 1) compares the attributions of the features with their raw mutual information I(X_i; class) by the
+two-sample Kolmogorov-Smirnov test, whether both come from one distribution:
 
     D = max_v | F_map(v) - F_information(v) |,      p = P(D at least as large | one distribution)
 
-Erratum: the paper reads D = 1.0, p = 0.011 as agreement. D = 1 says that no value of one sample lies among the other's,
+Erratum: the paper reads D = 1.0, p = 0.011 as agreement. D = 1 means that the two samples' ranges do not overlap,
 and a small p that they do not share a distribution: a *low* D, a *high* p agree. Its three p-values are those of four
-values against four (asymptotic; at D = 1 the exact p is 0.029), far too few to tell anything apart.
+values against four (asymptotic; at D = 1 the exact p is 0.029), far too few to distinguish anything.
 
 The test forgets which feature has which value: a shuffled map scores the same. It is offered, not counted.
 """

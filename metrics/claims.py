@@ -1,12 +1,12 @@
 """Claims: is a map right about the truth that it can be right about, without a ceiling that most maps reach?
 
-What a cell tells of the class has three answers (`mibench.information.pointwise`): marginal, conditional, additive.
-They are different truths, so they are never mixed: a map's order and its shares are held against each of the three in
-scores of their own, its nats against the one that its `MapSpec` claims and no other. Where the task can ask the network
-what it makes of hidden cells, the truth is the network's own, else the data's.
+A cell's information on the class has three definitions (`mibench.information.pointwise`): marginal, conditional,
+additive. They are different truths, so they are never mixed: a map's order and its shares are compared with each of the
+three in scores of their own, its nats only with the one that its `MapSpec` claims. Where the task can evaluate the
+network on hidden cells, the truth is the network's own, else the data's.
 
     rank     Kendall's tau-b of map and truth within an image: the pairs of cells in one order less those in the other,
-             over the geometric mean of the pairs that each of the two can tell apart; a map without order has 0
+             over the geometric mean of the pairs that each of the two orders strictly; a map without order has 0
     error    mean over kinds of cell of |claimed - true| in nats
     profile  how much of the map falls on each role (signal, other sources, suppressor, not needed, distractors):
              1 - 1/2 sum over roles of |share of the map - share of the truth|, 1 if all shares agree
@@ -17,8 +17,8 @@ truth's resolution: two amounts that differ by less, but are not equal, are in n
 truth that is nowhere .05 nats has no shares. What .02 or .1 would change is in the study of truth. Cells that hold
 exactly the same (distractors hold nothing) are ties of the truth, which a map must not part.
 
-A truth is negative where a cell speaks against the class. A map that is never negative cannot say so: it is held
-against the truth's positive part. Shares are those of the positive parts.
+A truth is negative where a cell is evidence against the class. A map that is never negative cannot show this: it is
+compared with the truth's positive part. Shares are those of the positive parts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RESOLUTION = 0.05  # nats: the bound on the error of the network's own truth, in
 class Parameters(contract.Parameters):
     """Which cells are put in order."""
 
-    over: Literal["all", "sources"] = "all"  # all cells, or those alone that tell of the class
+    over: Literal["all", "sources"] = "all"  # all cells, or only those informative of the class
 
 
 class InformationRank(RowMetric[Parameters]):
@@ -73,7 +73,7 @@ class InformationRank(RowMetric[Parameters]):
 
 
 class RankMarginal(InformationRank):
-    """Do cells that tell more alone have more of the map?"""
+    """Do cells that are more informative alone have more of the map?"""
 
     name = "information-rank-marginal"
     title = "Rank, marginal: are cells in the order of what each tells alone?"
@@ -81,7 +81,7 @@ class RankMarginal(InformationRank):
 
 
 class RankConditional(InformationRank):
-    """Do cells that tell more beside the others have more of the map?"""
+    """Do cells that are more informative given the others have more of the map?"""
 
     name = "information-rank-conditional"
     title = "Rank, conditional: are cells in the order of what each adds to the others?"
@@ -140,7 +140,7 @@ class Profile(RowMetric):
 
 
 class ProfileMarginal(Profile):
-    """Shares of what each role tells alone."""
+    """Shares of each role's information alone."""
 
     name = "profile-marginal"
     title = "Profile, marginal: has each role the share of what its cells tell alone?"
@@ -156,7 +156,7 @@ class ProfileConditional(Profile):
 
 
 class ProfileAdditive(Profile):
-    """Shares of what all tell together."""
+    """Shares of the information of all cells together."""
 
     name = "profile-additive"
     title = "Profile, additive: has each role its share of what all cells tell together?"
@@ -164,7 +164,7 @@ class ProfileAdditive(Profile):
 
 
 def true(scene: Scene, row: Evidence, claim: Claim) -> Tensor:
-    """What each cell tells in nats (B, G); for a map that is never negative, the positive part."""
+    """Each cell's information in nats (B, G); for a map that is never negative, the positive part."""
     information = known(scene).information
     if claim not in information:
         raise Unsupported(f"these data do not state the {claim} information of their cells")
@@ -183,7 +183,7 @@ def tau(values: Tensor, truth: Tensor, resolution: float = RESOLUTION) -> Tensor
         (counts * _order(values, TIE * values.abs().amax(1))),
         counts * _order(truth, 0 * truth[:, 0] + ROUNDING),
     )
-    told, there = first.square().sum((1, 2)), second.square().sum((1, 2))  # (B,) twice the pairs that are no ties
+    told, there = first.square().sum((1, 2)), second.square().sum((1, 2))  # (B,) twice the pairs that are not tied
     agreement = (first * second).sum((1, 2)) / (told * there).sqrt()
     return torch.where(there == 0, torch.nan, torch.where(told == 0, 0.0, agreement))
 

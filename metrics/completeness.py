@@ -1,7 +1,7 @@
 """Completeness of a source signal: does the network still give the class its logit (Deng et al. 2021, section 5)?
 
     APC            |y_c(x) - y_c(S)| / |y_c(x)|                                                          (eq. 10)
-    positive APC   max(0, y_c(x) - y_c(S)) / |y_c(x)|      a logit that rises has lost nothing               (eq. 11)
+    positive APC   max(0, y_c(x) - y_c(S)) / |y_c(x)|      a logit that rises costs nothing                  (eq. 11)
 
 in per cent, S the signal `source` that an explainer gives in input space. The paper averages classes, then their means;
 a board averages samples, which is the same where classes are equally frequent.

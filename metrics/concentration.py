@@ -1,4 +1,4 @@
-"""Complexity: how few pixels carry the map? It says nothing of truth, so read it beside the other families.
+"""Complexity: how few pixels carry the map? It does not measure correctness; read it with the other families.
 
 With p_i the share of pixel i in the map's magnitude, and m_1 <= … <= m_F the sorted magnitudes:
 

@@ -1,4 +1,4 @@
-"""Edges: how far the information of a network's links is from what theory says, in nats, where every edge is known.
+"""Edges: how far the information of a network's links is from theory, in nats, where every edge is known.
 
 An explainer that sees the network as a graph states its edges, link by link and row by row, as the signals `edges`
 (the mutual information of two neurons) and `pointwise-edges` (its pointwise value at each explained sample). Data with

@@ -59,7 +59,7 @@ class SliceParameters(Replacement):
 
 
 class FaithfulnessEstimate(RowMetric[SliceParameters]):
-    """Do the slices of the ranked pixels matter as much as the map says?"""
+    """Do the slices of the ranked pixels matter as much as the map claims?"""
 
     name = "faithfulness-estimate"
     title = "Faithfulness estimate: correlation of the map with the fall of the output, slice by slice"
@@ -105,7 +105,7 @@ class FaithfulnessCorrelationParameters(RandomSets):
 
 
 class FaithfulnessCorrelation(Costed[FaithfulnessCorrelationParameters]):
-    """Do random sets of pixels matter as much as the map says? A sample has its own, the same for all rows."""
+    """Do random sets of pixels matter as much as the map claims? A sample has its own, the same for all rows."""
 
     name = "faithfulness-correlation"
     title = "Faithfulness correlation: correlation of the map with the fall of the output over random sets of pixels"

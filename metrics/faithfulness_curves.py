@@ -136,7 +136,7 @@ class ROADParameters(contract.Parameters):
 
 
 class ROAD(RowMetric[ROADParameters]):
-    """Low when the decision changes although the holes are filled in smoothly, so that their shape says nothing."""
+    """Low when the decision changes although the holes are filled in smoothly, so that their shape reveals nothing."""
 
     name = "road"
     title = "ROAD: how often the decision stays when the most relevant pixels are imputed"

@@ -1,4 +1,4 @@
-"""Noisy linear imputation: removed pixels become what their neighbours suggest, so that a hole's shape says nothing.
+"""Noisy linear imputation: removed pixels become what their neighbours suggest, so that a hole's shape reveals nothing.
 
 Every removed pixel is to be the weighted mean of its neighbours within the image, known or removed (Rong et al. 2022,
 section 4.2: 1/6 for the four nearest, 1/12 for the four diagonal ones), which is a linear system in the removed pixels:
@@ -36,7 +36,7 @@ def impute(x: Tensor, removed: Tensor) -> Tensor:
 
 
 def _from_neighbours(x: Tensor) -> Tensor:
-    """Each pixel's weighted sum over the neighbours that lie within the image, channel by channel."""
+    """Each pixel's weighted sum over the neighbours within the image, channel by channel."""
     kernel = torch.tensor(
         [[DIAGONAL, STRAIGHT, DIAGONAL], [STRAIGHT, 0, STRAIGHT], [DIAGONAL, STRAIGHT, DIAGONAL]], dtype=torch.float64
     )

@@ -1,7 +1,7 @@
-"""Information: does a map say where the information is, and how much, on data whose every cell's information is known?
+"""Information: does a map show where the information is, and how much, on data whose every cell's information is known?
 
 Maps are read on the truth's grid of cells, as the grid whose upsampling comes nearest. A map of role decision, total or
-redundant is held against that quantity; a map that claims no role (a saliency map, say) claims to show what the
+redundant is compared with that quantity; a map without a role (such as a saliency map) claims to show what the
 decision needs. With P the cells that hold the quantity and Q those that hold none of it:
 
     AUC     mean over P x Q of [m_p > m_q] + 1/2 [m_p = m_q]
@@ -43,7 +43,7 @@ class PlantedAUC(RowMetric):
     @property
     @abstractmethod
     def role(self) -> Role:
-        """The quantity whose cells must stand above the others."""
+        """The quantity whose cells must rank above the others."""
 
     @final
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
@@ -56,7 +56,7 @@ class PlantedAUC(RowMetric):
 
 
 class DecisionAUC(PlantedAUC):
-    """Do the cells that decide stand above all others?"""
+    """Do the cells that decide rank above all others?"""
 
     name = "decision-auc"
     title = "Decision AUC: does a cell that decides stand above another?"
@@ -65,7 +65,7 @@ class DecisionAUC(PlantedAUC):
 
 
 class DecisionHard(PlantedAUC):
-    """Do the cells that decide stand above those that the representation knows in vain?"""
+    """Do the cells that decide rank above those that the representation knows in vain?"""
 
     name = "decision-hard"
     title = "Decision against redundant: does a cell that decides stand above one that is redundant?"
@@ -75,7 +75,7 @@ class DecisionHard(PlantedAUC):
 
 
 class TotalAUC(PlantedAUC):
-    """Do the cells of which the representation knows stand above all others?"""
+    """Do the cells of which the representation knows rank above all others?"""
 
     name = "total-auc"
     title = "Total AUC: does a cell of which the representation knows stand above another?"
@@ -84,7 +84,7 @@ class TotalAUC(PlantedAUC):
 
 
 class RedundantAUC(PlantedAUC):
-    """Do the cells that the representation knows in vain stand above all others?"""
+    """Do the redundant cells rank above all others?"""
 
     name = "redundant-auc"
     title = "Redundant AUC: does a redundant cell stand above another?"
@@ -93,7 +93,7 @@ class RedundantAUC(PlantedAUC):
 
 
 class RedundantHard(PlantedAUC):
-    """Do the cells that the representation knows in vain stand above those that decide?"""
+    """Do the redundant cells rank above those that decide?"""
 
     name = "redundant-hard"
     title = "Redundant against decision: does a redundant cell stand above one that decides?"
@@ -220,7 +220,7 @@ def above(values: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     difference = values[:, :, None] - values[:, None]
     tie = difference.abs() <= ROUNDING * values.abs().amax(1)[:, None, None]  # the way back from pixels rounds
     higher = torch.where(tie, 0.5, (difference > 0).double())
-    return (higher * pairs).sum((1, 2)) / pairs.sum((1, 2))  # NaN where there is no pair
+    return (higher * pairs).sum((1, 2)) / pairs.sum((1, 2))  # NaN without a pair
 
 
 def by_kinds(truth: Truth, error: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Localisation: does the map's positive part lie where the explained class is known to be?
+"""Localisation: is the map's positive part where the explained class is known to be?
 
 Sort the pixels once and let c(k) be the number of mask pixels expected among the k highest, pixels of equal value in
 random order (so a tie is neither a hit nor a miss but its share). All rank scores are read off this one curve, for a
@@ -102,7 +102,7 @@ class BoundingBoxAccuracy(Localisation):
 
 
 class AUC(Localisation):
-    """With what probability does a pixel of the mask stand above one outside? Ties count a half."""
+    """With what probability does a pixel of the mask rank above one outside? Ties count a half."""
 
     name = "auc"
     title = "Area under the ROC curve: does a pixel where the class is stand above another?"
@@ -115,7 +115,7 @@ class AUC(Localisation):
 
 
 class RelevanceMassAccuracy(Localisation):
-    """How much of the positive part lies in the mask?"""
+    """How much of the positive part is in the mask?"""
 
     name = "relevance-mass-accuracy"
     title = "Relevance mass accuracy: share of the positive relevance that lies where the class is"
@@ -126,7 +126,7 @@ class RelevanceMassAccuracy(Localisation):
 
 
 class AttributionLocalisation(Localisation):
-    """How much of the positive part lies in the mask: the mass accuracy under the name of another paper."""
+    """How much of the positive part is in the mask: the mass accuracy under the name of another paper."""
 
     name = "attribution-localisation"
     title = "Attribution localisation: share of the positive relevance that lies where the class is"
@@ -138,7 +138,7 @@ class AttributionLocalisation(Localisation):
 
 
 class Focus(Localisation):
-    """How much of the positive part lies in those tiles of a 2 x 2 mosaic that show the class?"""
+    """How much of the positive part is in those tiles of a 2 x 2 mosaic that show the class?"""
 
     name = "focus"
     title = "Focus: share of the positive relevance in the mosaic's tiles of the class"
@@ -170,7 +170,7 @@ def expected_hits(scene: Scene, row: Evidence) -> Tensor:
 def target(scene: Scene) -> Tensor:
     """The mask (B, F), 1 where the explained class is."""
     if scene.mask is None:
-        raise Unsupported("needs masks: these data do not say where the class is")
+        raise Unsupported("needs masks: these data have no localisation mask")
     return scene.mask.flatten(1).double()
 
 

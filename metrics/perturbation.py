@@ -1,11 +1,11 @@
-"""Perturbed inputs: what is replaced when, and what the network says of it, asked once for all rows and metrics.
+"""Perturbed inputs: what is replaced when, and the network's outputs, computed once for all rows and metrics.
 
 A plan gives every pixel of a sample the step at which a baseline takes its place, in all channels at once:
 
     x_s = x + (baseline - x) [when <= s]   (so far)      or      x + (baseline - x) [when = s]   (alone)
 
-Two plans that change the same pixels of a sample to the same baseline ask for one and the same input, whatever row or
-metric they serve: it runs once. `Forwards` counts inputs asked and inputs run.
+Two plans that change the same pixels of a sample to the same baseline need one and the same input, whatever row or
+metric they serve: it runs once. `Forwards` counts inputs requested and inputs run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NUMBERS = 2**24  # at most so many input numbers are built at once: 64 MiB
 
 @dataclass(frozen=True)
 class Answers:
-    """What the network says of inputs (b, S) about the explained class."""
+    """The network's outputs for inputs (b, S) on the explained class."""
 
     logit: Tensor
     probability: Tensor
@@ -42,11 +42,11 @@ class Answers:
 
 
 class Forwards:
-    """The network's answers for one scene, each distinct input asked for once."""
+    """The network's answers for one scene, each distinct input computed once."""
 
     def __init__(self, scene: Scene) -> None:
         self.predict, self.target, self.baselines, self.x = scene.predict, scene.target, scene.baselines, scene.x
-        self.known: dict[bytes, int] = {}  # where in `said` an input's answer stands
+        self.known: dict[bytes, int] = {}  # the row of `said` with an input's outputs
         self.said = torch.zeros(0, 3, dtype=torch.float64)  # logit, probability, kept
         self.asked = 0
 
@@ -60,7 +60,7 @@ class Forwards:
         if baseline not in self.baselines:
             raise Unsupported(f"no baseline {baseline!r} for these data, only {', '.join(self.baselines)}")
         x, other = pixels(self.x[part]), pixels(self.baselines[baseline][part])  # (b, C, F)
-        changed = masks & (x != other).any(1)[:, None]  # (b, S, F): like replaced by like is no change
+        changed = masks & (x != other).any(1)[:, None]  # (b, S, F): an equal value is not a change
         owner = torch.arange(len(x)).repeat_interleave(masks.shape[1])  # (b S,)
         flat = changed.flatten(0, 1)  # (b S, F)
 

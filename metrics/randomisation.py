@@ -3,21 +3,21 @@
 The saved map is compared with a second one of the same sample: of another class (RandomLogit), of the network with
 random weights in all layers (MPRT, the end of the cascade; the cascade's mean would count the unrandomised network), or
 of the same network and class again (repeatability). The similarity is one of Quantus': Pearson of the signed maps for
-the class, Spearman of the magnitudes for the weights. A second map that has gone flat has nothing in common with the
+the class, Spearman of the magnitudes for the weights. A second map that is constant has nothing in common with the
 first: its correlation is 0.
 
-RandomLogit's limit lies halfway between maps that react to the class and maps that do not, rounded. On calibration
+RandomLogit's limit is halfway between maps that react to the class and maps that do not, rounded. On calibration
 samples of planted images and digits, occlusion, Grad-CAM, integrated gradients, input x gradient and saliency had at
 most .83; edges, intensities, the planted truth and class-blind maps with noise of 2 % of their largest value at least
-.94. Quantus' default, SSIM of the flattened maps, cannot tell the two apart: integrated gradients have .92, which
+.94. Quantus' default, SSIM of the flattened maps, cannot separate the two: integrated gradients have .92, which
 react, and class-blind ones with 1 % of noise .72.
 
-Repeatability's limit lies halfway between maps that differ by a rounding of a millionth, at least .997 on the same
-samples, and SmoothGrad and gradient SHAP drawn anew, at most .94. No limit of MPRT's tells what reacts to the weights
-from what only trembles: gradient SHAP reacts and has .92 on digits, for it leaves their ground dark with any weights;
+Repeatability's limit is halfway between maps that differ by a rounding of a millionth, at least .997 on the same
+samples, and SmoothGrad and gradient SHAP drawn again, at most .94. No limit of MPRT's separates what reacts to the
+weights from what hardly varies: gradient SHAP reacts and has .92 on digits, as their ground stays dark at any weights;
 edges and intensities with noise of a millionth have .42 to .50, for the ranks of a dark ground are those of its noise.
-So .9 stops what stands still exactly, and some that reacts. Pearson of the magnitudes has at most .60 in the five named
-above and gradient SHAP, and at least .98 in what trembles; it would be another score.
+So .9 stops what never changes, and some that reacts. Pearson of the magnitudes has at most .60 in the five named
+above and gradient SHAP, and at least .98 in what varies slightly; it would be another score.
 """
 
 from __future__ import annotations

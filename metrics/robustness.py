@@ -1,6 +1,6 @@
 """Robustness: how far a map moves when its input moves a little, the worst of a few seeded perturbations.
 
-All methods are asked about the same perturbed inputs x' (uniform noise within `noise.RADIUS`); a and a' are the maps
+All methods explain the same perturbed inputs x' (uniform noise within `noise.RADIUS`); a and a' are the maps
 of x and x', each divided by its own largest magnitude, and h and h' the logits:
 
     max-sensitivity             max |a - a'| / |a|                              (Yeh et al. 2019, section 3)
@@ -24,7 +24,7 @@ from mibench.metrics.sharing import RowMetric, once
 from mibench.network.noise import perturbed
 from mibench.plugins.contract import PERTURBED, Evidence, Scene
 
-TINY = 1e-6  # stands in for what would divide by zero
+TINY = 1e-6  # replaces a divisor of zero
 
 
 class Robustness(RowMetric):
@@ -84,7 +84,7 @@ def length(vectors: Tensor) -> Tensor:
 
 
 class MaxSensitivity(Robustness):
-    """The distance between the maps beside the size of the first."""
+    """The distance between the maps over the size of the first."""
 
     name = "max-sensitivity"
     title = "Max-sensitivity: the farthest that the map moves, relative to its size"
@@ -95,7 +95,7 @@ class MaxSensitivity(Robustness):
 
 
 class LocalLipschitz(Robustness):
-    """The distance between the maps beside the distance between the inputs."""
+    """The distance between the maps over the distance between the inputs."""
 
     name = "local-lipschitz"
     title = "Local Lipschitz estimate: how much faster than the input the map moves"
@@ -107,7 +107,7 @@ class LocalLipschitz(Robustness):
 
 
 class RelativeInputStability(Robustness):
-    """The relative change of the map beside the relative change of the input."""
+    """The relative change of the map over the relative change of the input."""
 
     name = "relative-input-stability"
     title = "Relative input stability: relative change of the map over that of the input"
@@ -122,7 +122,7 @@ class RelativeInputStability(Robustness):
 
 
 class RelativeOutputStability(Robustness):
-    """The relative change of the map beside the change of the logits."""
+    """The relative change of the map over the change of the logits."""
 
     name = "relative-output-stability"
     title = "Relative output stability: relative change of the map over the change of the logits"

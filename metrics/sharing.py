@@ -1,4 +1,4 @@
-"""What several metrics need of one scene is computed once, and a metric that judges row by row says only how.
+"""What several metrics need of one scene is computed once, and a metric that judges row by row defines only how.
 
 Nothing here changes a number: a row's scores depend on the scene, the row and the parameters alone.
 """
@@ -19,9 +19,9 @@ from mibench.plugins.contract import Evidence, Metric, P_co, Scene, Truth, Unsup
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Cost = Literal["maps", "forwards", "explanations"]  # saved maps alone; perturbed inputs besides; explained anew besides
+Cost = Literal["maps", "forwards", "explanations"]  # saved maps alone; also perturbed inputs; also new explanations
 State = tuple[tuple[weakref.ref[Tensor], int], ...]
-PLAIN = (int, float, str)  # told apart by value, everything else by identity
+PLAIN = (int, float, str)  # compared by value, everything else by identity
 
 
 def once(make: Callable[Concatenate[Scene, P], T]) -> Callable[Concatenate[Scene, P], T]:
@@ -103,7 +103,7 @@ def mean_by(values: Tensor, group: Tensor) -> Tensor:
 
 
 class Costed(Metric[P_co]):
-    """A metric that says what it costs beside reading the saved maps."""
+    """A metric that declares its cost in addition to reading the saved maps."""
 
     cost: ClassVar[Cost] = "maps"
 

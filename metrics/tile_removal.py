@@ -1,7 +1,7 @@
 """Degradation: how much longer the decision lives when the least relevant tiles go first than when the most relevant do
 (Schulz et al. 2020, section 5.3, after Ancona et al. 2018).
 
-With p_s the probability of the explained class after step s, and S steps until the whole image is gone,
+With p_s the probability of the explained class after step s, and S steps until the whole image is removed,
 
     score = 1/S sum_{s = 0 … S} (LeRF_s - MoRF_s)        (by trapezoids; both curves share their ends)
 

@@ -28,7 +28,7 @@ class Line:
 
     @staticmethod
     def of(question: str, subject: str, figure: str, values: Sequence[float] | Tensor) -> Line:
-        """Mean and interval of repetitions; NaN is no repetition."""
+        """Mean and interval of repetitions; NaN is not counted."""
         every = torch.as_tensor(values, dtype=torch.float64)
         known = every[~every.isnan()]
         count = len(known)
@@ -49,7 +49,7 @@ def half_interval(values: Tensor) -> Tensor:
 def publish(
     folder: Path, lines: Iterable[Line], describe: Callable[[Sequence[Line]], str], say: Callable[[str], None]
 ) -> list[Path]:
-    """Say each line when it is measured; then write the table, and the page from the table as it is written."""
+    """Report each line when it is measured; then write the table, and the page from the table as it is written."""
     measured = []
     for line in lines:
         measured.append(line)

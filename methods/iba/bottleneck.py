@@ -2,7 +2,7 @@
 
     Z = lambda R + (1 - lambda) eps,    eps ~ N(mu, sigma^2)                                              (1; eq. 2)
 
-How much of R does Z tell, in the worst case? With mu and sigma the calibration data's, for each element of R, and
+How much information about R does Z hold, at most? With mu and sigma the calibration data's, for each element of R, and
 r = (R - mu) / sigma, z = (Z - mu) / sigma, the steps to the paper's bound L_I (eq. 5) are
 
     z | R ~ N(lambda r, (1 - lambda)^2),    Q(z) = N(0, 1)                                                (2)
@@ -30,7 +30,7 @@ NOTHING = 1e-30  # keeps the logarithm of 1 - lambda finite
 
 @dataclass(frozen=True)
 class Prior:
-    """What features are like that say nothing of their sample; tensors like one sample's local features."""
+    """Statistics of features that carry no information about their sample; shaped like one sample's features."""
 
     mean: Tensor
     deviation: Tensor  # at least min_std

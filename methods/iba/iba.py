@@ -1,4 +1,4 @@
-"""IBA, the per-sample bottleneck: as much noise in the features as the decision stands (Schulz et al. 2020, sec. 3.2).
+"""IBA, the per-sample bottleneck: as much noise in the features as the decision allows (Schulz et al. 2020, sec. 3.2).
 
 For each sample alone, a bottleneck (see `_bottleneck`) with one lambda = smooth(sigmoid(alpha)) for every element of
 the local features R learns alpha by Adam, from 5 everywhere, over `copies` draws of noise a step:
@@ -84,7 +84,7 @@ class Iba(FittedExplainer[Parameters]):
         return probe.at(self.parameters.layer or probe.local)
 
     def learn(self, probe: Probe, calibration: Samples, seed: int) -> State:
-        """Learn what the features are like that say nothing."""
+        """Learn the statistics of features that carry no information."""
         return State(learn_prior(self.cut(probe), calibration, self.parameters.min_std).tensors())
 
     def restore(self, probe: Probe, state: State) -> None:

@@ -1,13 +1,13 @@
 """IBA, the readout bottleneck: a network that has learned where noise does no harm (Schulz et al. 2020, section 3.3).
 
 Features of several depths, each channel standardised and resized to the bottleneck's grid, go through three 1x1
-convolutions, which say alpha for every element of the local features at once:
+convolutions, which output alpha for every element of the local features at once:
 
     lambda = smooth(sigmoid(clamp(conv3(relu(conv2(relu(conv1(features))))), -5, 5)))
     minimise over the calibration data  mean CE(network(Z), prediction) + beta mean KL( P(Z|R) || Q(Z) )      (eq. 6)
 
-The map is the information that passes, as in `iba`. Explaining is one pass of the network and never asks for the class:
-the map speaks for what the network predicts. Two things differ from the reference: its example's loss takes a (B, B)
+The map is the information that passes, as in `iba`. Explaining is one pass of the network, whatever the class:
+the map explains what the network predicts. Two things differ from the reference: its example's loss takes a (B, B)
 slice of the logits, and its clamp stops the gradient, so that channels thrown below -5 by the first steps stay closed
 for good; here the gradient passes the clamp (`clamp=stop` for theirs).
 """
@@ -57,7 +57,7 @@ class Parameters(contract.Parameters):
 
 
 class IbaReadout(FittedExplainer[Parameters]):
-    """Information in bits; never negative, the same whatever class is asked for."""
+    """Information in bits; never negative, the same for every class."""
 
     name = "iba-readout"
     title = "IBA, readout bottleneck"

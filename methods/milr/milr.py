@@ -1,7 +1,7 @@
 """MI-LR: the three quantities of MIRE by another road, a variational bound for what the decision needs (Gu).
 
 First every layer's features are collected; then a mask of 1x1 convolutions over them occludes the local features, a
-Gaussian head says what an occluded feature still tells of the representation z, and that is made small while the
+Gaussian head estimates what an occluded feature still reveals of the representation z; that is minimised while the
 decision stays. The paper's section 3, in nats:
 
     i(n, k) = f(z_n, x_nk) - log( 1/(N K) sum_{m,j} exp f(z_n, x_mj) )                  total        (1; its eq. 3)
@@ -10,7 +10,7 @@ decision stays. The paper's section 3, in nats:
     r(n, k) = i(n, k) - i'(n, k),   i' as in (1) with x' for x                          redundant    (4; eq. 9)
     maximise  l(X) + alpha mean i - beta mean d                                                      (5; eq. 10)
 
-What the paper leaves open: maximising (5) over mu and sigma too would make them say N(0, I) of everything, and (3)
+What the paper leaves open: maximising (5) over mu and sigma too would make them N(0, I) for every input, and (3)
 would bound nothing; so they learn p(z|x') by likelihood, and (5) trains critic and mask alone. The critic learns from
 x and is only read on x'. alpha and beta have no value in the paper. d adds up the coordinates of z as if they were
 independent: its order may be good, its nats are too many.
@@ -41,13 +41,13 @@ class Parameters(Learning):
     """Equation (5)'s weights and how it is learned."""
 
     beta: float = Field(0.1, ge=0)
-    keep: Keep = "prediction"  # what l(X) asks the network to go on saying
+    keep: Keep = "prediction"  # the class whose likelihood l(X) preserves
     joint: int = Field(64, ge=0)  # a wider z is mapped to so many dimensions for the critic; 0: never
     epochs: int = Field(10, ge=1)
 
 
 class MiLr(FittedExplainer[Parameters]):
-    """MI-LR, with the gaps of its paper filled as the module says."""
+    """MI-LR, with the gaps of its paper filled as the module describes."""
 
     name = "milr"
     title = "MI-LR"

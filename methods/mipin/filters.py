@@ -3,7 +3,7 @@
     min ||X - g * S||^2        linear in the filters' k^2 C_out numbers for each channel of X, so solved like a ridge
 
 A place of X sees S in a window of k x k taps, and the sums are over all places. No window is ever unfolded: tap a sees
-the source's cells R_a (those from which it lies inside of X), and two taps meet at a fixed lag, so that the windows'
+the source's cells R_a (those from which it falls inside X), and two taps meet at a fixed lag, so that the windows'
 Gram matrix is made of blocks
 
     G_ab = sum_i P_a(i) P_b(i + lag)ᵀ,    P_a(i) = S(i) where i is in R_a, else 0                               (1)
@@ -43,7 +43,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Windows:
-    """How a layer's windows lie on its input, for rows and columns."""
+    """How a layer's windows are placed on its input, for rows and columns."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -78,7 +78,7 @@ class Windows:
         )
 
     def reach(self, axis: int, tap: int, cells: int, side: int) -> tuple[int, int]:
-        """From which to which of the source's cells this tap lies inside of X."""
+        """The range of the source's cells for which this tap falls inside X."""
         offset, stride = self.padding[axis] - tap * self.dilation[axis], self.stride[axis]
         first = max(0, -(-offset // stride))
         return first, max(first, min(cells, (side - 1 + offset) // stride + 1))

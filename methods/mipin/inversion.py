@@ -1,4 +1,4 @@
-"""Going down through one layer of a chain: what the source above it says about the activation below it.
+"""Going down through one layer of a chain: what the source above it reveals of the activation below it.
 
 Learned from the data are the ways down through a dense layer, a convolution and a mean; max
 pooling is undone by the explained sample's switches (eq. 8), batch norm by its own numbers, a rectifier by nothing:

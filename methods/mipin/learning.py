@@ -75,7 +75,7 @@ class Lesson:
     seed: int
 
     def learn(self, members: Mapping[int, Tensor]) -> dict[int, Inverses]:
-        """The inverses of each class in `members`, which says from which samples (N) it learns."""
+        """The inverses of each class in `members`, a mask (N) of the samples from which it learns."""
         learned: dict[int, Inverses] = {c: {} for c in members}
         classes = list(members)
         for start in range(0, len(classes), AT_ONCE):

@@ -15,7 +15,7 @@ Where the paper is silent: its convolutions are learned by 20 epochs of gradient
 squares solved in closed form (`solver=sgd` for theirs); "learned for each class" is read as from the class's own
 samples (`fit_on=class`), except for a classifier, where a thousand classes have a few samples each (`fit_on=all`).
 Its lambda of 0.001 was for 50,000 digits and overfits hundreds a class. Ours is chosen for each class and dense layer
-by cross-validation within the calibration samples (`penalty=auto`), so that no sample which is scored has a say.
+by cross-validation within the calibration samples (`penalty=auto`), so that no scored sample affects it.
 Either meets covariances, means over samples; read as sums, which eq. 6 allows, 0.001 would be next to nothing.
 
 Only what is exactly zero is silenced. A smooth or leaky rectifier (GELU, SiLU, leaky ReLU) silences nothing, and what a

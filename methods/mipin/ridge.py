@@ -45,7 +45,7 @@ def ridge(
 ) -> tuple[Tensor, Tensor]:
     """W (…, F, G) and b (…, F) from sums over rows: source (…, G), target (…, F), gram (…, G, G), cross (…, G, F).
 
-    A penalty of "auto", for one regression at a time, also asks for the sum of the targets' squares.
+    A penalty of "auto", for one regression at a time, also needs the sum of the targets' squares.
     """
     s, x = source / count, target / count
     covariance = gram / count - s[..., :, None] * s[..., None, :]
@@ -128,5 +128,5 @@ def lifted(s: Tensor) -> Tensor:
 
 
 def slope(covariance: Tensor, variance: Tensor, square: Tensor) -> Tensor:
-    """Covariance over variance, 0 where the variance is nothing beside the mean square that it came from."""
+    """Covariance over variance, 0 where the variance is negligible against the mean square it came from."""
     return torch.where(variance > 1e-12 * square, covariance / variance, 0.0)

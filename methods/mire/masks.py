@@ -1,4 +1,4 @@
-"""A mask on local features: a module says how much of each cell goes on, and a rule says what takes the rest's place.
+"""A mask on local features: a module gives the share of each cell that is kept, and a rule what replaces the rest.
 
     multiply   x'_k = lambda_k x_k                             (MIRE, section 3.2)
     noise      x'_k = lambda_k x_k + (1 - lambda_k) eps_k,     eps_k ~ N(mu_k, sigma_k^2)      (as IBA does)

@@ -1,6 +1,6 @@
 """MIRE: total, decision-related and redundant information of each local feature (Gu, Explaining Representation by MI).
 
-A critic says how much the representation z tells of a local feature x_k (total); a mask dims the features that the
+A critic estimates what the representation z knows of a local feature x_k (total); a mask dims the features that the
 decision does not need, and what the critic still finds in the dimmed features x'_k is decision-related; the difference
 is redundant (not what partial information decomposition calls so: what two features both show). Critic and mask learn
 together, the network is frozen; section 3, in nats:
@@ -108,7 +108,7 @@ class Mire(FittedExplainer[Parameters]):
 
     @torch.no_grad()
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
-        """The four maps; facts say the ceiling, where the total reached it, and whether the mask keeps the decision."""
+        """The four maps; facts are the ceiling, where the total reached it, and whether the mask keeps the decision."""
         features = probe.features(x)
         cells = probe.cells(features.local)  # (B, K, C)
         grids, masked = self.decomposition.maps(cells, features.representation, generators(seeds))

@@ -1,7 +1,7 @@
 """A network as layers of neurons: inputs or cells of pixels, hidden layers, classes.
 
 A channel is one neuron, averaged over its positions (NIF, section 3.2), and so is a transformer's feature, averaged
-over the tokens. Whatever lies between two layers, a residual block for example, is one link.
+over the tokens. Whatever is between two layers, a residual block for example, is one link.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mibench.information.flow import Neurons
 from mibench.network.watching import first, watched
 from mibench.plugins.contract import Probe, Unsupported
 
-INPUT, REPRESENTATION, CLASSES = "input", "representation", "classes"  # the layers that are no modules
+INPUT, REPRESENTATION, CLASSES = "input", "representation", "classes"  # the layers that are not modules
 FORWARD = 128  # samples in one forward
 
 
@@ -68,7 +68,7 @@ def cells(x: Tensor, grid: int) -> Tensor:
 
 
 def image(neurons: Tensor, x: Tensor, grid: int) -> Tensor:
-    """What is said of the input neurons (N, F) as (N, h, w): summed over the colours of a cell."""
+    """Values of the input neurons (N, F) as (N, h, w): summed over the colours of a cell."""
     if x.dim() == 2:
         return neurons[:, None]
     return neurons.reshape(len(x), x.shape[1], min(grid, x.shape[2]), min(grid, x.shape[3])).sum(1)
@@ -76,7 +76,7 @@ def image(neurons: Tensor, x: Tensor, grid: int) -> Tensor:
 
 @contextlib.contextmanager
 def _watched(model: nn.Module, layers: Sequence[str], *, dense: bool) -> Iterator[dict[str, Tensor]]:
-    """The neurons of some layers and, if asked, of the dense activations, in the order in which they run."""
+    """The neurons of some layers and, with `dense`, the dense activations, in the order in which they run."""
     seen: dict[str, Tensor] = {}
 
     def see(name: str, _given: Any, output: Any) -> None:

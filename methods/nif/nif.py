@@ -20,7 +20,7 @@ since pixels have none and a sum over j < i is a ramp along their index (`order=
 
 Ours: the null bias of (2) on ReLUs is corrected (without it, noise outweighs most edges); k = 10, since single values
 are noisy; the redundancy of eq. 3 is the average one for single samples too, from few samples, as beta makes it small.
-The edges (1; without redundancy) and (2) of a small network are stated beside the map, to be held against theory.
+The edges (1; without redundancy) and (2) of a small network are returned with the map, to be compared with theory.
 docs/methods.md lists every departure with what it changes.
 """
 
@@ -70,7 +70,7 @@ class Facts(BaseModel):
 
 
 class NIF(FittedExplainer[Parameters]):
-    """NIF as published, but for what its first lines say; `compose=min` is a row of its own, `nif-min`."""
+    """NIF as published, except for what the module lists; `compose=min` is a row of its own, `nif-min`."""
 
     name = "nif"
     title = "NIF"
@@ -157,7 +157,7 @@ class NIF(FittedExplainer[Parameters]):
 
 
 def affordable(layers: Sequence[Neurons], most: int) -> None:
-    """Refuse a link with too many edges, saying what it would cost."""
+    """Refuse a link with too many edges, with its cost in the message."""
     for first, second in itertools.pairwise(layers):
         pairs = len(first) * len(second)
         if pairs > most:

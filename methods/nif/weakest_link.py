@@ -2,8 +2,8 @@
 
     A(i, c) = max over paths from input i to class c of the least edge of the path        instead of NIF's (3)
 
-Data processing bounds the information that passes along a chain by its weakest link; it says nothing of products. The
-edges are those of `nif`, and the map stays in nats: it says how wide the widest path is.
+Data processing bounds the information that passes along a chain by its weakest link; it does not bound products. The
+edges are those of `nif`, and the map stays in nats: it is the width of the widest path.
 """
 
 from __future__ import annotations

@@ -156,9 +156,7 @@ def test_the_log_of_a_failed_cell_is_shown(mibench: Command) -> None:
     assert "Traceback (most recent call last)" in mibench("show", key[1], "--run", "first").out
 
 
-def test_a_damaged_map_is_one_line_wherever_it_is_read_and_made_anew_by_the_same_run(
-    mibench: Command, place: Path
-) -> None:
+def test_a_damaged_map_is_one_line_and_computed_again_by_the_same_run(mibench: Command, place: Path) -> None:
     again = ("run", "toy.toml", "--engine", "inline", "--out", "first")
     assert mibench(*again).code == 0
     shutil.copytree(place / "first", place / "whole")

@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_study_of_the_checkout_has_its_claim_code_and_table_in_one_folder() -> None:
+def test_every_study_has_its_claim_code_and_table_in_one_folder() -> None:
     assert {"departures", "iba", "mipin", "mire-beta", "mire-digits", "nif"} <= set(studies.names("study"))
     for name, root in studies.names("study").items():
         inside = {path.name for path in (root / studies.HOME / name.replace("-", "_")).iterdir()}

@@ -109,14 +109,14 @@ def test_a_turned_picture_has_its_box_turned(tmp_path: Path) -> None:
     assert bool(mask[0, -1])
 
 
-def test_a_picture_without_boxes_is_named_with_the_files_that_it_might_have(folder: Path) -> None:
+def test_a_picture_without_boxes_is_named_with_its_possible_files(folder: Path) -> None:
     path = first(folder)
     path.unlink()
     with pytest.raises(DataError, match=rf"{path.stem}\.png has no boxes: there is neither .*{CLASSES[0][:3]}.*xml"):
         load(folder)
 
 
-def test_what_is_beyond_the_picture_is_cut_off_and_a_box_outside_of_it_refused(folder: Path) -> None:
+def test_boxes_are_cut_at_the_picture_and_one_outside_of_it_is_refused(folder: Path) -> None:
     path = first(folder)
     name = CLASSES[int(path.stem[-2])]
     path.write_text(voc("x", (-5, 70, 30, 200), name=name))

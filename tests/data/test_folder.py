@@ -77,7 +77,7 @@ def test_colours_survive_cmyk_and_palettes(tmp_path: Path) -> None:
         assert torch.allclose(x.mean((1, 2)), torch.tensor(RED) / 255, atol=0.03), mode
 
 
-def test_a_grey_picture_has_three_equal_channels_and_a_coloured_one_becomes_luminance(tmp_path: Path) -> None:
+def test_grey_pictures_have_equal_channels_and_colour_becomes_luminance(tmp_path: Path) -> None:
     grey = read(saved(Image.new("L", (40, 40), 128), tmp_path / "grey.png"), SHAPE)
     assert torch.equal(grey[0], grey[2])
     red = read(saved(Image.new("RGB", (40, 40), (255, 0, 0)), tmp_path / "red.png"), (1, 32, 32))
@@ -111,9 +111,7 @@ def _ramp(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize(("width", "left"), [(32, 0.0), (256, 1 / 16), (34, 1 / 34)])
-def test_a_larger_picture_loses_a_sixteenth_at_each_side_and_a_fitting_one_nothing(
-    width: int, left: float, tmp_path: Path
-) -> None:
+def test_only_a_larger_picture_loses_a_sixteenth_at_each_side(width: int, left: float, tmp_path: Path) -> None:
     x = read(saved(_ramp(width, width), tmp_path / "ramp.png"), SHAPE)
     assert float(x[0, 0, 0]) == pytest.approx(left, abs=0.03)  # an odd pixel goes to one side
     assert float(x[0, 0, -1]) == pytest.approx(1 - left, abs=0.04)

@@ -72,7 +72,7 @@ def test_who_must_search_knows_less_and_is_calibrated() -> None:
     assert nats[0] < nats[1] - 0.05
 
 
-def test_what_cannot_be_searched_is_refused_and_its_limit_is_that_of_known_places() -> None:
+def test_what_cannot_be_searched_is_refused() -> None:
     parameters, plan, x = some(5, variant="xor")
     with pytest.raises(DataError, match="choose base"):
         searching.posterior(parameters, plan, x)

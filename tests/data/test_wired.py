@@ -47,7 +47,7 @@ def of_normals(pair: Tensor, covariance: Tensor, split: int) -> Tensor:
 
 
 @pytest.mark.parametrize("table", TABLES, ids=registry.label)
-def test_the_network_of_the_zoo_says_the_label_and_samples_do_not_depend_on_the_count(table: Wired) -> None:
+def test_the_zoos_network_gives_the_label_and_samples_ignore_the_count(table: Wired) -> None:
     many, few = table.load("scoring", 50, width(table)), table.load("scoring", 7, width(table))
     assert torch.equal(watched(table, many.x)[-1].argmax(1), many.label)
     assert torch.equal(many.x[:7], few.x)
@@ -60,7 +60,7 @@ def test_the_network_of_the_zoo_says_the_label_and_samples_do_not_depend_on_the_
         table.load("scoring", 5, (3,))
 
 
-def test_gaussian_edges_are_the_ratio_of_densities_and_minus_half_a_logarithm() -> None:
+def test_gaussian_edges_are_the_ratio_of_densities_and_half_a_logarithm() -> None:
     table = LinearGaussian()
     samples = table.load("scoring", 20, (8,))
     assert samples.truth is not None

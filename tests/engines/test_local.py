@@ -258,7 +258,7 @@ def chores(work: Job) -> list[Outcome] | Loss:
     return [Outcome(each.key, "failed" if each.method == "fail" else "ok", each.method) for each in work.cells]
 
 
-def test_a_cell_whose_need_failed_fails_with_its_reason_and_the_others_go_on() -> None:
+def test_a_cell_whose_need_failed_fails_with_its_reason_others_go_on() -> None:
     found = dict[str, Outcome]()
     jobs = [
         job(cell("score 1", needs=("maps 1",)), cell("score 2", needs=("maps 2",)), cell("lost", needs=("nowhere",))),
@@ -274,7 +274,7 @@ def test_a_cell_whose_need_failed_fails_with_its_reason_and_the_others_go_on() -
     assert found["score 1"].reason == "fail"
 
 
-def test_what_ran_out_of_memory_is_tried_once_more_when_nothing_runs_beside_it() -> None:
+def test_what_ran_out_of_memory_is_tried_once_more_on_its_own() -> None:
     tries: list[str] = []
 
     def hungry(work: Job) -> list[Outcome] | Loss:

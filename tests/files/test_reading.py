@@ -68,7 +68,7 @@ def finished(toy: None, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_row_called_like_a_formula_is_text_in_every_table_and_compares_as_itself(finished: Path) -> None:
+def test_a_row_named_like_a_formula_is_text_in_every_table(finished: Path) -> None:
     evil = '=cmd|"/c calc"!A1'
     with Store(finished) as store:
         results = reporting.results_of(store)

@@ -204,7 +204,7 @@ def test_unchanged_scores_do_not_make_it_harder_for_others() -> None:
     ]
 
 
-def test_two_fits_that_scatter_as_much_as_is_allowed_are_judged_by_the_normal_law() -> None:
+def test_two_fits_at_the_allowed_scatter_are_judged_by_the_normal_law() -> None:
     """By hand: with one seed on either side, a difference of 2 sqrt(2) times the scatter has p = 0.0455."""
     one = np.array([0.5])
     assert redrawn_p(2 * 2**0.5 * 0.05, 0.0, 10**6, one, one, 0.05) == pytest.approx(0.0455, abs=1e-4)
@@ -316,7 +316,7 @@ def test_a_count_that_is_no_longer_made_is_a_regression() -> None:
     assert (lost.row.method, lost.row.metric, lost.verdict) == ("iba", "flops", "lost")
 
 
-def test_samples_that_have_no_score_any_more_are_a_regression_although_the_others_are_unchanged() -> None:
+def test_samples_without_a_score_any_more_are_a_regression() -> None:
     before = side(noisy(np.random.default_rng(7)))
     fewer = replace(before, table=changed(before.table, "auc", coverage=0.5))
     (lost,) = compared(before, fewer, read_thresholds()).regressions
@@ -341,9 +341,7 @@ def test_samples_that_have_no_score_any_more_are_a_regression_although_the_other
         ("incomplete", "ok", "same"),
     ],
 )
-def test_a_number_whose_seeds_or_samples_were_lost_is_lost_although_others_still_give_it(
-    was: str, now: str, verdict: str, paired: bool
-) -> None:
+def test_a_number_is_lost_with_its_seeds_or_samples(was: str, now: str, verdict: str, paired: bool) -> None:
     one = side(noisy(np.random.default_rng(7)), paired=paired)
     before, after = (
         replace(one, table=changed(one.table, "auc", status=status, reason=f"it is {status}")) for status in (was, now)
@@ -353,7 +351,7 @@ def test_a_number_whose_seeds_or_samples_were_lost_is_lost_although_others_still
     assert change.reason == (f"it is {now}" if verdict == "lost" else "")
 
 
-def test_a_row_that_a_network_trained_again_left_just_under_the_samples_to_be_ranked_is_judged_by_how_many() -> None:
+def test_a_row_just_below_the_ranked_samples_is_judged_by_how_many() -> None:
     before = named(side(noisy(np.random.default_rng(8))), TRAINED)
     for coverage, red in ((0.97, False), (0.5, True)):
         table = changed(before.table, "auc", status="incomplete", coverage=coverage)
@@ -369,7 +367,7 @@ def test_a_method_that_newly_fails_a_sanity_gate_is_a_regression_once() -> None:
     assert not compared(replace(before, table=table), before, read_thresholds()).regressions
 
 
-def test_a_multiple_of_a_forward_may_rise_so_far_and_is_not_compared_between_processors() -> None:
+def test_a_multiple_of_a_forward_is_not_compared_between_processors() -> None:
     before = side(noisy(np.random.default_rng(5)))
 
     def regressions(value: float, **identity: object) -> list[str]:
@@ -421,7 +419,7 @@ def test_another_recipe_and_another_accuracy_are_refused(other: dict[str, object
         compare(before, named(before, {"weights_hash": "2"} | other), read_thresholds())
 
 
-def test_samples_drawn_alike_whose_last_digits_differ_are_compared_as_if_trained_again() -> None:
+def test_samples_with_other_last_digits_are_compared_as_if_trained_again() -> None:
     before = named(side(noisy(np.random.default_rng(8))), TRAINED | {"drawing": "d"})
     assert compared(before, named(before, {"data_hash": "2"}), read_thresholds()).retrained == (TASK,)
 
@@ -434,7 +432,7 @@ def test_a_network_trained_again_excuses_a_small_loss_and_not_a_large_one() -> N
         assert bool(compared(before, again, read_thresholds()).regressions) == red
 
 
-def test_weights_from_a_file_on_another_machine_are_compared_as_if_trained_again() -> None:
+def test_a_files_weights_elsewhere_are_compared_as_if_trained_again() -> None:
     before = side(noisy(np.random.default_rng(8)))
     assert compared(before, named(before, processor="another"), read_thresholds()).retrained == (TASK,)
     ours = named(before, TRAINED)  # the same bits after training: the same arithmetic
@@ -449,7 +447,7 @@ def test_runs_without_a_task_or_a_score_in_common_are_refused() -> None:
         compare(one, replace(one, table=one.table.assign(method="another")), read_thresholds())
 
 
-def test_a_metric_without_bounds_is_judged_by_its_spread_with_and_without_samples() -> None:
+def test_a_metric_without_bounds_is_judged_by_its_spread() -> None:
     scores = 100 * noisy(np.random.default_rng(8))
     spread = float(scores[0].std(ddof=1))
     for paired in (True, False):
@@ -503,6 +501,6 @@ def test_a_wrong_toml_is_named(tmp_path: Path, wrong: str) -> None:
         read_thresholds(file)
 
 
-def test_the_paired_test_is_silent_where_nothing_differs_and_sure_where_everything_does() -> None:
+def test_the_paired_test_finds_no_difference_in_equals_and_a_sure_one_else() -> None:
     assert paired_p(np.zeros(20)) == 1.0
     assert paired_p(np.full(20, 0.3)) < 1e-4

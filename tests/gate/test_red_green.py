@@ -53,7 +53,7 @@ def blurred(explainer: SmoothGrad, probe: Any, x: Any, target: Any, seeds: Seque
 
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", range(10))
-def test_the_gate_is_red_for_what_became_slower_or_worse_and_green_for_what_did_not(
+def test_the_gate_is_red_for_what_became_slower_or_worse_and_else_green(
     draw: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = go(tmp_path / "before", draw)

@@ -89,9 +89,7 @@ def test_a_narrowed_run_replaces_no_board_unless_it_is_asked_to(
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_seeds_that_failed_are_a_regression_although_another_gives_a_number(
-    toy: None, tmp_path: Path, paired: bool
-) -> None:
+def test_failed_seeds_are_a_regression_although_another_gives_a_number(toy: None, tmp_path: Path, paired: bool) -> None:
     for name in ("before", "later"):
         go(tmp_path / name, seeds=3)
     publish.publish([tmp_path / "before"], tmp_path / "boards")
@@ -200,9 +198,7 @@ def test_a_method_may_be_called_nan(tmp_path: Path) -> None:
     assert [(row.method, row.metric) for row in regression.side(tmp_path / "toy.csv").rows] == [("nan", "NA")]
 
 
-def test_a_narrower_run_is_compared_where_both_have_scores_and_the_rest_is_named(
-    finished: Path, tmp_path: Path
-) -> None:
+def test_a_narrower_run_is_compared_on_shared_scores_and_the_rest_named(finished: Path, tmp_path: Path) -> None:
     publish.publish([finished], tmp_path / "boards")
     run(declared(samples=16, methods=("bright",)), Options(out=tmp_path / "few", device="cpu", engine="inline"))
     found = regression.gate(tmp_path / "few", tmp_path / "boards", read_thresholds())

@@ -46,7 +46,7 @@ def test_the_weights_of_edge_cancel_what_they_are_said_to() -> None:
     assert sum(w * t**-2 for w, t in zip(found, widths, strict=True)) == pytest.approx(0, abs=1e-9)
 
 
-def test_edge_has_less_bias_than_any_of_its_widths_alone_when_nothing_is_known() -> None:
+def test_edge_has_less_bias_than_any_width_alone_without_information() -> None:
     x, z, pairs = correlated(0.0, 2000, 10)
     alone = [float(Binning(bins).information(x, z, pairs).mean()) for bins in (16, 24, 32, 48)]
     assert abs(float(EDGE().information(x, z, pairs).mean())) < min(alone)
@@ -68,7 +68,7 @@ def test_a_new_sample_is_counted_as_one_more() -> None:
 
 
 @pytest.mark.parametrize("estimator", [EDGE(), Binning()])
-def test_a_constant_neuron_knows_nothing_and_a_value_never_seen_is_no_error(estimator: EDGE | Binning) -> None:
+def test_a_constant_neuron_has_no_information_and_new_values_are_allowed(estimator: EDGE | Binning) -> None:
     x, z, _ = correlated(0.5, 100, 2)
     x[:, 1] = 4.0
     values = estimator.pointwise(x, z, every_pair(2, 2), (torch.full((1, 2), 1e6), torch.zeros(1, 2)))

@@ -183,7 +183,7 @@ def test_pointwise_values_are_right_where_nothing_is_nearly_certain() -> None:
     assert float(torch.corrcoef(torch.stack([truth, found.pointwise[:, 0]]))[0, 1]) > 0.98
 
 
-def test_the_same_seed_gives_the_same_estimate_and_leaves_global_randomness_alone() -> None:
+def test_a_seed_repeats_its_estimate_and_leaves_global_randomness_alone() -> None:
     x, z = pairs(512, 1, 0.5)
     state = torch.get_rng_state()
     first, second = (estimate(x[:, None], z, seed=3, epochs=2, folds=2).value for _ in range(2))
@@ -207,9 +207,7 @@ def test_a_wide_representation_meets_the_features_in_a_narrow_space() -> None:
 
 
 @pytest.mark.parametrize(("dimensions", "folded"), [(30, False), (300, True)])
-def test_the_critic_is_the_papers_product_of_z_and_g_whichever_side_takes_the_last_step(
-    dimensions: int, folded: bool
-) -> None:
+def test_the_critic_is_the_papers_product_of_z_and_g_from_either_side(dimensions: int, folded: bool) -> None:
     critic = Critic(5, dimensions, torch.Generator().manual_seed(0), joint=0, hidden=64)
     z, x = torch.randn(4, dimensions), torch.randn(4, 6, 5)
     product = torch.einsum("nd,nkd->nk", torch.nn.functional.pad(z, (0, 1), value=1.0), critic.g(x))

@@ -91,7 +91,7 @@ def test_mixed_ksg_knows_the_information_of_discrete_samples() -> None:
     assert ksg.mixed_ksg(x, z) == pytest.approx(discrete(counts), abs=0.005)
 
 
-def test_two_names_for_one_variable_reach_the_ceiling_and_nothing_passes_it() -> None:
+def test_two_names_for_one_variable_reach_the_ceiling_none_exceeds() -> None:
     x = normal(500)
     assert ksg.ksg(x, x, k=3) == pytest.approx(ksg.ceiling(500, 3), abs=1e-9)
     assert ksg.ksg(*correlated(0.999999, 500), k=3) < ksg.ceiling(500, 3) < gaussian_pair(0.999999)

@@ -184,7 +184,7 @@ def test_an_empty_board_is_a_page_too() -> None:
     assert "not ranked by every metric that counts" in page
 
 
-def test_rows_without_a_score_are_among_the_failures_and_only_a_page_without_any_says_so() -> None:
+def test_rows_without_a_score_are_among_the_failures() -> None:
     results = made_up.whole()
     silent = to_html(board(replace(results, scores=results.scores.assign(value=np.nan, reason="nothing to see"))))
     failures = silent.partition('<h2 id="lost">')[2].partition('<h2 id="reading">')[0]
@@ -241,7 +241,7 @@ def test_no_row_is_told_that_fewer_samples_than_it_has_would_tell_it_apart(sampl
             assert float(figure) * units[unit] > samples
 
 
-def test_without_intervals_the_picture_keeps_its_points_inside_and_draws_no_whisker() -> None:
+def test_without_intervals_the_points_are_inside_and_no_whisker_is_drawn() -> None:
     points = [Point(f"m{k}", 1 + k, 1.0 + k, np.nan, np.nan) for k in range(5)]
     drawn = tradeoff(points)
     assert all(0 < mark.y < drawn.height and mark.whisker is None for mark in drawn.marks)
@@ -268,7 +268,7 @@ def test_maps_keep_their_shape_and_signs() -> None:
     assert np.asarray(_opened(heatmap(np.abs(signed))).convert("RGB"))[14, 14].max() < 30
 
 
-def test_large_pictures_are_made_small_and_broken_maps_do_not_break_the_page() -> None:
+def test_large_pictures_are_scaled_down_and_broken_maps_are_tolerated() -> None:
     assert _opened(picture(np.random.default_rng(0).random((300, 224, 3), np.float32))).size == (84, LARGEST)
     assert _opened(picture(np.ones((28, 28), np.float32))).mode == "L"
     assert _opened(heatmap(np.full((1, 30), np.nan, np.float32))).size == (30, 1)

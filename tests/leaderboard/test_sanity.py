@@ -80,7 +80,7 @@ def test_a_gate_that_was_lost_is_failed_with_the_reason(status: str, values: lis
     assert found.reason == "could not be judged: stopped after 600 s"
 
 
-def test_a_row_that_has_no_score_by_a_gate_fails_it_with_its_samples_reason() -> None:
+def test_a_row_without_a_gates_score_fails_it_with_its_samples_reason() -> None:
     found = outcome(gates(scores(a_alike=np.full(8, np.nan)), [ALIKE], ""), "a", "alike")
     assert found.passed is False
     assert found.reason == "could not be judged: the map is constant"
@@ -91,7 +91,7 @@ def test_a_row_whose_explanation_was_lost_fails_its_gates() -> None:
     assert found == Gate("d", "m", "b", "alike", False, "could not be judged: signal 11")
 
 
-def test_a_gate_that_was_skipped_or_never_asked_for_is_not_judged_and_says_why() -> None:
+def test_a_gate_skipped_or_not_requested_is_not_judged_and_gives_a_reason() -> None:
     table = scores(a_quality=np.ones(8), b_alike=np.full(8, 0.1))
     found = gates(table, [ALIKE, AGAIN, QUALITY], "", a_alike=("skipped", "the same for every class"))
     assert outcome(found, "a", "alike") == Gate("d", "m", "a", "alike", None, "the same for every class")
@@ -151,7 +151,7 @@ def test_that_every_sample_is_better_has_the_chance_of_as_many_like_signs(sample
     assert judged._larger(lines).tolist() == [0.5**samples] * 3
 
 
-def test_where_the_score_of_chance_is_known_an_unlucky_random_row_decides_nothing() -> None:
+def test_with_a_known_score_of_chance_an_unlucky_random_row_has_no_effect() -> None:
     rng = np.random.default_rng(0)
     known = replace(QUALITY, chance=0.5)
     table = scores(random_quality=np.full(32, 0.3), a_quality=rng.uniform(0.3, 0.7, 32), b_quality=np.full(32, 0.6))
@@ -166,7 +166,7 @@ def test_without_scores_of_random_maps_no_row_is_told_from_them() -> None:
     assert outcome(found, "a", "not random").passed is None
 
 
-def test_rows_are_told_from_random_maps_as_if_each_were_tested_alone_and_together(
+def test_rows_are_separated_from_random_maps_alone_and_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(1)

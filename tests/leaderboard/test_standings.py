@@ -19,7 +19,7 @@ def whole() -> Board:
     return board(made_up.whole())
 
 
-def test_mean_ranks_are_the_mean_over_metrics_and_samples_of_the_rank_on_each_sample(whole: Board) -> None:
+def test_mean_ranks_are_the_mean_over_metrics_of_ranks_on_each_sample(whole: Board) -> None:
     task = made_up.TASKS[0]
     results = made_up.whole()
     standing = standings({task: whole.panels[task]})
@@ -52,7 +52,7 @@ def test_better_rows_stand_higher_and_equal_ones_tie(whole: Board) -> None:
     assert not {"random", "constant", "known-good"} & set(places)
 
 
-def test_rows_that_some_counted_metric_does_not_rank_are_left_out_with_the_place(whole: Board) -> None:
+def test_rows_that_a_counted_metric_does_not_rank_are_omitted_and_named(whole: Board) -> None:
     left = dict(standings(whole.panels).incomplete)
     assert left["nif"] == "mnist/cnn-m: stopped after 600 s"
     assert left["kernel-shap"].startswith("planted/planted-cnn: ")
@@ -66,7 +66,7 @@ def test_blind_metrics_gates_and_variants_of_a_metric_do_not_count(whole: Board)
     assert mnist.panels == counted - 2  # pixel-flipping is blind, the error in nats skipped
 
 
-def test_a_metric_that_fits_few_rows_is_shown_and_does_not_unrank_the_others() -> None:
+def test_a_metric_for_few_rows_is_shown_and_does_not_unrank_the_others() -> None:
     results = made_up.whole()
     few = results.scores["metric"].eq("sparseness") & ~results.scores["method"].isin(["mire", "mire.total"])
     cells = results.cells.copy()
@@ -80,7 +80,7 @@ def test_a_metric_that_fits_few_rows_is_shown_and_does_not_unrank_the_others() -
     assert "saliency" in {place.method for place in standings(made.panels).places}
 
 
-def test_a_row_is_dominated_where_another_is_never_behind_and_once_surely_ahead(whole: Board) -> None:
+def test_a_row_is_dominated_by_one_never_behind_and_once_surely_ahead(whole: Board) -> None:
     places = {place.method: place for place in standings(whole.panels).places}
     assert places["saliency"].dominated
     assert not places["mire"].dominated
@@ -110,7 +110,7 @@ def test_agreement_is_kendalls_tau_of_the_means(whole: Board) -> None:
         assert set(pair.moved) == moved
 
 
-def test_a_metric_turned_upside_down_opposes_and_flips_every_pair_that_is_surely_apart() -> None:
+def test_an_inverted_metric_flips_every_pair_that_surely_differs() -> None:
     results = made_up.results(methods=("mire", "gradcam", "saliency", "smoothgrad"))
     auc = next(card for card in results.metrics if card.name == "auc")
     contrary = replace(auc, name="contrary")

@@ -132,7 +132,7 @@ def test_controls_are_shown_and_never_ranked() -> None:
     assert made["a"].rank == 1
 
 
-def test_a_row_that_failed_a_gate_is_shown_with_the_reason_and_takes_no_rank() -> None:
+def test_a_row_that_failed_a_gate_is_shown_with_the_reason_and_no_rank() -> None:
     gate = Gate("data", "model", "best", "random-weights", False, "similarity 0.97")
     made = rows(board(small({"best": noise(1) + 3, "next": noise(2)}, gates=(gate,))))
     assert made["best"].status == "gated"
@@ -160,7 +160,7 @@ def test_ranks_are_over_the_samples_that_all_ranked_rows_have() -> None:
     assert made["lucky"].reason == "3 of 64 samples have no score: a zero map"
 
 
-def test_an_incomplete_row_is_not_ranked_and_takes_no_samples_from_the_others() -> None:
+def test_an_incomplete_row_is_not_ranked_and_costs_others_no_samples() -> None:
     half = noise(1) + 5
     half[:32] = np.nan
     made = rows(board(small({"half": half, "a": noise(2), "b": noise(3)})))
@@ -171,7 +171,7 @@ def test_an_incomplete_row_is_not_ranked_and_takes_no_samples_from_the_others() 
     assert made["a"].samples == 64
 
 
-def test_samples_that_no_row_can_score_lower_the_coverage_and_unrank_nobody() -> None:
+def test_samples_that_no_row_can_score_lower_coverage_and_unrank_nobody() -> None:
     one, other = noise(1), noise(2)
     one[:20] = other[:20] = np.nan
     made = rows(board(small({"one": one, "other": other})))
@@ -241,7 +241,7 @@ def test_a_score_that_most_rows_exhaust_is_marked_saturated(direction: Any, best
 
 
 @pytest.mark.parametrize(("card", "gain"), [(UP, 1.0), (DOWN, -1.0)])
-def test_a_score_that_prefers_an_encoding_to_a_good_method_is_marked_fooled(card: MetricCard, gain: float) -> None:
+def test_a_score_that_prefers_an_encoding_to_a_method_is_marked_fooled(card: MetricCard, gain: float) -> None:
     values = {"good": noise(1), "code": noise(2) + 2 * gain, "truth": noise(4) + 3 * gain}
     told = {"controls": ("code", "truth"), "encoding": "code", "known_good": ("truth", "good")}
     (panel,) = board(small(values, card, **told)).panels["data", "model"]
@@ -330,7 +330,7 @@ def test_numbers_are_written_with_six_digits_and_none_for_none() -> None:
     assert lines["b"]["value"] == lines["b"]["rank"] == ""
 
 
-def test_names_with_commas_quotes_and_line_breaks_come_back_as_they_went_in() -> None:
+def test_names_with_commas_quotes_and_line_breaks_are_read_back_unchanged() -> None:
     name = 'a,"b"\nc'
     lines = list(csv.DictReader(io.StringIO(to_csv(board(small({name: noise(1)}))))))
     assert lines[0]["method"] == name

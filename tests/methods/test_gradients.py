@@ -65,7 +65,7 @@ def test_integrated_gradients_are_a_sum_over_the_quadratures_points(opened: Call
 
 
 @probes
-def test_integrated_gradients_add_up_to_the_logits_rise_but_for_the_stated_gap(opened: Callable[[], OpenProbe]) -> None:
+def test_integrated_gradients_add_up_to_the_logits_rise_up_to_the_gap(opened: Callable[[], OpenProbe]) -> None:
     probe = opened()
     x, target, _ = some(probe)
     explanation = explained(IntegratedGradients(), probe)
@@ -109,7 +109,7 @@ def test_gradient_shap_averages_over_baselines_from_the_data(opened: Callable[[]
     assert torch.allclose(explainer.explain(probe, *some(probe)).maps["map"], naively(probe, average), atol=1e-5)
 
 
-def test_on_a_linear_network_signed_methods_give_each_inputs_own_part_of_the_logit() -> None:
+def test_on_a_linear_network_signed_methods_give_each_inputs_share() -> None:
     layer = nn.Linear(5, 3, bias=False)
     probe = table(layer)
     x, target, _ = some(probe)

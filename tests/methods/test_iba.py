@@ -138,7 +138,7 @@ def passed(probe: Probe, **parameters: Any) -> Tensor:
 
 
 @probes
-def test_nothing_passes_where_information_is_dear_and_most_where_it_is_free(
+def test_nothing_passes_at_a_high_cost_of_information_and_most_when_free(
     opened: Callable[[], OpenProbe],
 ) -> None:
     probe = opened()
@@ -261,7 +261,7 @@ def test_antithetic_noise_comes_in_pairs_that_cancel() -> None:
         iba(antithetic=True, copies=3)
 
 
-def test_it_goes_on_until_the_map_keeps_its_shape_and_says_how_well_it_does() -> None:
+def test_it_continues_until_the_map_is_steady_and_reports_how_steady() -> None:
     probe = convolutional(side=16)
     fixed, converged = explained(iba(), probe), explained(iba(stop="converged"), probe)
     assert (fixed.facts["steps"] == 10).all()
@@ -351,7 +351,7 @@ def test_one_calibration_sample_is_refused() -> None:
         iba().learn(probe, calibration(probe, 1), 0)
 
 
-def test_gradients_that_are_nan_give_maps_that_are_nan_and_no_number_in_their_place() -> None:
+def test_nan_gradients_give_nan_maps() -> None:
     explanation = explained(iba(), strange("gradients are NaN"))
     assert explanation.maps["map"].isnan().all()
     assert explanation.facts["bits"].isnan().all()

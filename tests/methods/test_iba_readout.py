@@ -138,7 +138,7 @@ def test_features_that_do_not_fit_into_memory_are_computed_again(monkeypatch: py
     assert all(torch.allclose(tensor, again.tensors[name], atol=1e-5) for name, tensor in kept.tensors.items())
 
 
-def test_a_samples_map_does_not_depend_on_its_batch_or_on_the_class_asked_for() -> None:
+def test_a_samples_map_does_not_depend_on_its_batch_or_the_target_class() -> None:
     probe = convolutional()
     explainer = ready(readout(), probe)
     x, target, seeds = some(probe)

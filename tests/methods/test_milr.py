@@ -163,7 +163,7 @@ def test_too_few_samples_are_refused_with_the_mend() -> None:
         fitted(convolutional(), calibration(convolutional(), 15))
 
 
-def test_one_sample_one_cell_and_constant_features_are_refused_with_the_mend() -> None:
+def test_one_sample_one_cell_and_constant_features_are_refused() -> None:
     with pytest.raises(Unsupported, match="at least 2"):
         fitted(convolutional(), calibration(convolutional(), 1))
     alone = table(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 3), features=1)

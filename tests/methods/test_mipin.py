@@ -169,7 +169,7 @@ def test_attribution_is_the_logit_times_the_product_of_the_layers_matrices() -> 
 # ---------------------------------------------------------------- theory
 
 
-def test_a_linear_network_is_inverted_as_one_regression_from_the_logit_to_the_input() -> None:
+def test_a_linear_network_is_inverted_as_one_regression() -> None:
     """Regressing on a regression changes nothing: W_1 … W_L = Cov(X, y) / Var(y), if no step is penalised."""
     probe = table(nn.Linear(5, 8), nn.Linear(8, 6), nn.Linear(6, 3))
     samples = calibration(probe, 400)
@@ -269,7 +269,7 @@ def test_batch_norm_after_a_convolution_is_folded_and_elsewhere_inverted() -> No
     ],
     ids=lambda layers: type(layers[1]).__name__,
 )
-def test_the_source_of_many_kinds_of_layers_keeps_more_of_the_logit_than_the_mean_does(layers: tuple) -> None:
+def test_the_source_of_many_layers_keeps_more_of_the_logit_than_the_mean(layers: tuple) -> None:
     probe = opened(*layers)
     samples = calibration(probe, 240)
     explanation = explained(probe, samples, fit_on="all")

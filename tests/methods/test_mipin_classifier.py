@@ -115,7 +115,7 @@ def test_several_dense_layers_are_learned_when_a_class_is_explained(
     assert torch.allclose(now.maps["map"], later.explain(probe, *some(probe, 6)).maps["map"], atol=1e-5)
 
 
-def test_a_network_goes_down_to_the_input_if_it_can_and_to_the_top_features_if_not() -> None:
+def test_a_network_is_inverted_to_the_input_or_else_the_top_features() -> None:
     samples = calibration(convolutional(), 40)
     assert fitted(convolutional(), samples)._chain.base == "relu"
     with pytest.raises(Unsupported, match="values meet"):
@@ -167,7 +167,7 @@ def test_networks_of_imagenet_s_size_are_fitted_and_explained(name: str) -> None
 
 
 @pytest.mark.slow
-def test_a_transformer_of_imagenet_s_size_is_refused_with_the_name_of_its_layer() -> None:
+def test_a_transformer_of_imagenets_size_is_refused_with_its_layers_name() -> None:
     probe = large("vit-b-16")
     with pytest.raises(Unsupported, match=r"layer 'encoder\.ln' gives tokens"):
         fitted(probe, calibration(probe, 6))
@@ -189,7 +189,7 @@ def test_a_thousand_classes_of_a_wide_classifier_are_learned_in_one_pass() -> No
     assert max(off(once[0].weight[c], loop[c][0].weight) for c in members) < 5e-3
 
 
-def test_wide_dense_layers_are_inverted_from_few_samples_in_their_dual_form() -> None:
+def test_wide_dense_layers_are_inverted_from_few_samples_in_dual_form() -> None:
     layers = nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 3)
     chain, x = classifier(*layers, shape=(64, 7, 7), count=24)
     members = {2: torch.ones(24, dtype=torch.bool)}

@@ -35,7 +35,7 @@ SETTINGS = [*product((2, (3, 2)), (1, 2), (0, 1), (1, 2), (1, 2)), (1, 1, 0, 1, 
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
-def test_no_bank_of_transposed_filters_rebuilds_the_input_better_than_the_closed_form(setting: tuple) -> None:
+def test_no_transposed_filters_rebuild_better_than_the_closed_form(setting: tuple) -> None:
     convolution = nn.Conv2d(4, 6, **dict(zip(NAMES, setting, strict=True)))
     x = drawn(5, 4, 8, 7)
     s = F.relu(F.conv2d(x, drawn(*convolution.weight.shape, seed=1), None, *setting[1:]))
@@ -68,7 +68,7 @@ def test_a_mean_over_windows_is_undone_by_filters_for_each_channel() -> None:
 
 
 @pytest.mark.parametrize("rows", [7, 30], ids=["dual", "primal"])
-def test_a_dense_layer_is_ridge_regression_whether_rows_or_unknowns_are_fewer(rows: int) -> None:
+def test_a_dense_layer_is_ridge_regression_in_primal_and_dual_form(rows: int) -> None:
     s, x, penalty = drawn(rows, 12).double(), drawn(rows, 5, seed=1).double(), 0.3
     sums = DenseSums(penalty)
     for some in (slice(0, 4), slice(4, None)):
@@ -94,7 +94,7 @@ def test_a_singular_gram_matrix_has_the_solution_of_least_norm(rows: int) -> Non
     assert torch.allclose(weight.norm(), torch.linalg.lstsq(s, x, driver="gelsd").solution.norm(), rtol=0.05)
 
 
-def test_filters_of_a_singular_gram_matrix_rebuild_as_well_as_those_of_the_channels_that_differ() -> None:
+def test_filters_of_a_singular_gram_matrix_rebuild_as_well() -> None:
     x, s = drawn(6, 2, 7, 7), drawn(6, 3, 5, 5, seed=1)
     errors = []
     for out in (s, torch.cat([s, s[:, :1], torch.zeros_like(s[:, :1])], 1)):  # a channel twice, and a dead one

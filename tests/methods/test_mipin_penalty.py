@@ -48,7 +48,7 @@ def test_the_penalty_of_least_cross_validated_error_is_chosen(rows: int, noise: 
     assert torch.equal(chosen.solve().multiplied_out().weight, told.solve().multiplied_out().weight)
 
 
-def test_noise_asks_for_a_larger_penalty_which_rebuilds_new_samples_better_than_the_paper_s() -> None:
+def test_noise_needs_a_larger_penalty_which_beats_the_papers() -> None:
     quiet, loud = (of_rows(*gram(*drawn(15, 20, noise))) for noise in (0.01, 4.0))
     assert quiet < loud
     s, x = drawn(15, 20, 4.0)

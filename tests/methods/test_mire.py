@@ -98,16 +98,14 @@ def test_with_the_cost_a_mean_the_mask_hides_the_difference() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("row", "low", "high"), [("mire", 0.9, 1.0), ("mire[mask_cost=mean]", 0.0, 0.9)])
-def test_on_the_planted_task_the_default_alone_orders_decision_above_redundant(
-    row: str, low: float, high: float
-) -> None:
+def test_on_the_planted_task_only_the_default_ranks_decision_first(row: str, low: float, high: float) -> None:
     """The score `decision-hard` of the planted images, at the board's settings."""
     spec = TaskSpec("planted", "planted", samples=64, calibration=512)
     [line] = scores_of_rows("planted", spec, (row,), ("decision-hard",))
     assert low < line.mean <= high
 
 
-def test_the_primary_map_is_the_decision_and_the_redundant_one_a_difference(
+def test_the_primary_map_is_the_decision_and_redundant_a_difference(
     planted: dict[str, tuple[Explanation, State]],
 ) -> None:
     for explanation, _ in planted.values():
@@ -183,7 +181,7 @@ def test_the_objective_is_equation_7_term_by_term(information: str, mask_cost: s
         assert value.item() == pytest.approx(slow_objective(model, probe, samples), rel=1e-4)
 
 
-def test_noise_has_the_calibration_datas_mean_and_deviation_and_takes_everything_at_lambda_zero() -> None:
+def test_noise_has_the_calibration_datas_moments_and_is_all_at_lambda_zero() -> None:
     probe, samples = convolutional(), calibration(convolutional(), 200)
     data = look(probe, samples)
     p = MireNoise.Parameters(noise=1.0)

@@ -134,7 +134,7 @@ def test_by_default_no_input_pair_is_estimated(monkeypatch: pytest.MonkeyPatch) 
     assert "redundancy" not in NIF().learn(convolutional(), calibration(convolutional()), seed=0).tensors
 
 
-def test_neurons_are_channels_averaged_over_positions_and_cells_of_each_colour() -> None:
+def test_neurons_are_channels_over_positions_and_cells_of_each_colour() -> None:
     probe = convolutional()
     x, _, _ = some(probe)
     layers = {layer.name: layer.activations for layer in read(probe, x, 4, ("input", "pool", "block", "classes"))}

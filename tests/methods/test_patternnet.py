@@ -49,7 +49,7 @@ def naive_patterns(probe: OpenProbe, x: Tensor) -> dict[int, Tensor]:
     return found
 
 
-def test_patterns_are_those_of_each_neuron_over_the_samples_for_which_it_is_open() -> None:
+def test_patterns_are_each_neurons_over_the_samples_that_activate_it() -> None:
     probe = small()
     x = calibration(probe, 150).x
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_the_backward_pass_is_the_gradient_of_a_network_with_other_weights(expla
         assert torch.allclose(maps[n], expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()) + 1e-6)
 
 
-def test_a_linear_neuron_s_pattern_is_its_regression_and_finds_the_signal_behind_a_distractor() -> None:
+def test_a_linear_neurons_pattern_finds_the_signal_behind_a_distractor() -> None:
     """Kindermans' example: x = s (1, 0) + d (1, 1), w = (1, -1) reads s alone; the signal's direction is (1, 0)."""
     generator = torch.Generator().manual_seed(0)
     s, d = torch.randn((2, 20_000), generator=generator)

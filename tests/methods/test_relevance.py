@@ -72,7 +72,7 @@ def test_without_biases_the_map_adds_up_to_the_logit() -> None:
 
 
 @pytest.mark.parametrize("network", [Residual, Functional])
-def test_deep_taylors_shares_add_up_to_one_through_norms_pools_and_residual_sums(network: type[nn.Module]) -> None:
+def test_deep_taylors_shares_add_up_to_one_through_every_kind_of_layer(network: type[nn.Module]) -> None:
     shares = explained(DeepTaylor(), convolutional(network)).maps["map"]
     assert (shares >= 0).all()
     assert torch.allclose(shares.sum((1, 2)), torch.ones(len(shares)), atol=1e-3)

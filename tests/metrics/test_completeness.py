@@ -51,7 +51,7 @@ def test_without_a_source_signal_the_metric_says_what_it_needs() -> None:
     assert Apc.needs == PositiveApc.needs == {"signals:source"}
 
 
-def test_the_input_s_logits_are_asked_for_once_for_all_rows_and_both_scores() -> None:
+def test_the_inputs_logits_are_computed_once_for_all_rows_and_scores() -> None:
     world = image_world(count=3)
     maps = torch.rand(3, 24, 24)
     rows = {name: evidence(maps, signals={"source": world.scene.x * 0.5}) for name in "abc"}
@@ -68,7 +68,7 @@ def test_maps_that_do_not_look_at_the_class_have_no_sensitivity() -> None:
         assert metric.score(SCENE, same)["row"][3:].isnan().all()
 
 
-def test_a_map_that_only_grows_with_the_class_is_told_by_the_raw_distance_alone() -> None:
+def test_a_map_that_only_grows_with_the_class_is_found_by_raw_distance() -> None:
     maps = torch.rand(5, 24, 24) + 0.1
     grown = {"row": evidence(maps, variants={"other-class": 3 * maps})}
     assert torch.allclose(ClassSensitivity().score(SCENE, grown)["row"], torch.zeros(5).double(), atol=1e-5)

@@ -99,7 +99,7 @@ def test_pixel_flipping_is_quantus_area_over_its_length(world: Any, part: int) -
     same(ours(PixelFlipping, world, maps, steps=steps), np.array(areas) / (steps - 1))
 
 
-def test_steps_that_do_not_divide_the_pixels_are_what_quantus_would_do_if_it_did_not_refuse(
+def test_steps_that_do_not_divide_the_pixels_are_what_quantus_refuses(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quantus.helpers.asserts, "assert_features_in_step", lambda **_: None)

@@ -116,7 +116,7 @@ def test_a_saliency_map_is_a_decision_map_and_nothing_else() -> None:
         assert math.isnan(mean(metric, scene, saliency))
 
 
-def test_a_main_row_answers_for_its_explainers_other_maps_and_they_for_themselves() -> None:
+def test_a_main_row_scores_its_explainers_other_maps_and_they_themselves() -> None:
     scene = planted().scene
     assert scene.truth is not None
     truth = dict(scene.truth.information)
@@ -130,7 +130,7 @@ def test_a_main_row_answers_for_its_explainers_other_maps_and_they_for_themselve
 
 
 @pytest.mark.parametrize("unit", ["nats", "bits"])
-def test_the_error_is_counted_in_nats_and_each_kind_of_cell_counts_the_same(unit: str) -> None:
+def test_the_error_is_in_nats_and_each_kind_of_cell_counts_the_same(unit: str) -> None:
     scene = planted().scene
     assert scene.truth is not None
     off = {"signal": 0.3, "redundant": -0.6, "others": 0.9}

@@ -206,7 +206,7 @@ def test_boxes_of_a_third_of_the_image_have_no_score(width: int, is_scored: bool
     assert np.isfinite(found).all() == is_scored
 
 
-def test_pixels_of_no_relevance_share_the_last_place_with_those_that_speak_against() -> None:
+def test_pixels_of_zero_and_of_negative_relevance_share_the_last_rank() -> None:
     maps = torch.tensor([[[-2.0, 0.25, 0.0, 0.5, -0.0, -0.1]]])
     mask = torch.tensor([[1.0, 0.0, 0.0, 1.0, 1.0, 0.0]])
     expected = [0, 1, 1, 1.5, 2, 2.5, 3]  # the highest is in the mask, the second is not, four share two

@@ -159,7 +159,7 @@ def test_monotonicity_replaces_the_baseline_by_itself_and_is_1_for_any_map() -> 
         assert all(quantus_score("Monotonicity", world, evidence(each), features_in_step=24, abs=True))
 
 
-def test_selectivity_is_the_curve_of_region_perturbation_before_it_is_subtracted() -> None:
+def test_selectivity_is_the_unsubtracted_curve_of_region_perturbation() -> None:
     world = image_world()
     maps, patches = evidence(signed_maps(world)), {"patch_size": 4, "perturb_baseline": 0.3}
     before = world.model(world.scene.x).softmax(1).gather(1, world.scene.target[:, None]).detach().numpy()
@@ -206,7 +206,7 @@ def test_continuity_knows_no_nan_on_numpy_2() -> None:
         )
 
 
-def test_effective_complexity_counts_every_pixel_of_a_map_without_exact_zeros() -> None:
+def test_effective_complexity_counts_all_pixels_of_a_map_without_zeros() -> None:
     world = image_world()
     maps = signed_maps(world)
     for each in (maps, maps.abs().square(), torch.rand(5, 24, 24, generator=torch.Generator().manual_seed(0))):

@@ -120,7 +120,7 @@ def mean(first: torch.Tensor, second: torch.Tensor, metric: type[Any]) -> float:
     return float(metric().score(image_world(count=len(first)).scene, {"row": row})["row"].mean())
 
 
-def test_at_its_limit_repeatability_lets_rounding_pass_and_stops_what_is_drawn_anew() -> None:
+def test_repeatabilitys_limit_passes_rounding_and_stops_new_draws() -> None:
     task = task_of(TaskSpec("planted", "planted", 8, 320), "cpu", "fp32")
     some = task.calibration[slice(16)]  # not what is scored
     target = task.predictions(some.x)
@@ -143,7 +143,7 @@ def test_no_limit_of_mprt_stops_a_map_that_trembles_on_dark_ground() -> None:
     assert mean(noisy(still, 1, 1e-6), noisy(still, 2, 1e-6), MPRT) < 0.5, "the gate's limit was to be calibrated anew"
 
 
-def test_at_its_limit_the_class_gate_lets_pass_what_reacts_and_stops_what_only_trembles() -> None:
+def test_the_class_gates_limit_passes_what_reacts_and_stops_noise() -> None:
     task = task_of(TaskSpec("planted", "planted", 8, 320), "cpu", "fp32")
     some = task.calibration[slice(16)]  # not what is scored
     target = task.predictions(some.x)

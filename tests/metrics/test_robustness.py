@@ -90,7 +90,7 @@ def test_perturbations_are_small_and_each_sample_and_variant_has_its_own() -> No
 
 
 @pytest.mark.parametrize("metric", TWINS.values(), ids=TWINS)
-def test_only_samples_that_were_explained_again_are_scored_and_still_maps_are_perfect(
+def test_samples_explained_again_are_scored_and_still_maps_are_perfect(
     metric: type[Robustness],
 ) -> None:
     world = image_world()

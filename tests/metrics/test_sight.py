@@ -55,7 +55,7 @@ def told_apart(better: np.ndarray, worse: np.ndarray) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_on_planted_images_a_score_tells_the_truth_from_random_maps_or_is_said_to_be_blind() -> None:
+def test_on_planted_images_a_score_separates_truth_from_chance_or_is_blind() -> None:
     scene, rows = world()
     seen, ordered, preferred, finer = [], [], [], []
     for metric in suite.load("default").chosen_metrics():

@@ -166,7 +166,7 @@ def test_every_explainer_explains_an_episode(
 
 
 @pytest.mark.parametrize("name", EXPLAINERS)
-def test_with_distances_for_a_last_layer_those_that_walk_the_layers_may_refuse_and_say_why(
+def test_a_last_layer_of_distances_may_be_refused_with_the_reason(
     name: str, episodes_of_digits: dict[tuple[int, str], Task]
 ) -> None:
     reason, faults = explain(episodes_of_digits[1, "distance"], name)

@@ -36,7 +36,7 @@ def test_trained_networks_are_right_on_samples_they_never_saw(spec: str, at_leas
 
 
 @pytest.mark.slow
-def test_the_transformer_learns_both_planted_labels_and_its_tokens_see_one_cell_each() -> None:
+def test_the_transformer_learns_both_labels_and_each_token_sees_one_cell() -> None:
     model = registry.model("planted-vit")
     assert isinstance(model, PlantedModel)
     heads, (x, plan) = model.two_heads(), model.drawn("scoring", 500)
@@ -175,7 +175,7 @@ def test_the_planted_representation_does_not_tell_the_distractors(planted: Plant
 
 
 @pytest.mark.slow
-def test_the_representation_behind_an_xor_tells_the_label_and_not_the_glyphs() -> None:
+def test_the_representation_behind_an_xor_has_the_label_not_the_glyphs() -> None:
     model = registry.model("planted[variant=xor]")
     assert isinstance(model, PlantedNetwork)
     x, plan = model.drawn("scoring", 2_000)
@@ -223,7 +223,7 @@ def test_under_loud_noise_cells_are_read_linearly() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.5, 0.8, 1.1, 1.4])
-def test_networks_of_the_ladder_are_nearly_as_good_as_an_observer_who_must_search(noise: float) -> None:
+def test_networks_of_the_ladder_are_nearly_as_good_as_a_searching_observer(noise: float) -> None:
     spec = f"planted[cells=1,grid=3,noise={noise},variant=graded]"
     model = registry.model(spec)
     assert isinstance(model, PlantedModel)

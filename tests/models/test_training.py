@@ -76,7 +76,7 @@ def test_the_same_seed_learns_the_same_weights_and_another_seed_others(cache: Pa
     assert not same(first, trained(lesson(seed=1), build, teach))
 
 
-def test_learning_leaves_the_global_generator_the_threads_and_grad_mode_alone() -> None:
+def test_learning_restores_the_global_generator_threads_and_grad_mode() -> None:
     torch.manual_seed(5)
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_a_truncated_file_is_learned_again(cache: Path, length: int) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_drafts_of_killed_processes_are_removed_and_those_of_living_ones_kept(cache: Path, known: bool) -> None:
+def test_drafts_of_killed_processes_are_removed_and_living_ones_kept(cache: Path, known: bool) -> None:
     killed = subprocess.Popen([sys.executable, "-c", ""])
     killed.wait()
     cache.mkdir()

@@ -48,14 +48,14 @@ def test_a_user_s_network_is_built_and_filled(tmp_path: Path) -> None:
     assert (model.shape, model.depths) == ((3, 16, 16), ("features",))
 
 
-def test_what_a_factory_draws_is_the_same_every_time_and_leaves_the_generator_alone() -> None:
+def test_a_factorys_draws_repeat_and_leave_the_generator_alone() -> None:
     state = torch.get_rng_state()
     first, second = (registry.model(f"user[{GOOD}]:made_networks:build").load() for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_colour_images_are_normalised_as_for_imagenet_unless_told_otherwise() -> None:
+def test_colour_images_are_normalised_as_for_imagenet_by_default() -> None:
     assert registry.model(f"user[{GOOD}]:m:f").mean == (0.485, 0.456, 0.406)
     assert registry.model(f"user[{GOOD},shape=1x8x8]:m:f").mean == (0.0,)
     told = registry.model(f"user[{GOOD},mean=0.1+0.2+0.3,std=1+2+3]:m:f")
@@ -109,7 +109,7 @@ def one_task(*models: str) -> Suite:
     return Suite(name="mine", tasks=tasks, methods=("saliency",), metrics=("sparseness",), samples=4, gate_samples=0)
 
 
-def test_a_short_name_and_a_title_replace_the_spec_and_the_suite_on_the_page(tmp_path: Path) -> None:
+def test_a_short_name_and_a_title_replace_spec_and_suite_on_the_page(tmp_path: Path) -> None:
     network = registry.label(registry.model(TABLE.format("mlp-1")))
     said: list[str] = []
 

@@ -87,7 +87,7 @@ def before(probe: OpenProbe, layer: str, x: Tensor) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_every_cut_gives_the_numbers_of_the_whole_forward_without_what_lies_before(name: str) -> None:
+def test_every_cut_gives_the_numbers_of_the_whole_forward(name: str) -> None:
     model, probe = opened(name)
     shape = SMALLER.get(name, model.shape)
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))

@@ -48,7 +48,7 @@ def starts(mark: str) -> bytes:
     return b"started"
 
 
-def test_what_is_imported_may_answer_at_length_even_if_it_closes_what_it_finds() -> None:
+def test_an_import_may_give_a_long_answer_and_close_what_it_finds() -> None:
     assert trial.ask(lambda: bytes(2**20)) == (bytes(2**20), "")
     assert trial.ask(closes_what_it_finds) == (b"fine", "")
 

@@ -34,9 +34,7 @@ def without_costs(summary: Summary) -> list[str]:
     return [line for line in to_csv(summary.board).splitlines() if ",runtime," not in line]
 
 
-def test_scoring_later_gives_the_bytes_of_a_run_that_had_the_metric_from_the_start(
-    toy_plugins: None, tmp_path: Path
-) -> None:
+def test_scoring_later_gives_the_bytes_of_a_run_with_the_metric(toy_plugins: None, tmp_path: Path) -> None:
     every = ("inside", "moved", "drop", "class-sensitivity")  # the last needs the maps that `moved` asked for
     go(tmp_path / "later", toy(metrics=every[:2], seeds=2))
     shutil.copytree(tmp_path / "later", tmp_path / "again")

@@ -187,9 +187,7 @@ def test_the_second_seed_adds_to_the_first(toy_plugins: None, tmp_path: Path) ->
     assert by_seed[0] != by_seed[1]
 
 
-def test_what_no_seed_changes_is_run_once_and_what_gates_compare_with_the_first_seed(
-    toy_plugins: None, tmp_path: Path
-) -> None:
+def test_what_no_seed_changes_is_run_once(toy_plugins: None, tmp_path: Path) -> None:
     go(tmp_path, toy(seeds=2))
     with Store(tmp_path) as store:
         cells = [(cell.method, cell.seed, cell.variant) for cell in store.cells("explain")]
@@ -199,9 +197,7 @@ def test_what_no_seed_changes_is_run_once_and_what_gates_compare_with_the_first_
     assert set(scores(tmp_path).query("method == 'upside:bright'")["seed"]) == {0}
 
 
-def test_a_metric_that_the_suite_does_not_ask_of_a_task_is_a_row_that_says_so(
-    toy_plugins: None, tmp_path: Path
-) -> None:
+def test_a_metric_that_the_suite_omits_for_a_task_is_a_row_with_the_reason(toy_plugins: None, tmp_path: Path) -> None:
     go(tmp_path, toy(tasks=({"model": "quadrants", "metrics": ("inside",)},)))
     table = pd.read_csv(tmp_path / "leaderboard.csv").query("method == 'bright'").set_index("metric")
     assert table.loc["inside", "status"] == "ok"

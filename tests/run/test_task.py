@@ -90,7 +90,7 @@ def test_a_table_s_baselines_are_its_mean_and_what_is_drawn() -> None:
     assert set(make_task(TaskSpec("mlp", "iris", 3, 9)).baselines) == {"mean", "uniform"}
 
 
-def test_the_accuracy_is_that_of_all_pictures_for_a_network_that_did_not_learn_them(pictures: Path) -> None:
+def test_accuracy_is_over_all_pictures_for_a_network_that_learned_none(pictures: Path) -> None:
     task = on_pictures(pictures)
     every = [task.data.load(split, None, (3, 16, 16)) for split in ("training", "calibration", "scoring")]
     x, label = torch.cat([each.x for each in every]), torch.cat([each.label for each in every])
@@ -106,7 +106,7 @@ def test_the_accuracy_of_a_network_of_ours_leaves_out_what_it_learned() -> None:
     assert task.accuracy == pytest.approx(float((task.predictions(task.normalise(x)) == label).float().mean()))
 
 
-def test_hashes_are_the_same_every_time_and_change_with_what_they_stand_for(pictures: Path, tmp_path: Path) -> None:
+def test_hashes_repeat_and_change_with_what_is_hashed(pictures: Path, tmp_path: Path) -> None:
     first, again, more = on_pictures(pictures), on_pictures(pictures), on_pictures(pictures, samples=5)
     assert (first.weights_hash, first.data_hash) == (again.weights_hash, again.data_hash)
     assert more.data_hash != first.data_hash

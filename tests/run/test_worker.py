@@ -54,7 +54,7 @@ def test_whatever_is_raised_is_a_row_and_no_other_cell_changes(toy_plugins: None
     pd.testing.assert_frame_equal(others, scores(tmp_path / "without"), check_exact=True)
 
 
-def test_each_metric_of_another_package_gets_copies_and_a_worker_of_its_own(toy_plugins: None, tmp_path: Path) -> None:
+def test_each_metric_of_another_package_gets_copies_and_its_own_worker(toy_plugins: None, tmp_path: Path) -> None:
     go(tmp_path / "without", toy(metrics=("inside",)))
     go(tmp_path / "with", toy(metrics=("spoiler", "inside", "quitter")), engine="local", jobs=2)
     table = scores(tmp_path / "with")
@@ -79,7 +79,7 @@ def test_samples_that_were_changed_are_named() -> None:
 
 
 @pytest.mark.parametrize("what", ["network", "samples"])
-def test_what_a_thread_changes_after_its_plug_in_returned_is_seen_by_the_next_job(what: str) -> None:
+def test_changes_by_a_plug_ins_late_thread_are_seen_by_the_next_job(what: str) -> None:
     model, x, seen = torch.nn.Linear(3, 2), torch.ones(4, 3), Seen()
     for _ in range(2):
         with left_as_found(model, {"x": x}, seen):

@@ -28,7 +28,7 @@ def test_an_interval_around_a_bent_statistic_reaches_to_the_further_side() -> No
     assert np.isnan(around(0.4, np.full(5, np.nan))).all()
 
 
-def test_ranks_on_samples_share_ties_and_repeat_the_seeds_that_a_method_has() -> None:
+def test_ranks_on_samples_share_ties_and_repeat_a_methods_seeds() -> None:
     scores = np.array([[[3.0, 1.0], [0.0, 0.0]], [[2.0, 1.0], [np.nan, np.nan]], [[1.0, 5.0], [9.0, 0.5]]])
     ranks = sample_ranks(scores)
     assert ranks[:, 0].T.tolist() == [[1, 2, 3], [2.5, 2.5, 1]]

@@ -49,7 +49,7 @@ def test_a_method_with_fewer_seeds_is_averaged_over_its_own() -> None:
     assert boot.seeded[1] == 0
 
 
-def test_the_same_scores_give_the_same_bytes_and_the_order_of_methods_does_not_matter() -> None:
+def test_the_same_scores_give_the_same_bytes_in_any_order_of_methods() -> None:
     scores = np.random.default_rng(14).normal(size=(5, 1, 64)) + np.arange(5)[:, None, None] / 5
     one, again = (np.array(intervals(boot_of(scores))).tobytes() for _ in range(2))
     assert one == again

@@ -43,7 +43,7 @@ def test_a_score_that_never_reaches_the_level_is_censored_above_the_first(scores
     assert (found.censored, found.x, str(found)) == ("above", 1.75, "> 1.75")
 
 
-def test_one_lapse_at_the_clearest_rung_moves_the_threshold_less_than_a_quarter_rung() -> None:
+def test_one_lapse_at_the_clearest_rung_moves_the_threshold_little() -> None:
     made = Curve(0.9, 0.1, 0.0)
     scores = made(np.array(RUNGS))
     lapsed = scores - np.array([0, 0, 0, 0, 0.08])

@@ -83,7 +83,7 @@ def test_intervals_over_few_seeds_cover_what_other_seeds_would_give(
 
 
 @pytest.mark.parametrize(("share", "least"), [(0.0, 0.94), (0.5, 0.93), (0.9, 0.89)])
-def test_intervals_over_two_seeds_fall_short_by_no_more_than_the_module_says(
+def test_intervals_over_two_seeds_fall_short_by_no_more_than_documented(
     share: float, least: float, effort: Effort
 ) -> None:
     rng = np.random.default_rng(3)
@@ -141,9 +141,7 @@ def separated(
 
 @pytest.mark.parametrize("spread", [0.0, 0.3])
 @pytest.mark.parametrize("rows", [2, 10])
-def test_mean_ranks_of_equal_rows_are_seldom_told_apart_although_ranks_share_their_seeds(
-    rows: int, spread: float, effort: Effort
-) -> None:
+def test_mean_ranks_of_equal_rows_with_shared_seeds_seldom_differ(rows: int, spread: float, effort: Effort) -> None:
     rng = np.random.default_rng(26)
 
     def draw() -> np.ndarray:
@@ -153,7 +151,7 @@ def test_mean_ranks_of_equal_rows_are_seldom_told_apart_although_ranks_share_the
     assert effort.within(separated(draw, 64, effort.of(300), rng), high=0.085)
 
 
-def test_two_rows_of_one_fit_that_move_against_each_other_are_seldom_told_apart(effort: Effort) -> None:
+def test_two_opposed_rows_of_one_fit_seldom_differ_significantly(effort: Effort) -> None:
     rng = np.random.default_rng(27)
 
     def draw() -> np.ndarray:
@@ -186,7 +184,7 @@ def test_a_board_of_eight_equal_methods_seldom_has_a_false_separation(samples: i
     assert effort.within(separated(draw, samples, effort.of(500), rng), high=0.075)
 
 
-def test_a_planted_difference_is_found_as_often_as_the_needed_samples_promise(effort: Effort) -> None:
+def test_a_planted_difference_is_found_as_often_as_the_samples_promise(effort: Effort) -> None:
     rng = np.random.default_rng(8)
     pilot = pairs(boot_of(np.stack([rng.normal(0.4, 1, (1, 4000)), rng.normal(0, 1, (1, 4000))])))
     needed = int(pilot.needed[0, 1])
@@ -213,7 +211,7 @@ def test_rank_intervals_hold_the_true_ranks_of_all_methods_at_once(effort: Effor
     assert effort.within(np.array(held), low=0.94)
 
 
-def test_of_equal_methods_few_tables_over_tasks_tell_any_apart_although_two_tests_look(effort: Effort) -> None:
+def test_tables_over_tasks_seldom_separate_equal_methods_with_two_tests(effort: Effort) -> None:
     rng = np.random.default_rng(24)
     found = [across(rng.normal(size=(20, 3))) for _ in range(effort.of(400))]
     told = np.array([verdict.apart.any() for verdict in found if verdict])

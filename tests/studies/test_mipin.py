@@ -75,7 +75,7 @@ def test_the_page_orders_the_methods_as_they_are_sensitive() -> None:
     assert "- distance: patternattribution, gradient, mipin (Kendall's tau with the paper -0.33)" in page
 
 
-def test_the_page_says_whether_four_methods_keep_the_paper_s_order_and_how_much_is_a_map_turned_over() -> None:
+def test_the_page_compares_four_methods_order_with_the_papers() -> None:
     turned = {
         "gradient": (9.0, 5.0),
         "mipin": (7.0, 4.0),

@@ -101,7 +101,7 @@ def test_the_choice_is_made_on_images_that_are_never_scored() -> None:
     assert {split for kind, _, _, split in plan() if kind in CANDIDATES.values()} == {"calibration"}
 
 
-def test_the_choice_keeps_most_decisions_at_its_worst_beta_and_stays_away_from_the_ends() -> None:
+def test_the_choice_keeps_most_decisions_and_avoids_the_ends() -> None:
     fits = [perfect(kind.title, beta, 0, "calibration") for kind in CANDIDATES.values() for beta in kind.betas]
 
     def spoilt(fit: Fit, fails: float) -> Fit:

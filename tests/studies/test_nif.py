@@ -54,7 +54,7 @@ def test_edges_are_asked_where_theory_knows_them() -> None:
     assert found["24 bins", "linear-gaussian"].mean > 0.1
 
 
-def test_every_row_is_scored_by_one_of_the_perceptrons_that_have_not_learned_it() -> None:
+def test_every_row_is_scored_by_a_perceptron_that_has_not_learned_it() -> None:
     folds = [nif.perceptron("wine", seed)[1:] for seed in range(nif.FOLDS)]
     assert all(not set(seen.ids) & set(held_out.ids) for seen, held_out in folds)
     assert sorted(int(row) for _, held_out in folds for row in held_out.ids) == list(range(178))
@@ -69,7 +69,7 @@ def test_the_committed_page_is_what_the_committed_table_says() -> None:
     assert (HOME / "README.md").read_text("utf-8") == nif.describe(read_table(HOME / "table.csv"))
 
 
-def test_the_committed_study_prunes_networks_that_are_right_in_96_of_100_cases() -> None:
+def test_the_committed_study_prunes_networks_of_96_percent_accuracy() -> None:
     found = {line.subject: line.mean for line in read_table(HOME / "table.csv") if line.figure == "perceptron"}
     assert found["iris"] >= 0.96
     assert found["csv:banknote.csv"] >= 0.96

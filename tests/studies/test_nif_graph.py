@@ -73,7 +73,7 @@ def test_the_only_neuron_of_a_layer_is_the_hub() -> None:
     assert central["layer1:0"] == pytest.approx(9 / 30)
 
 
-def test_two_networks_in_one_are_two_communities_and_a_low_gamma_finds_more() -> None:
+def test_two_networks_in_one_are_two_communities_and_low_gamma_finds_more() -> None:
     block = torch.block_diag(torch.ones(4, 4), torch.ones(4, 4)) + 0.01
     graph = flow_graph.build(layers(8, 8, 8), [block, block])
     found = flow_graph.communities(graph)

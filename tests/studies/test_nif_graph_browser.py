@@ -101,7 +101,7 @@ def test_a_neuron_is_picked_by_pointing_by_name_and_by_keys(page: Path, tmp_path
     assert saw["left"] == -1
 
 
-def test_the_wheel_looks_closer_where_it_is_and_a_press_shows_the_whole_again(page: Path, tmp_path: Path) -> None:
+def test_the_wheel_zooms_in_at_the_pointer_and_a_press_shows_the_whole(page: Path, tmp_path: Path) -> None:
     script = """
         const box = canvas.getBoundingClientRect(), before = at(nodes[300]);
         canvas.dispatchEvent(new WheelEvent("wheel", {deltaY: -500, clientX: box.left + before[0],

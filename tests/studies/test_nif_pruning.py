@@ -114,7 +114,7 @@ def test_the_flow_through_a_neuron_sums_its_paths() -> None:
             assert float(found[layer][neuron]) == pytest.approx(float(sum(paths)), rel=1e-5)
 
 
-def test_a_first_convolution_keeps_its_weights_and_channels_stand_for_positions() -> None:
+def test_a_first_convolution_keeps_its_weights_and_channels_are_positions() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
     edges = [torch.rand(16, 2), torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])]
     found = pruning.scores(network, edges, "nif", "weights", torch.Generator())

@@ -88,7 +88,7 @@ def test_data_that_the_suite_does_not_know_is_given_to_every_model_of_it(toy: No
     assert [task.data for task in suite.narrow(declared, data=["corners"]).tasks] == ["corners"]
 
 
-def test_networks_that_are_explained_on_what_they_learned_learn_the_data_given_in_its_place() -> None:
+def test_networks_explained_on_their_training_data_learn_the_data_given() -> None:
     given = suite.narrow(suite.load("tabular"), data=["wine", "csv:notes.csv"])
     assert [(task.model, task.data) for task in given.tasks] == [
         ("mlp[data=wine]", "wine"),

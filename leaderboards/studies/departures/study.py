@@ -1,7 +1,7 @@
-"""What each departure from its paper does to a method's scores: the default beside the paper's own way.
+"""What each departure from its paper does to a method's scores: the default against the paper's own way.
 
 The board's two small tasks with one seed: planted images, where the truth is known, and handwritten digits. Samples are
-the repetitions, so that intervals say nothing of how fits differ. docs/methods.md says what each departure is and why.
+the repetitions, so that intervals do not cover how fits differ. docs/methods.md lists each departure and its reason.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path
 
 
 def measure(rows: Sequence[str], samples: int, calibration: int) -> Iterator[Line]:
-    """Each row on its own, so that what is asked of one waits for no other."""
+    """Each row on its own, so that no row waits for another."""
     for model, data, metrics in (("planted", "planted", PLANTED), ("cnn-m", "mnist", DIGITS)):
         spec = TaskSpec(model, data, samples=samples, calibration=calibration)
         for row in rows:

@@ -27,7 +27,7 @@ NAME = "iba"
 COMMAND = f"python -m mibench study {NAME}"
 CLOSE = 50  # images on which convergence is measured
 LONG = "steps=300"
-MANY = 20  # draws of 10 copies whose mean map stands for infinitely many
+MANY = 20  # draws of 10 copies whose mean map approximates infinitely many
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ PARTS = (
         "many",
     ),
 )
-TASKS = (  # model, data, images, and the questions asked
+TASKS = (  # model, data, images, and the questions
     ("planted", "planted", 200, ("steps", "beta", "smooth", "layer", "copies")),
     ("cnn-m", "mnist", CLOSE, ("steps", "copies")),
 )
@@ -174,7 +174,7 @@ def _cells(task: Task, map_: Tensor, grid: tuple[int, int]) -> Tensor:
     total = map_.double().sum((1, 2), keepdim=True)
     cells = on_grid(task.probe, map_, grid)
     if not torch.allclose(task.probe.upsample(cells), map_.double(), atol=1e-3 * float(map_.max())):
-        cells = F.adaptive_avg_pool2d(map_.double(), grid)  # the map of another layer is no upsampling of these cells
+        cells = F.adaptive_avg_pool2d(map_.double(), grid)  # another layer's map is not an upsampling of these cells
     return cells * (total / cells.sum((1, 2), keepdim=True))
 
 
@@ -227,7 +227,7 @@ def verdicts(lines: Iterable[Line]) -> Iterable[str]:
         for setting, figure, bound in WANTED:
             if line.setting == setting and line.part in ("steps", "copies") and figure in line.figures:
                 if (figure == "median") != (line.part == "copies"):
-                    continue  # medians are asked of noise copies, all else of steps
+                    continue  # medians are for noise copies, all else for steps
                 value = line.figures[figure][0]
                 verdict = "met" if value >= bound else "**missed**"
                 yield f"- {line.task}, `{setting}`: {TITLES[figure]} at least {bound:g}: {verdict} ({value:.4g})"

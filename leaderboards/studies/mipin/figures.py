@@ -1,4 +1,4 @@
-"""The figures of MIP-IN: source signals with their logits, and attributions beside the other methods' maps.
+"""The figures of MIP-IN: source signals with their logits, and attributions with the other methods' maps.
 
 signals    image, S_0 and A with and without the forward ReLU; over images and signals their logits    (figures 3, 4)
 maps       image, then one map a method, each divided by its own largest magnitude                      (figures 5, 6)
@@ -55,7 +55,7 @@ def draw(folder: Path, *, model: str, data: str, count: int, say: Callable[[str]
 
 
 def pages(task: Task, say: Callable[[str], None]) -> dict[str, list[list[Tile]]]:
-    """The rows of every page, by name; a method that cannot treat the network is left out, and said to be."""
+    """The rows of every page, by name; a method that cannot treat the network is omitted with a message."""
     best = task.probe.logits(task.scoring.x).topk(2).indices  # (N, 2)
     first: dict[str, Explanation] = {}
     second: dict[str, Explanation] = {}

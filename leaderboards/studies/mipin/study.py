@@ -1,7 +1,7 @@
 """What MIP-IN's source signal keeps, of what it is made, and what it shows that the decision does not need.
 
 Completeness of the appendix's networks on held-out digits, by the number of fitting samples, the penalty, the solver
-and the samples that a class learns from; the same on the fitting samples, which tells a lack of samples from a lack of
+and the samples that a class learns from; the same on the fitting samples, which separates a lack of samples from one of
 form; on planted images, what heads that read the source signal still know; how far apart the maps of two classes are.
 """
 
@@ -157,7 +157,7 @@ def apc(task: Task, explainer: Explainer, samples: Samples) -> dict[str, float]:
 
 @torch.no_grad()
 def minimality(quick: bool) -> list[Line]:
-    """What the two heads of the planted network still tell from S_0, and how much of each cell it shows."""
+    """What the two heads of the planted network still recognise from S_0, and how much of each cell it shows."""
     task = make_task(TaskSpec("planted", "planted", samples=100 if quick else 500, calibration=200 if quick else 1000))
     assert isinstance(task.model, PlantedNetwork)
     heads, x, truth = task.model.two_heads(), task.scoring.x, task.scoring.truth
@@ -199,7 +199,7 @@ def sensitivity(quick: bool) -> list[Line]:
 
 
 def gradients(probe: object, x: Tensor, classes: Tensor, _seeds: Sequence[int]) -> Tensor:
-    """The signed gradient, which is no row of the board."""
+    """The signed gradient, which is not a row of the board."""
     inputs = x.clone().requires_grad_()
     with torch.enable_grad():
         logits = probe.logits(inputs).gather(1, classes[:, None])  # type: ignore[attr-defined]
@@ -312,7 +312,7 @@ def _sensitivity(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def _orders(lines: Sequence[Line]) -> Iterator[str]:
-    """The methods from the most to the least sensitive, in the paper and here, and what becomes of the four asked."""
+    """The methods from the most to the least sensitive, in the paper and here, and the result for those four."""
     found = {(x.setting, x.figure): x.value for x in lines if x.part == "class sensitivity"}
     known = [name for name in APPENDIX_B if (name, "distance") in found]
     if len(known) < 2:

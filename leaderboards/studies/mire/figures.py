@@ -1,8 +1,8 @@
 """The figures of MIRE: image, Grad-CAM, and the total, decision-related and redundant information, alone and mixed in.
 
 One page a task and kind of mask; of a few-shot episode the support, then a query of each way. All maps of a page share
-one scale, in nats, so that colours can be compared between samples and quantities; blue is information that speaks
-against the representation that is there. One pixel in a hundred may lie beyond the scale's ends, or a single one would
+one scale, in nats, so that colours can be compared between samples and quantities; blue is information
+against the representation that is there. One pixel in a hundred may be beyond the scale's ends, or a single one would
 make all others pale.
 """
 
@@ -36,7 +36,7 @@ METHODS = ("mire", "mire-noise")
 BESIDE = "gradcam"
 QUANTITIES = ("total", "decision", "redundant")
 CALIBRATION = 2000
-WITHIN = 0.99  # of all pixels lie within the scale
+WITHIN = 0.99  # of all pixels are within the scale
 COLOURS = "RdBu_r"
 Picture = np.ndarray[Any, np.dtype[Any]]
 

@@ -53,7 +53,7 @@ class Kind:
     betas: Sequence[float]
 
 
-OURS = "mask_cost=mean,keep=prediction"  # what `mire-noise` has and `mire` has not, beside the noise
+OURS = "mask_cost=mean,keep=prediction"  # what `mire-noise` has and `mire` has not, apart from the noise
 KINDS = (
     Kind("multiply, as published (mean, sum)", "mire", PAPER_BETA),
     Kind("noise (`mire-noise`)", "mire-noise", NOISY_BETAS),
@@ -354,12 +354,12 @@ def readings(by_beta: Mapping[str, Mapping[float, Sequence[Fit]]], kinds: Iterab
 
 
 def held(kind: Kind, by_beta: Mapping[float, Sequence[Fit]]) -> list[str]:
-    """A kind held against what is asked of the noisy mask."""
+    """A kind compared with the claims on the noisy mask."""
     return [f"{kind.title}, `{kind.spec}`:", *_block(verdicts(NOISE_CLAIMS, by_beta))] if by_beta else []
 
 
 def choice(fits: Sequence[Fit]) -> Iterator[str]:
-    """What was tried on unscored images, the rule, and what it says."""
+    """What was tried on unscored images, the rule, and its choice."""
     noise, beta = choose(fits)
     ours = MireNoise().parameters
     tried = [each for kind in CANDIDATES.values() for each in chosen(fits, kind).values()]
@@ -388,7 +388,7 @@ def choice(fits: Sequence[Fit]) -> Iterator[str]:
 
 
 def standing(by_beta: Mapping[float, Sequence[Fit]]) -> Iterable[str]:
-    """Where `mire-noise` stands at its own beta, against the truth."""
+    """`mire-noise` at its own beta, against the truth."""
     beta = min(by_beta, key=lambda each: abs(each - MireNoise().parameters.beta))
     fits = by_beta[beta]
     signal, redundant = (summarise(fits, f"decision at {cell}") for cell in ("signal", "redundant"))

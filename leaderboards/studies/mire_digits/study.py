@@ -87,7 +87,7 @@ def narrow(maps: Mapping[tuple[int, int], Mapping[str, Tensor]]) -> Iterator[Lin
 
 
 def describe(lines: Sequence[Line]) -> str:
-    """The page: a table for each question, with what it says."""
+    """The page: a table for each question, with its conclusion."""
     parts = ["# MIRE on digits", f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE})."]
     parts.append(" ".join((__doc__ or "").split("\n\n")[1].split()))
     for question, title in QUESTIONS.items():
@@ -97,7 +97,7 @@ def describe(lines: Sequence[Line]) -> str:
 
 
 def reading(question: str, lines: Sequence[Line]) -> Iterator[str]:
-    """What the numbers of a question say, decided by the numbers."""
+    """The conclusion of a question, derived from its numbers."""
     if question == "readings":
         kept = {line.subject: line.mean for line in lines if line.figure == "decisions kept"}
         shut = [title for title, share in kept.items() if share < 0.5]

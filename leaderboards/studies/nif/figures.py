@@ -75,7 +75,7 @@ def figure_2(task: Task, stem: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A network to prune, the information of its links, and samples that tell its accuracy."""
+    """A network to prune, the information of its links, and samples to measure its accuracy."""
 
     network: nn.Module
     edges: list[Tensor]
@@ -109,7 +109,7 @@ def figure_3(task: Task, stem: Path) -> list[Path]:
 
 
 def repetitions(task: Task) -> list[Trained]:
-    """Perceptrons of a table are trained anew, fold by fold; other networks are pruned as they are, if they can be."""
+    """Perceptrons of a table are trained again, fold by fold; other networks are pruned as they are, if they can be."""
     if isinstance(task.model, Mlp):
         found = []
         for seed in range(NETWORKS):

@@ -21,13 +21,13 @@ from leaderboards.studies.nif.graph import Graph
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#004488", "#997700", "#44aa99", "#882255")
 OTHER = "#999999"  # communities beyond these colours
 ROWS = 64  # nodes below each other; a larger layer takes several columns
-NAMED = 16  # a layer of so many nodes has their labels beside them
+NAMED = 16  # a layer of so many nodes has their labels next to them
 Place = tuple[float, float]
 Edge = tuple[str, str, float]
 
 
 def places(graph: Graph) -> dict[str, Place]:
-    """Where nodes stand: layers from left to right, each in as few columns as its rows allow, heights from 0 to 1."""
+    """Positions of nodes: layers from left to right, each in as few columns as its rows allow, heights from 0 to 1."""
     found: dict[str, Place] = {}
     start = 0.0
     for nodes in _layers(graph):

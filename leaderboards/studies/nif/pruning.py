@@ -42,7 +42,7 @@ def chain(network: nn.Module) -> dict[str, str]:
 
 
 def scores(network: nn.Module, edges: Sequence[Tensor], order: Order, grain: Grain, random: torch.Generator) -> Scores:
-    """What an order says of each weight or hidden neuron; `edges` are the links (A, B) of the layers of `chain`.
+    """The score of an order for each weight or hidden neuron; `edges` are the links (A, B) of the layers of `chain`.
 
     The weights of a first convolution are left alone, because they join no single inputs.
     """
@@ -93,7 +93,7 @@ def area(curve: Tensor, shares: Sequence[float] = SHARES) -> float:
 
 
 def _of_weights(edge: Tensor, inputs: int) -> Tensor | None:
-    """The information of each weight (out, in); a channel's link stands for all its positions. None: no such link."""
+    """The information of each weight (out, in); a channel's link covers all its positions. None: no such link."""
     positions, rest = divmod(inputs, edge.shape[0])
     return None if rest else edge.float().T.repeat_interleave(positions, 1)
 

@@ -211,7 +211,7 @@ def compare(quick: bool) -> Iterator[Line]:
 
 
 def repeat(quick: bool) -> Iterator[Line]:
-    """Which estimator says the same of a sample whatever half of the calibration data it learned from; no truth."""
+    """Which estimator gives a sample one result whatever half of the calibration data it learned from; no truth."""
     for model, data in REPEATED[:1] if quick else REPEATED:
         size, shown = (64, 8) if quick else (REFERENCE, SHOWN)
         task = make_task(TaskSpec(model, data, samples=4, calibration=2 * size + shown))
@@ -294,7 +294,7 @@ def _place(network: nn.Sequential, name: str) -> int:
 
 
 def describe(lines: Sequence[Line]) -> str:
-    """The page: a table for each question, with what it says."""
+    """The page: a table for each question, with its conclusion."""
     parts = ["# What NIF is worth", f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE})."]
     parts.append(" ".join((__doc__ or "").split("\n\n")[1].split()))
     for question, title in QUESTIONS.items():
@@ -324,7 +324,7 @@ def decided(line: Line) -> int:
 
 
 def reading(question: str, lines: Sequence[Line]) -> Iterator[str]:
-    """What the numbers of a question say, decided by the numbers."""
+    """The conclusion of a question, derived from its numbers."""
     if question == "null":
         small = [f"{line.subject} with {line.figure}" for line in lines if abs(line.mean) < 0.005]
         yield f"Below 0.005 nats: {', '.join(small) or 'none'}."

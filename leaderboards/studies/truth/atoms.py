@@ -43,7 +43,7 @@ MEASURES = ("BROJA", "Williams and Beer")
 
 @dataclass(frozen=True)
 class Atom:
-    """One atom of one variant under one measure; `node` is dit's, as {0}{1} for what 0 and 1 tell alike."""
+    """One atom of one variant under one measure; `node` is dit's, as {0}{1} for what 0 and 1 share."""
 
     plant: str
     measure: str

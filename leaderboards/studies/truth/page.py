@@ -58,7 +58,7 @@ def table(lines: Sequence[Line]) -> str:
 
 
 def closest(differences: dict[str, Line]) -> str:
-    """The truth that a profile is surely closest to, or those between which it cannot be told."""
+    """The truth that a profile is surely closest to, or those that cannot be separated."""
     best = {"marginal", "conditional", "additive"}
     for first, second in PAIRS:
         line = differences.get(f"{first} less {second}")

@@ -42,7 +42,7 @@ NETWORKS = tuple(
 )
 RUNGS = (0.5, 0.8, 1.1, 1.4)
 NOTHING_TO_SHOW = ("constant", "inverted", "region", "truth")  # controls that need another row, or what is to be found
-SEARCHED = 1000  # images that tell what an ideal observer of a rung knows
+SEARCHED = 1000  # images that estimate what an ideal observer of a rung knows
 RESOLUTIONS = (0.02, RESOLUTION, 0.1)
 RANKS: Mapping[Claim, type[claims.InformationRank]] = {
     "marginal": claims.RankMarginal,
@@ -143,7 +143,7 @@ def roles(scene: Scene, evidence: Evidence) -> dict[str, Tensor]:
 
 
 def climb(rungs: Sequence[float], spec: TaskSpec, rows: Sequence[str]) -> Iterator[Line]:
-    """Decision AUC on every rung, where an ideal observer stands there, and the threshold of each explainer."""
+    """Decision AUC on every rung, the ideal observer's too, and the threshold of each explainer."""
     knows, scores = [], dict[str, list[Tensor]]()
     for noise in rungs:
         on = TaskSpec(rung(noise), "", samples=spec.samples, calibration=spec.calibration)
@@ -169,7 +169,7 @@ def climb(rungs: Sequence[float], spec: TaskSpec, rows: Sequence[str]) -> Iterat
 
 
 def rung(noise: float) -> str:
-    """The network of a rung: one cell tells of the label, and is right in 95 %."""
+    """The network of a rung: one cell is informative of the label, and right in 95 %."""
     return f"planted[cells=1,grid=3,noise={noise:g},variant=graded]"
 
 
