@@ -7,12 +7,6 @@ import sys
 from pathlib import Path
 
 FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dri", "/dev/dxg")  # of NVIDIA, AMD, Intel, Windows
-    "/dev/nvidiactl",
-    "/dev/nvidia0",
-    "/dev/kfd",
-    "/dev/dxg",
-    "/dev/dri",
-)  # of drivers: NVIDIA, AMD, Windows, Intel
 
 
 def device_of(name: str) -> str:
