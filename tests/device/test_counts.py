@@ -14,7 +14,7 @@ GROW = {"columns mipin": "an inverse for each class that the batch holds, three 
 BRIEF = ("gradcam", "iba", "ig", "mipin", "nif", "occlusion", "saliency")  # for the ordinary run: no long fits
 
 
-def test_launches_do_not_grow_with_the_batch_but_where_the_mathematics_asks() -> None:
+def test_launches_do_not_grow_with_the_batch_where_mathematics_allows() -> None:
     table = counts.read()
     assert counts.growing(table).keys() == GROW.keys()
     assert {name for _, name, stage in table.index if stage != "score"} == set(accelerator.explainers())

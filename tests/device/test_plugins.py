@@ -50,7 +50,7 @@ def test_every_metric_gives_the_cpus_scores_on_an_accelerator(kind: str, device:
 
 
 @pytest.mark.slow
-def test_the_device_path_is_proved_with_default_parameters_and_kept_for_doctor(device: str) -> None:
+def test_the_device_path_is_proved_by_default_and_kept_for_doctor(device: str) -> None:
     assert failures(accelerator.prove(device)) == []
     assert any(each["device"] == "pretend device in host memory" for each in proofs.proofs())
 
@@ -72,7 +72,7 @@ def test_mire_stays_on_the_device_with_every_critic_and_mask(parameters: str, de
     assert failures(compared("grid", device, [f"mire[epochs=2,{parameters}]"], [])) == []
 
 
-def test_mires_critic_in_bf16_runs_on_the_device_and_differs_by_its_rounding(device: str) -> None:
+def test_mires_critic_in_bf16_differs_on_the_device_by_its_rounding(device: str) -> None:
     (found,) = compared("grid", device, ["mire[epochs=2,precision=bf16]"], [])
     assert not found.reason
     assert found.difference < 0.05

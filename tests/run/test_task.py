@@ -152,7 +152,7 @@ def test_an_unknown_precision_is_refused() -> None:
         ),
         (user("build", parameters=TINY.replace("3x16x16", "1x16x16")), "cannot take an input of 1x16x16"),
         (user("pair"), "not one tensor of logits"),
-        (user("flat"), r"numbers of shape \(16,\), not with logits"),
+        (user("flat"), r"a tensor of shape \(16,\) for two inputs, not logits"),
         (user("overflowing"), "its logits of an ordinary input are NaN or infinite"),
     ],
 )
