@@ -24,7 +24,7 @@ def test_no_name_of_a_test_is_longer_than_a_claim_of_seventy_letters() -> None:
     assert [name for name in found if len(name) > LONGEST] == []
 
 
-@pytest.mark.xfail(strict=False, reason="the rooms below run/ are not yet reworded; python -m tests.language counts them")
+@pytest.mark.xfail(strict=False, reason="not all rooms are reworded: python -m tests.language")
 def test_the_package_keeps_the_limits_on_words_of_its_own_dialect() -> None:
     found = rates([text for path in modules() for text in prose(path)])
     assert {word: rate for word, rate in found.items() if rate > DIALECT[word]} == {}
