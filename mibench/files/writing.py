@@ -64,13 +64,13 @@ def read(path: Path, digest: str, key: str = "") -> bytes:
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Damaged(f"{path} is damaged: it is not a regular file; the same run again makes it anew", key)
+                raise Damaged(f"{path} is damaged: it is not a regular file; the same run makes it again", key)
             content = file.read()
     except (OSError, MemoryError) as error:
         why = getattr(error, "strerror", None) or error or "it does not fit into memory"
-        raise Damaged(f"{path} cannot be read: {why}; the same run again makes it anew", key) from error
+        raise Damaged(f"{path} cannot be read: {why}; the same run makes it again", key) from error
     if sha256(content) != digest:
-        raise Damaged(f"{path} is damaged: its SHA-256 is not the recorded one; the same run again makes it anew", key)
+        raise Damaged(f"{path} is damaged: its SHA-256 is not the recorded one; the same run makes it again", key)
     return content
 
 

@@ -119,13 +119,13 @@ def _judged(comparison: Comparison) -> Iterator[str]:
         "as large (and one more), and are compared on one kind of processor alone; seconds are not compared."
     )
     if comparison.redrawn:
-        anew = limits.redrawn
-        families = ", ".join(f"{family} {share:g}" for family, share in anew.families.items())
+        again = limits.redrawn
+        families = ", ".join(f"{family} {share:g}" for family, share in again.families.items())
         yield (
             f"- These were fitted again, and are judged by the scatter of their seeds, too: "
             f"{escaped(', '.join(comparison.redrawn[:FOLDED]))}. It is estimated where there are several, and at "
-            f"most a share likewise: {families + ', ' if families else ''}others {anew.default:g}, metrics "
-            f"without bounds {anew.unbounded:g}. More seeds detect smaller losses."
+            f"most a share likewise: {families + ', ' if families else ''}others {again.default:g}, metrics "
+            f"without bounds {again.unbounded:g}. More seeds detect smaller losses."
         )
     if comparison.retrained:
         again = limits.retrained

@@ -150,7 +150,7 @@ def sound(found: Rows) -> tuple[Rows, list[tuple[Any, ...]]]:
 
 
 def replace(database: sqlite3.Connection, rows: Rows) -> None:
-    """Write whole tables anew, for a row whose key is damaged is in the wrong place and hides others."""
+    """Write whole tables again, for a row whose key is damaged is in the wrong place and hides others."""
     for table, found in rows.items():
         database.execute(f"DELETE FROM {table}")
         if found:

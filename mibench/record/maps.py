@@ -107,5 +107,5 @@ def _unpacked(source: Source, unpacked: Callable[[bytes], Content]) -> Content:
         return unpacked(content)
     except ValueError as error:
         raise Damaged(
-            f"{source.file} holds no tensors ({error}); the same run again makes it anew", source.key
+            f"{source.file} holds no tensors ({error}); the same run makes it again", source.key
         ) from error

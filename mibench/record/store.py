@@ -35,7 +35,7 @@ IDENTITY = tuple(each.name for each in fields(Cell) if each.name != "needs")
 UNDONE = ("", "", 0.0, "", "{}", "", 0, "")  # the columns of OUTCOME for a cell that was not computed
 FILED = ("fit", "explain")  # the stages that leave a file
 MAX_FILE = 512 * MIB  # bytes of a file of text
-AGAIN = "the same run again makes it anew"
+AGAIN = "the same run makes it again"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Store:
                 raise  # it could not be read at all
             raise Damaged(
                 f"{self.folder / name} was changed after the run wrote it, or the run was killed while it did "
-                "(its SHA-256 is not the recorded one); run again to write it anew"
+                "(its SHA-256 is not the recorded one); run again to write it again"
             ) from error
 
     def digest(self, name: str) -> str:

@@ -1,6 +1,6 @@
 """All that a record holds against what was written: each file's SHA-256, each row's checksum, and SQLite's own check.
 
-What is damaged is named and counts as never computed, so that the same run again makes just that anew.
+What is damaged is named and counts as never computed, so that the same run again makes just that again.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _files(store: Store) -> Iterator[Symptom]:
         return  # named already
     for name, (digest, size) in named.items():
         if fault := writing.fault(store.folder / name, digest, size):
-            yield Symptom("file", "wrong", f"{name} {fault}; the same run again writes it anew")
+            yield Symptom("file", "wrong", f"{name} {fault}; the same run again writes it again")
     ours = {maps.path(Path(), key).name for key in store.all_keys()} | {Path(name).name for name in named}
     spare = sorted(file.name for file in (store.folder / "maps").iterdir() if file.name not in ours)
     if spare:
@@ -102,4 +102,4 @@ def _struck(folder: Path, damaged: set[str]) -> Symptom:
             store.strike(damaged & store.all_keys())
     except MibenchError as error:
         return Symptom("mend", "wrong", f"the damage could not be noted in the record: {error}")
-    return Symptom("mend", "absent", f"{len(damaged)} cells count as not computed: the same run again makes them anew")
+    return Symptom("mend", "absent", f"{len(damaged)} cells count as not computed: the same run again makes them again")

@@ -140,7 +140,7 @@ def test_no_limit_of_mprt_stops_a_map_that_trembles_on_dark_ground() -> None:
     still = torch.zeros(16, 24, 24)
     still[:, 8:16, 8:16] = 1 + torch.rand(16, 8, 8, generator=torch.Generator().manual_seed(0))
     assert mean(still, still, MPRT) == 1
-    assert mean(noisy(still, 1, 1e-6), noisy(still, 2, 1e-6), MPRT) < 0.5, "the gate's limit was to be calibrated anew"
+    assert mean(noisy(still, 1, 1e-6), noisy(still, 2, 1e-6), MPRT) < 0.5, "the gate's limit was to be calibrated again"
 
 
 def test_the_class_gates_limit_passes_what_reacts_and_stops_noise() -> None:
