@@ -119,19 +119,19 @@ def _judged(comparison: Comparison) -> Iterator[str]:
         "as large (and one more), and are compared on one kind of processor alone; seconds are not compared."
     )
     if comparison.redrawn:
-        again = limits.redrawn
-        families = ", ".join(f"{family} {share:g}" for family, share in again.families.items())
+        redrawn = limits.redrawn
+        families = ", ".join(f"{family} {share:g}" for family, share in redrawn.families.items())
         yield (
             f"- These were fitted again, and are judged by the scatter of their seeds, too: "
             f"{escaped(', '.join(comparison.redrawn[:FOLDED]))}. It is estimated where there are several, and at "
-            f"most a share likewise: {families + ', ' if families else ''}others {again.default:g}, metrics "
-            f"without bounds {again.unbounded:g}. More seeds detect smaller losses."
+            f"most a share likewise: {families + ', ' if families else ''}others {redrawn.default:g}, metrics "
+            f"without bounds {redrawn.unbounded:g}. More seeds detect smaller losses."
         )
     if comparison.retrained:
-        again = limits.retrained
-        families = ", ".join(f"{family} {share:g}" for family, share in again.families.items())
+        retrained = limits.retrained
+        families = ", ".join(f"{family} {share:g}" for family, share in retrained.families.items())
         yield (
             "- Where networks were trained again, their own scatter is added to the errors, as a share likewise: "
-            f"{families + ', ' if families else ''}others {again.default:g}, metrics without bounds "
-            f"{again.unbounded:g}; counts are compared to {again.counts:.0%}."
+            f"{families + ', ' if families else ''}others {retrained.default:g}, metrics without bounds "
+            f"{retrained.unbounded:g}; counts are compared to {retrained.counts:.0%}."
         )

@@ -106,6 +106,4 @@ def _unpacked(source: Source, unpacked: Callable[[bytes], Content]) -> Content:
     try:
         return unpacked(content)
     except ValueError as error:
-        raise Damaged(
-            f"{source.file} holds no tensors ({error}); the same run makes it again", source.key
-        ) from error
+        raise Damaged(f"{source.file} holds no tensors ({error}); the same run makes it again", source.key) from error

@@ -80,7 +80,7 @@ def test_maps_that_are_gone_are_named_and_the_record_stays_as_it_was(toy_plugins
         gone = next(cell for cell in store.cells("explain") if cell.method == "learned" and not cell.variant)
     maps.path(tmp_path, gone.key).unlink()
     before = (tmp_path / "run.json").read_bytes()
-    with pytest.raises(UsageError, match=r"lacks maps to score: explain · .* · learned .*its file is missing") as refusal:
+    with pytest.raises(UsageError, match=r"lacks maps to score: explain · .* · learned .*file is missing") as refusal:
         rescore(tmp_path, ["drop"], INLINE)
     assert refusal.value.code == 2
     assert (tmp_path / "run.json").read_bytes() == before
