@@ -20,7 +20,7 @@ from torch import Tensor
 from leaderboards.studies.lines import PAGE, TABLE
 from leaderboards.studies.measuring import fitted
 from mibench.models.planted import PlantedNetwork
-from mibench.plugins.contract import Explainer, Samples
+from mibench.plugins.contract import Explainer, Probe, Samples
 from mibench.record.cells import TaskSpec
 from mibench.run.task import Task, make_task
 
@@ -198,11 +198,11 @@ def sensitivity(quick: bool) -> list[Line]:
     return lines
 
 
-def gradients(probe: object, x: Tensor, classes: Tensor, _seeds: Sequence[int]) -> Tensor:
+def gradients(probe: Probe, x: Tensor, classes: Tensor, _seeds: Sequence[int]) -> Tensor:
     """The signed gradient, which is not a row of the board."""
     inputs = x.clone().requires_grad_()
     with torch.enable_grad():
-        logits = probe.logits(inputs).gather(1, classes[:, None])  # type: ignore[attr-defined]
+        logits = probe.logits(inputs).gather(1, classes[:, None])
         return torch.autograd.grad(logits.sum(), inputs)[0].sum(1)
 
 
