@@ -77,7 +77,7 @@ class Parameters(contract.Parameters):
     """The order of the classes, and where they are."""
 
     classes: str = ""  # a file that names the model's classes in order, one subfolder's name a line
-    boxes: str = ""  # a folder of Pascal VOC's XML files, ImageNet's say: NAME.xml or CLASS/NAME.xml for each picture
+    boxes: str = ""  # a folder of Pascal VOC's XML files (as ImageNet's): NAME.xml or CLASS/NAME.xml for each picture
 
 
 class Folder(ClassFolders[Parameters]):
@@ -106,9 +106,9 @@ class Folder(ClassFolders[Parameters]):
         """The boxes of the picture's class, if there is a folder of them."""
         if not self.parameters.boxes or not paths:
             return None
-        told = [box_file(Path(self.parameters.boxes), path) for path in paths]
+        files = [box_file(Path(self.parameters.boxes), path) for path in paths]
         return torch.stack(
-            [box_mask(path, read_boxes(file, path), shape, file) for path, file in zip(paths, told, strict=True)]
+            [box_mask(path, read_boxes(file, path), shape, file) for path, file in zip(paths, files, strict=True)]
         )
 
 
