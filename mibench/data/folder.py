@@ -106,9 +106,9 @@ class Folder(ClassFolders[Parameters]):
         """The boxes of the picture's class, if there is a folder of them."""
         if not self.parameters.boxes or not paths:
             return None
-        files = [box_file(Path(self.parameters.boxes), path) for path in paths]
+        told = [box_file(Path(self.parameters.boxes), path) for path in paths]
         return torch.stack(
-            [box_mask(path, read_boxes(file, path), shape, file) for path, file in zip(paths, files, strict=True)]
+            [box_mask(path, read_boxes(file, path), shape, file) for path, file in zip(paths, told, strict=True)]
         )
 
 

@@ -207,7 +207,7 @@ def _number(text: str, path: Path, row: int, column: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{path}, row {row}, column {column!r}: {text!r} is not a finite number; fix or drop the row")
+        raise DataError(f"{path}, row {row}, column {column!r}: {text!r} is no finite number; mend or remove the row")
     if abs(value) > LARGEST:
         raise DataError(
             f"{path}, row {row}, column {column!r}: {text!r} is too large for a network; rescale the column"

@@ -188,8 +188,8 @@ class PlantedModel(Model[planted.Parameters]):
         plain = self.parameters.variant in PLAIN
         x, plan = self.drawn("training", MANY if plain else planted.SIZES["training"], noisy=not plain)
         deviation = torch.tensor(self.std)[:, None, None]  # the unit of normalised images
-        kept = (plan.role == planted.ROLES.index("signal")) | (plan.role == planted.ROLES.index("redundant"))  # (N, K)
-        inventory = (F.one_hot(plan.glyph, 2 * self.parameters.alphabet) * kept[..., None]).sum(1).float()  # (N, 2A)
+        told = (plan.role == planted.ROLES.index("signal")) | (plan.role == planted.ROLES.index("redundant"))  # (N, K)
+        inventory = (F.one_hot(plan.glyph, 2 * self.parameters.alphabet) * told[..., None]).sum(1).float()  # (N, 2A)
         noise = torch.Generator().manual_seed(recipe.seed)
         steps, passed = recipe.epochs * (len(x) // recipe.batch), itertools.count()
 
