@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mibench.errors import Interrupted, UsageError
 
-WIDE = 1000  # where the output is no terminal, nothing is wrapped
+WIDE = 1000  # where the output is not a terminal, nothing is wrapped
 out = Console(highlight=False, markup=False, emoji=False)  # brackets and colons are parts of names
 if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = WIDE
@@ -24,13 +24,13 @@ INTERRUPTED = "interrupted; the same command goes on from here"
 
 
 def resumable(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, which says what to do after an interrupt."""
+    """The command, which prints how to resume after an interrupt."""
 
     def terminate(*_: object) -> None:
         raise Interrupted
 
     @functools.wraps(command)
-    def told(*words: object, **options: object) -> None:
+    def wrapped(*words: object, **options: object) -> None:
         signal.signal(signal.SIGTERM, terminate)
         try:
             command(*words, **options)
@@ -38,7 +38,7 @@ def resumable(command: Callable[..., None]) -> Callable[..., None]:
             out.print(INTERRUPTED)
             raise typer.Exit(130) from None
 
-    return told
+    return wrapped
 
 
 @contextlib.contextmanager
@@ -102,5 +102,5 @@ def newest(mend: str) -> Path:
     records = [file for file in Path("runs").glob("*/results.sqlite") if file.with_name("run.json").exists()]
     records.sort(key=lambda file: file.stat().st_mtime)
     if not records:
-        raise UsageError(f"there is no run in runs/; {mend}")
+        raise UsageError(f"runs/ contains no run; {mend}")
     return records[-1].parent

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def check(
     names: Annotated[list[str], typer.Argument(help="Methods or metrics, such as iba or inverted:gradcam.")],
 ) -> None:
-    """Ask of plug-ins, on tiny networks, what every plug-in must keep to."""
+    """Check plug-ins on tiny networks against the rules for every plug-in."""
     from mibench.cli import console
     from mibench.conformance import check
 

@@ -1,4 +1,4 @@
-"""`mibench compare`, and how it and `gate` tell what they find."""
+"""`mibench compare`, and how it and `gate` report their findings."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from mibench.run.dry_run import Outlook
     from mibench.run.run import Summary
 
-MANY = 12  # failures that are told one by one
-FEW = 3  # keys that are told of many
+MANY = 12  # failures that are listed one by one
+FEW = 3  # keys that are listed of many
 STYLES = {"kept": "green", "broken": "red", "fine": "green", "wrong": "red"}
 
 
@@ -121,7 +121,7 @@ def _basis(told: Outlook) -> str:
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB, without what some explainers save beside them"
+    return f"{count / 2**20:.1f} MiB, without the other files that some explainers save"
 
 
 def summary(console: Console, told: Summary) -> None:
@@ -137,7 +137,9 @@ def summary(console: Console, told: Summary) -> None:
         for method, reason in sorted(task.unranked.items()):
             line(console, f"  {method} is not ranked: {reason}")
         if task.blind:
-            line(console, f"  blind here (known-good maps are not told from random ones): {', '.join(task.blind)}")
+            line(
+                console, f"  blind here (cannot distinguish known-good maps from random ones): {', '.join(task.blind)}"
+            )
     failures(console, told)
     line(console, "")
     line(console, f"{told.cells} cells, {told.computed} computed now, {len(told.failures)} failed")

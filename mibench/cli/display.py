@@ -71,9 +71,9 @@ class Lines:
         self._add(job.stage, outcomes)
         bad = [outcome for outcome in outcomes if outcome.status != "ok"]
         seconds = sum(outcome.seconds for outcome in outcomes)
-        said = f"{len(outcomes) - len(bad)} of {len(outcomes)} ok" if len(outcomes) > 1 else str(outcomes[0].status)
+        result = f"{len(outcomes) - len(bad)} of {len(outcomes)} ok" if len(outcomes) > 1 else str(outcomes[0].status)
         place = f"[{self.done.total()}/{self.total.total()}]"
-        self.say(f"{place} {job.name}: {said}, {seconds:.1f} s{_why(bad)}")
+        self.say(f"{place} {job.name}: {result}, {seconds:.1f} s{_why(bad)}")
 
     def _add(self, stage: str, outcomes: Iterable[Outcome]) -> None:
         """Count the cells that were computed now, with their seconds."""
@@ -126,7 +126,7 @@ class LiveTable(Lines):
                 self.say(f"{outcome.status}: {cell}: {outcome.reason}")
 
     def draw(self) -> RenderableType:
-        """The table as it stands."""
+        """The current table."""
         table = Table(box=None, pad_edge=False)
         for column in ("", "done", "failed", "left"):
             table.add_column(column, justify="left" if not column else "right")

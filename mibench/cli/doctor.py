@@ -89,10 +89,10 @@ def _installed(module: str) -> Symptom:
 
 
 def _torch() -> Iterator[Symptom]:
-    """torch, which alone is imported: it is to say what it can compute on."""
+    """torch, the only one that is imported: it reports the devices."""
     try:
         import torch
-    except Exception as error:  # whatever an import may raise is what we are here to tell
+    except Exception as error:  # any error that an import raises is reported
         yield Symptom("torch", "wrong", errors.mend(error))
         return
     yield Symptom("torch", "fine", torch.__version__)

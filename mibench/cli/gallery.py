@@ -98,7 +98,7 @@ def explain(
     if not methods:
         raise UsageError("pass methods, for example --methods gradcam,ig")
     if save_to is not None and not save_to.parent.is_dir():
-        raise UsageError(f"--save {save_to}: there is no folder {save_to.parent}: make it or pass another path")
+        raise UsageError(f"--save {save_to}: folder {save_to.parent} does not exist: create it or pass another path")
     paths = _files(given)
     _refuse_equal_names(paths)
     chosen = [registry.method(spec) for spec in methods]
@@ -119,9 +119,9 @@ def explain(
     found, failed = yield from _explained(chosen, task, load, raw, target, names)
     for path, image, label, maps in zip(paths, raw, target.tolist(), found, strict=True):
         if maps:
-            said = task.probe.classes[label]
-            _draw(picture(image.numpy()), maps, f"{path.name}: {said}", folder / path.stem)
-            yield f"{path}: {said}; {len(maps)} map{'s' * (len(maps) != 1)} in {folder / path.stem}.*.png"
+            name = task.probe.classes[label]
+            _draw(picture(image.numpy()), maps, f"{path.name}: {name}", folder / path.stem)
+            yield f"{path}: {name}; {len(maps)} map{'s' * (len(maps) != 1)} in {folder / path.stem}.*.png"
     if save_to is not None and any(found):
         tensors = {
             f"{path.name}/{row}": torch.from_numpy(values)
@@ -166,7 +166,7 @@ def _explained(
     target: torch.Tensor,
     names: Sequence[str],
 ) -> Generator[str, None, tuple[list[Maps], bool]]:
-    """Each image's maps and whether any failed; tells what could not be had."""
+    """Each image's maps and whether any failed; reports what failed."""
     found: list[Maps] = [{} for _ in names]
     failed = False
     for method in methods:
@@ -200,7 +200,7 @@ def _draw(shown: np.ndarray, maps: Maps, title: str, stem: Path) -> None:
 
 
 def _has_data(network: Model) -> bool:
-    """Whether the data that the network learned from are at hand, without being told where."""
+    """Whether the data that the network learned from are available without a path."""
     try:
         return bool(registry.data(network.data).classes)
     except MibenchError:

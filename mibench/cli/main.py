@@ -45,7 +45,7 @@ PLACES = (  # what can be wrong with a place that the user named
 
 
 @app.callback(invoke_without_command=True)
-def start(version: Annotated[bool, typer.Option("--version", help="Say the version and leave.")] = False) -> None:
+def start(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     """Which mutual-information explainer tells the truth about a network, how sure are we, and what does it cost?"""
     if version:
         out.print(f"mibench {__version__}")
@@ -60,7 +60,7 @@ for command in (layers, explain, check, report, compare, gate, show, study, figu
 
 
 def main() -> None:
-    """The command line's entry: errors of ours and of places are one line, an interrupt is no error."""
+    """The command line's entry: errors of ours and of places are one line, an interrupt is not an error."""
     try:
         app()
     except MibenchError as error:

@@ -84,7 +84,7 @@ def enumerated(distribution: Sources, likelihood: Tensor, glyphs: Tensor, answer
 
 
 def every_answer(network: Asked, shown: Shown) -> Tensor | None:
-    """The network's probabilities for every content, (A, …, A, C); None where they are too many to be asked for."""
+    """The network's probabilities for every content, (A, …, A, C); None where there are too many to evaluate."""
     sources, size = shown.pictures.shape[:2]
     count = size**sources
     if count > ENUMERATED:

@@ -32,12 +32,12 @@ class Cub(ClassFolders):
 
     @property
     def root(self) -> Path:
-        """The class folders lie in `images`."""
+        """The class folders are in `images`."""
         if not self.argument:
             raise DataError("cub needs a path: write cub:PATH, the folder CUB_200_2011 that the archive unpacks to")
         root = Path(self.argument) / "images"
         if not os.path.isdir(root):
-            raise DataError(f"{self.argument} is no CUB-200-2011: it has no folder 'images'")
+            raise DataError(f"{self.argument} is not CUB-200-2011: it has no folder 'images'")
         return root
 
     def masks(self, paths: Sequence[Path], shape: tuple[int, ...]) -> Tensor | None:
@@ -45,13 +45,13 @@ class Cub(ClassFolders):
         boxes = _boxes(self.root.parent)
         if not boxes or not paths:
             return None
-        told = self.root.parent / "bounding_boxes.txt"
+        file = self.root.parent / "bounding_boxes.txt"
         names = [path.relative_to(self.root).as_posix() for path in paths]
         missing = [name for name in names if name not in boxes]
         if missing:
-            raise DataError(f"{told} has no box for {missing[0]}: unpack it again")
+            raise DataError(f"{file} has no box for {missing[0]}: unpack it again")
         return torch.stack(
-            [box_mask(path, [boxes[name]], shape, told) for path, name in zip(paths, names, strict=True)]
+            [box_mask(path, [boxes[name]], shape, file) for path, name in zip(paths, names, strict=True)]
         )
 
 

@@ -77,7 +77,7 @@ class Parameters(contract.Parameters):
     """The order of the classes, and where they are."""
 
     classes: str = ""  # a file that names the model's classes in order, one subfolder's name a line
-    boxes: str = ""  # a folder of Pascal VOC's XML files, ImageNet's say: NAME.xml or CLASS/NAME.xml for each picture
+    boxes: str = ""  # a folder of Pascal VOC's XML files (as ImageNet's): NAME.xml or CLASS/NAME.xml for each picture
 
 
 class Folder(ClassFolders[Parameters]):

@@ -59,9 +59,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large to open safely: shrink it") from error
     except Exception as error:  # Pillow's readers fail in any way on what is damaged
-        said = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise DataError(
-            f"{path} cannot be read as an image ({said}): mend it or leave it out; {', '.join(FORMATS)} are read"
+            f"{path} cannot be read as an image ({reason}): repair it or leave it out; {', '.join(FORMATS)} are read"
         ) from error
 
 
@@ -72,7 +72,7 @@ def is_smaller(path: Path, shape: tuple[int, ...]) -> bool:
 
 
 def box_mask(path: Path, boxes: Sequence[Box], shape: tuple[int, ...], origin: Path) -> Tensor:
-    """Boxes in a picture's own pixels, which `origin` tells, as one mask (H, W) of what `read` gives of the picture."""
+    """Boxes in a picture's own pixels (see `origin`), as one mask (H, W) of what `read` gives of the picture."""
     with opened(path) as file:
         mask, turn = Image.new("L", file.size), file.getexif().get(ExifTags.Base.Orientation, 1)
     for left, top, width, height in boxes:

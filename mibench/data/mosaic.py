@@ -46,7 +46,7 @@ class Mosaic(Data):
         labels = parts.label[: 4 * made].reshape(made, 4)  # (M, 4)
         repeats = (labels[:, :, None] == labels[:, None]).sum(2)  # (M, 4)
         label = labels.gather(1, repeats.argmin(1, keepdim=True))  # (M, 1)
-        places = torch.stack([_places(split, index) for index in range(made)])  # (M, 4) which image lies where
+        places = torch.stack([_places(split, index) for index in range(made)])  # (M, 4) which image is where
         shown = (labels == label).gather(1, places)  # (M, 4) in the order of the quadrants
         mask = _assembled(shown[..., None, None, None].expand(-1, -1, 1, height // 2, width // 2))
         x = _assembled(parts.x[places + 4 * torch.arange(made)[:, None]])

@@ -2,7 +2,7 @@
 
 An image is a grid of cells. The *signal* cell shows the glyph of alphabet A that is the label, the *redundant* cell
 a glyph of alphabet B, independent of the label, which a second head must report; all other cells show distractors.
-Positions are random and colour tells the roles. A representation that keeps exactly what the two heads need is
+Positions are random and colour marks the roles. A representation that keeps exactly what the two heads need is
 z = (label y, second label r), and the truth stated with each sample is, with x_k the cell's symbol (colour and glyph)
 and p(x) pooled over cells and images as InfoNCE's negatives are,
 
@@ -11,14 +11,14 @@ and p(x) pooled over cells and images as InfoNCE's negatives are,
     redundant  i(r; x_k | y) = total - decision                                                    (in nats)
 
 Of the label, `beliefs` state p(label | x_S) for every subset of the sources (`mibench.data.sources`), and with them
-what each cell tells alone, beside the others, and as its share (`mibench.information.pointwise`). Variants, all with
-the redundant cell beside what is said here; (marginal, conditional, additive) nats are those of each source:
+each cell's information alone, given the others, and its share (`mibench.information.pointwise`). Variants, all with
+the redundant cell in addition to the cells listed; (marginal, conditional, additive) nats are those of each source:
 
     base        one signal cell: log|A| of all three
-    shared      the signal cell twice: (log|A|, 0, log|A| / 2) at each, because each alone tells the label
-    partial     beside the signal cell, a hint of another colour whose glyph is the label's with probability p and any
+    shared      the signal cell twice: (log|A|, 0, log|A| / 2) at each, because each alone determines the label
+    partial     besides the signal cell, a hint of another colour whose glyph is the label's with probability p and any
                 other one otherwise: log p|A| nats where it is right, log (1-p)|A|/(|A|-1) where it is wrong, whose mean
-                is log|A| - H; nothing beside the signal
+                is log|A| - H; nothing given the signal
     xor         two signal cells whose glyphs add up to the label modulo |A|: synergy, (0, log|A|, log|A| / 2)
     graded      `cells` cells of as many colours whose glyphs are the label's with probabilities from 1/|A| to .95: six
                 amounts to be put in order; the best one is called the signal
@@ -27,10 +27,10 @@ the redundant cell beside what is said here; (marginal, conditional, additive) n
     rdnxor      two signal cells with glyphs 2 part + bit of the same part, which is the label's, as is the sum of bits:
                 information that both have and information that neither has alone
     suppressor  the signal cell shows glyph + n and the cell to its right n alone, n being `common` times as strong as
-                the glyph: the suppressor tells nothing alone, and without it the signal tells next to nothing
+                the glyph: alone the suppressor has no information, and the signal almost none
 
 "Redundant" above is MIRE's word: what the representation knows and the decision does not need. In partial information
-decomposition it is what two cells tell alike, as in `shared`: there the conditional information is 0.
+decomposition it is information that two cells share, as in `shared`: there the conditional information is 0.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ COLOURS = torch.tensor(
     ]
 )
 BACKGROUND = 0.1
-SIZES = {"training": 8_000, "calibration": 8_000, "scoring": 2_000}  # what "all" means; more can be asked for
-ELSEWHERE = 32  # draws of the cells that are no sources
+SIZES = {"training": 8_000, "calibration": 8_000, "scoring": 2_000}  # what "all" means; more can be requested
+ELSEWHERE = 32  # draws of the cells that are not sources
 CLAMPED = ("base", "xor", "shared", "partial")  # whose images are cut to [0, 1], as they always were
 
 
@@ -84,9 +84,9 @@ class Parameters(contract.Parameters):
     grid: int = Field(default=4, ge=2, le=16)  # cells along the image's side
     alphabet: int = Field(default=6, ge=2, le=LARGEST_ALPHABET)  # |A| = |B|
     noise: float = Field(default=0.1, ge=0.0, le=4.0)  # standard deviation of each pixel's noise
-    distractors: float = Field(default=1.0, ge=0.0, le=1.0)  # their brightness beside the other glyphs'
+    distractors: float = Field(default=1.0, ge=0.0, le=1.0)  # their brightness relative to the other glyphs'
     p: float = Field(default=0.8, gt=0.0, le=1.0)  # of `partial` and `copies`: how often the noisy glyph is right
-    cells: int = Field(default=6, ge=1)  # of `graded`: how many cells tell of the label
+    cells: int = Field(default=6, ge=1)  # of `graded`: how many cells are informative of the label
     contrast: float = Field(default=1.0, gt=0.0, le=4.0)  # of all glyphs but the distractors'
     common: float = Field(default=8.0, gt=0.0, le=64.0)  # of `suppressor`: the noise of both cells in glyphs' contrasts
     background: Background = "none"
@@ -111,7 +111,7 @@ class Parameters(contract.Parameters):
 
     @property
     def source_count(self) -> int:
-        """How many cells tell of the label, K."""
+        """How many cells are informative of the label, K."""
         return {"base": 1, "graded": self.cells}.get(self.variant, 2)
 
     @property
@@ -167,7 +167,7 @@ class Planted(contract.Data[Parameters]):
         return Samples(x, plan.label, ids, _pixels(truth.cells["signal"]), truth)
 
     def network_beliefs(self, probe: Probe, normalise: Normalise, split: Split, count: int) -> dict[str, Tensor]:
-        """What the network makes of each subset of the sources, and of the cells that are no sources."""
+        """The network's output for each subset of the sources, and for the cells that are not sources."""
         plan = draw_plan(self.parameters, split, count)
         x, network = render(self.parameters, plan), asked.Asked(probe, normalise)
         every = [_asked(self.parameters, network, plan[index : index + 1], x[index]) for index in range(count)]
@@ -357,7 +357,7 @@ def pictures(parameters: Parameters, plan: Plan) -> Tensor:
 
 
 def _elsewhere(parameters: Parameters, plan: Plan, random: torch.Generator) -> Tensor:
-    """One image with other glyphs in all cells that are no sources, (ELSEWHERE, 3, H, W)."""
+    """One image with other glyphs in all cells that are not sources, (ELSEWHERE, 3, H, W)."""
     size, shape = parameters.alphabet, (ELSEWHERE, parameters.grid**2)
     glyph = torch.randint(2 * size, shape, generator=random)
     second = torch.randint(size, shape, generator=random) + size

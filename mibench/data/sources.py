@@ -1,4 +1,4 @@
-"""What the sources of a planted image tell of its label: the exact probability of each label given any of them.
+"""What the sources of a planted image reveal about its label: the exact probability of each label given any of them.
 
 A *source* is a cell whose glyph depends on the label. Sources come in independent groups: given the label y, what one
 group shows does not depend on the others, so that for any subset S of the sources
@@ -46,7 +46,7 @@ class Sources:
         return every
 
     def beliefs(self, likelihood: Tensor) -> Tensor:
-        """p(y | x_S) for every subset S, (N, 2^K, A), from log p(x_k | g), (N, K, A); bit k says that k is in S."""
+        """p(y | x_S) for every subset S, (N, 2^K, A), from log p(x_k | g), (N, K, A); bit k is set if k is in S."""
         if self.count > MAX_SOURCES:
             raise ValueError(f"{self.count} sources have {2**self.count} subsets: choose at most {MAX_SOURCES}")
         scaled = (likelihood - likelihood.amax(2, keepdim=True)).exp()  # (N, K, A) at most 1
@@ -121,7 +121,7 @@ def reliabilities(alphabet: int, cells: int) -> list[float]:
 class Suppressed:
     """A signal s = c glyph_y + n + e_s and a suppressor u = n + e_u: each pixel's noises are independent Gaussians.
 
-    Alone s tells almost nothing, for n is strong, and u nothing; together they tell all, for n cancels. With t, a, b
+    Alone s has little information, for n is strong, and u none; together they have all, for n cancels. With t, a, b
     the standard deviations of n, e_s and e_u, given y: s ~ N(c glyph_y, t^2 + a^2), and s given u ~ N(c glyph_y + r u,
     v) with r = t^2 / (t^2 + b^2), v = t^2 + a^2 - r t^2.
     """

@@ -8,12 +8,12 @@ representation z, but not the decision; the last ones reach nothing. Two tables:
     planted-table     every column holds one of |A| symbols, equally often; the first is the label, the second reaches
                       z. Each neuron is a function of them: counting over all inputs gives I(a; b)
 
-The truth of an edge stands in `information` as "edges" and "pointwise-edges", (N, E): link by link, row by row. The
+The truth of an edge is in `information` as "edges" and "pointwise-edges", (N, E): link by link, row by row. The
 truth of a column x_k with the decision y is, as in planted images, in nats,
 
     total  i(z; x_k),      decision  i(y; x_k),      redundant  i(z; x_k | y) = total - decision
 
-and what the signal columns tell of y alone, beside the others, and as their shares (`mibench.information.pointwise`).
+and each signal column's information alone, given the others, and its share (`mibench.information.pointwise`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mibench.information.pointwise import of_class
 from mibench.plugins import contract
 from mibench.plugins.contract import Data, P_co, Samples, Split, Truth
 
-COUNT = 4_000  # what "all" means; more can be asked for
+COUNT = 4_000  # what "all" means; more can be requested
 Layers = list[tuple[Tensor, Tensor]]  # weights (out, in) and biases (out,) of the dense layers
 
 
@@ -71,7 +71,7 @@ class Wired(Data[P_co]):
 
     @abstractmethod
     def label(self, x: Tensor) -> Tensor:
-        """What the network says, (N,)."""
+        """The network's decision, (N,)."""
 
     @abstractmethod
     def truth(self, x: Tensor) -> Truth:
@@ -94,7 +94,7 @@ class Wired(Data[P_co]):
         beliefs: Tensor,
         label: Tensor,
     ) -> Truth:
-        """The truth from columns (N, F), edges, and what the signal columns tell of the label."""
+        """The truth from columns (N, F), edges, and the signal columns' information about the label."""
         count = len(label)
         sources = torch.arange(self.signals()).expand(count, -1)
         truth = Truth((1, len(self.columns)), self.roles(count), {}, sources, beliefs)
@@ -201,7 +201,7 @@ class PlantedTable(Wired[PlantedTableParameters]):
         return tuple(f"symbol {index}" for index in range(self.parameters.alphabet))
 
     def layers(self) -> Layers:
-        """Ramps max(0, x - t) of the first two columns; z says by hats of them which symbols these are; logits."""
+        """Ramps max(0, x - t) of the first two columns; z encodes these symbols by hats of them; logits."""
         size = self.parameters.alphabet
         starts = self.symbols()[:-1]  # (A - 1,)
         ramps = torch.zeros(2 * len(starts), len(self.columns))
@@ -218,7 +218,7 @@ class PlantedTable(Wired[PlantedTableParameters]):
         ]
 
     def symbols(self) -> Tensor:
-        """The numbers that stand for the symbols, (A,)."""
+        """The numbers that represent the symbols, (A,)."""
         size: int = self.parameters.alphabet
         return torch.arange(size) - (size - 1) / 2
 

@@ -1,8 +1,8 @@
 """An engine carries jobs to workers and brings their outcomes back; the order of work is decided here, for all engines.
 
 A job starts when every cell that it needs has an outcome. A cell whose needs failed fails with their reason. A job of
-several cells that is lost whole is asked again cell by cell, so that only the guilty one fails. One that is lost for
-want of memory is asked again when nothing runs beside it, for its neighbours may have been the guilty ones.
+several cells that fails as a whole is retried cell by cell, so that only the faulty one fails. One that ran out of
+memory is retried when no other job runs, for the others may have used the memory.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def each(engine: Engine, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
 def answers(
     engine: Engine, jobs: Iterable[Job], known: Mapping[str, Outcome], *, alone: bool = False
 ) -> Iterator[tuple[Job, list[Outcome]]]:
-    """Perform jobs after what they need, `alone` one at a time, and tell the outcome of every cell once."""
+    """Perform jobs after what they need, `alone` one at a time, and yield the outcome of every cell once."""
     schedule = _Schedule(jobs, known)
-    hungry: deque[Job] = deque()  # lost for want of memory: each is tried once more when nothing else runs
+    hungry: deque[Job] = deque()  # out of memory: each is retried once when nothing else runs
     while schedule.busy or hungry or engine.pending:
         yield from schedule.failed()
         while schedule.ready and engine.pending < (1 if alone else engine.workers * engine.in_hand):
@@ -101,7 +101,7 @@ def answers(
 
 
 def _kept(job: Job, outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """A job's outcomes; one whose file is another has failed, or it would be asked for again without end."""
+    """A job's outcomes; one whose file is another has failed, or it would be retried without end."""
     folder = Path(job.setting.folder)
     faults = {each.key: _fault(maps.path(folder, each.key), each.digest) for each in outcomes if each.digest}
     return [Outcome(each.key, "failed", why) if (why := faults.get(each.key)) else each for each in outcomes]

@@ -16,7 +16,7 @@ from mibench.record.cells import Job
 
 
 class InlineEngine(Engine):
-    """Performs a job when its outcome is asked for."""
+    """Performs a job when its outcome is requested."""
 
     def __init__(self, perform: Perform) -> None:
         self._perform = perform

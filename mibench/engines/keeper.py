@@ -6,8 +6,8 @@ A keeper forks one worker after another for the tenants of one task. Where nothi
 it, the keeper first loads the task's network and samples, which its workers then have from the start, as copies.
 
 The keeper adopts every process that the worker starts (Linux: PR_SET_CHILD_SUBREAPER), writes what they print to the
-job's log, and kills them all when the worker has ended, when the run closes its connection, or when the run is gone.
-Then it reports how the worker ended. A worker that kills its keeper dies with it, and only its own job is lost; what
+job's log, and kills them all when the worker has ended, when the run closes its connection, or when the run has ended.
+Then it reports how the worker ended. A worker that kills its keeper dies with it, and only its own job fails; what
 such a worker leaves running is adopted by the fork server, and ended by the run.
 
 Of the descriptors that a fork inherits a worker keeps its connection to the run alone: through another it could end the
@@ -40,7 +40,7 @@ from mibench.engines.serving import Start, load, serve
 ADOPT, DIE_WITH_PARENT = 36, 1  # PR_SET_CHILD_SUBREAPER and PR_SET_PDEATHSIG of Linux's prctl
 PATIENCE = 5.0  # seconds in which what was killed must have ended
 PIPE = 2**16
-SIZE = 8  # bytes that say how long an order is
+SIZE = 8  # bytes of an order's length
 MAX_RESOURCES = 2**20  # bytes of a worker's list of shared memory and semaphores
 GUILTY = "1000"  # to the kernel, which ends the guiltiest process when memory runs out
 
@@ -67,7 +67,7 @@ def keep(orders: socket.socket) -> None:
 
 
 def order(orders: socket.socket, connections: Sequence[socket.socket], start: Start) -> None:
-    """Ask a keeper for a worker: the run's side."""
+    """Request a worker from a keeper: the run's side."""
     content = pickle.dumps(start)
     socket.send_fds(orders, [len(content).to_bytes(SIZE, "big")], [each.fileno() for each in connections])
     orders.sendall(content)
@@ -160,7 +160,7 @@ def _release(resources: int) -> None:
 
 
 def _watch(control: socket.socket, woken: int, printed: int, worker: int) -> int:
-    """Write the log until the worker ends or the run lets it go; how it ended, as `os.waitstatus_to_exitcode` says."""
+    """Write the log until the worker ends or the run lets it go; how it ended, as from `os.waitstatus_to_exitcode`."""
     for each in (control.fileno(), printed):
         os.set_blocking(each, False)
     log, orders, status, wanted = Log(None), b"", None, True

@@ -60,7 +60,7 @@ adopt()  # what is left where a keeper was killed; the server expects to know al
 warnings.filterwarnings("ignore", "forkserver: waitpid returned unexpected pid")
 torch.set_num_threads(1)
 for _name in SLOW:
-    with contextlib.suppress(Exception):  # an extra that is not installed; whoever needs it will say so
+    with contextlib.suppress(Exception):  # an extra that is not installed; whatever needs it will report that
         importlib.import_module(_name)
 gc.freeze()  # what is shared with the workers is not to be written to
 with contextlib.suppress(OSError, AttributeError):  # not Linux

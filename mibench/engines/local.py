@@ -97,7 +97,7 @@ class LocalEngine(Engine):
             if worker.tenant in self._waiting:
                 self._begin(worker)
         if isinstance(answer, RecordError) and writable(Path(job.setting.folder)):
-            answer = Loss("failed", str(answer))  # a plug-in may say so too
+            answer = Loss("failed", str(answer))  # a plug-in may raise it too
         if isinstance(answer, MibenchError):
             raise answer  # the run itself cannot go on
         return job, answer
@@ -114,7 +114,7 @@ class LocalEngine(Engine):
             self._begin(self._staff[-1])
 
     def _begin(self, worker: Worker) -> None:
-        """Give a worker the first job that waits for its tenant; nothing is beside one that measures costs."""
+        """Give a worker the first job that waits for its tenant; one that measures costs runs alone."""
         jobs = self._waiting[worker.tenant]
         job = jobs.popleft()
         if not jobs:

@@ -40,7 +40,7 @@ class Log:
                 self._tail.appendleft(first[over:])
 
     def close(self) -> None:
-        """Write the tail, with a line that says how much is missing before it."""
+        """Write the tail, with a line for how much is missing before it."""
         if self._cut:
             self._put(f"\n[… {self._cut} bytes were cut here: a log has at most {2 * self._most} …]\n".encode())
         self._put(b"".join(self._tail))

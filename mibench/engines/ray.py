@@ -1,9 +1,9 @@
 """Jobs on the nodes of a Ray cluster, or of one that is started here: the local engine, once for each worker.
 
 Every worker is a Ray actor that holds one CPU (and one GPU, where jobs want CUDA) and performs its jobs in a process of
-the local engine, so that crashes, hangs and hunger are told apart on the node just as on one machine. Nodes need share
-no folder: the files that a job reads travel with it as Ray objects, those that it makes come back, and the driver alone
-writes the record. A worker whose node is lost gives its job to another one; no other loss is tried again here.
+the local engine, so that crashes, hangs and memory shortage are distinguished as on one machine. Nodes need share no
+folder: the files that a job reads travel with it as Ray objects, those that it makes come back, and the driver alone
+writes the record. The job of a worker whose node fails goes to another one; no other failure is retried here.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from mibench.plugins.catalogue import Places
 from mibench.record import environment, fingerprint, maps
 from mibench.record.cells import Job, Loss, Tenant
 
-TRIES = 3  # nodes that a job may lose before it counts as lost itself
-PATIENCE = 120.0  # seconds in which a worker must have started, and a stopped one must have said so
+TRIES = 3  # nodes that may fail under a job before it counts as failed itself
+PATIENCE = 120.0  # seconds in which a worker must have started, and a stopped one must have reported it
 MOMENT = 0.2  # seconds in which a worker may begin the jobs that it was handed at once …
 MOST = 32  # … which are at most so many
 NETWORKS = "cache/models"  # where trained networks are in a worker's folder
 PARTS = ("maps", "logs", NETWORKS)
 PLAIN = re.compile(rf"({'|'.join(PARTS)})/[\w=-][\w.=-]*", re.ASCII)  # the files that may come back
-OWNER = "owner"  # the file in a temporary folder that says whose it is
+OWNER = "owner"  # the file in a temporary folder that names its owner
 KEPT = 100 << 20  # bytes of files that stay in the object store for later jobs
 STORE = 200 << 20  # bytes of the object store of a cluster that is started here; what is more goes to disk
 
@@ -68,8 +68,8 @@ class RayEngine(Engine):
         self._own = _connect(self._ray, workers, address, self._private)
         self._perform, self._gpu, self._places = perform, gpu, places
         self._waiting: deque[Job] = deque()
-        self._lost: dict[str, int] = {}  # jobs that were lost with a worker, and how many nodes each: they go alone
-        self._stillborn = 0  # workers that were lost before they had started
+        self._lost: dict[str, int] = {}  # jobs whose worker failed, and with how many nodes: they go alone
+        self._stillborn = 0  # workers that failed before they had started
         self._sent: dict[Path, tuple[Any, int]] = {}  # files of the driver in the object store, and their sizes
         self._size = 0  # of them together
         self._networks: dict[str, Path] | None = None  # all that the driver has; None: look
@@ -113,7 +113,7 @@ class RayEngine(Engine):
         return came_back
 
     def close(self, *, at_once: bool) -> None:
-        with contextlib.suppress(Exception):  # a worker whose node is gone has nothing to clean
+        with contextlib.suppress(Exception):  # a worker whose node has failed has nothing to clean
             leaving = [worker.actor.leave.remote(at_once) for worker in self._workers]
             if leaving:  # asked for nothing, a Ray that was shut down would start, or look for a cluster, again
                 self._ray.wait(leaving, num_returns=len(leaving), timeout=5)
@@ -236,7 +236,7 @@ class RayEngine(Engine):
         return self._sent[file][0]
 
     def _take(self, worker: _Worker) -> Iterator[tuple[Job, Any]]:
-        """What a worker came back with, its files in their places; or how it was lost."""
+        """What a worker came back with, its files in their places; or how it failed."""
         try:
             found = self._ray.get(worker.answer)
         except self._ray.exceptions.RayError as error:
@@ -269,7 +269,7 @@ class RayEngine(Engine):
         return answer
 
     def _lose(self, worker: _Worker, error: Exception) -> Iterator[tuple[Job, Any]]:
-        """Replace a lost worker. Its jobs go to others, alone; one that was alone is lost, unless its node was, too."""
+        """Replace a failed worker. Its jobs go to others, alone; one that was alone fails unless its node did."""
         self._replace(worker)
         if not worker.jobs:
             self._stillborn += 1
@@ -278,26 +278,26 @@ class RayEngine(Engine):
             return
         loss = self._loss(worker, error)
         for job in reversed(worker.jobs):
-            self._lost[job.log] = lost = self._lost.get(job.log, 0) + (loss is None)
-            if lost >= TRIES:
-                yield job, Loss("crash", f"{lost} nodes were lost while they performed it")
+            self._lost[job.log] = nodes = self._lost.get(job.log, 0) + (loss is None)
+            if nodes >= TRIES:
+                yield job, Loss("crash", f"{nodes} nodes failed while they ran it")
             elif loss and len(worker.jobs) == 1:
                 yield job, loss
             else:
                 self._waiting.appendleft(job)
 
     def _loss(self, worker: _Worker, error: Exception) -> Loss | None:
-        """What became of a worker's job; nothing where the whole node was lost, which is not the job's fault."""
+        """What became of a worker's job; nothing where the whole node failed, which is not the job's fault."""
         if isinstance(error, self._ray.exceptions.RayTaskError):  # the worker lives, but could not do its part
             return Loss("failed", f"on node {worker.name}: {_line(error.cause)}")
         if isinstance(error, self._ray.exceptions.OutOfMemoryError):
-            return Loss("oom", "Ray ended the worker, for its node had hardly any memory left")
+            return Loss("oom", "Ray ended the worker, because its node was almost out of memory")
         if self._alive(worker.node):
-            return Loss("oom", "Ray lost the worker on a node that lives on, most likely for want of memory")
+            return Loss("oom", "Ray lost the worker but its node is alive: probably out of memory")
         return None
 
     def _give_up(self, worker: _Worker) -> Iterator[tuple[Job, Any]]:
-        """End a worker that has not even said that its job took too long."""
+        """End a worker that has not even reported that its job took too long."""
         self._replace(worker)
         for job in worker.jobs:
             yield job, Loss("timeout", f"took longer than {_limit(job)} (--timeout), and its worker did not answer")
@@ -308,7 +308,7 @@ class RayEngine(Engine):
         self._workers[self._workers.index(worker)] = self._start()
 
     def _alive(self, node: str) -> bool:
-        """Whether a node lives: asked of the node itself, for the cluster may not know yet."""
+        """Whether a node is alive: the node itself is queried, for the cluster may not know yet."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         here = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -330,7 +330,7 @@ class _Worker:
     """The driver's side of one worker."""
 
     actor: Any
-    answer: Any  # what it is asked; None while it is idle
+    answer: Any  # its pending call; None while it is idle
     deadline: float = math.inf
     jobs: list[Job] = field(default_factory=list)  # the first of them is being performed
     grasp: int = 1  # how many jobs it is handed: twice as many as it did last, unless some came back undone
@@ -338,7 +338,7 @@ class _Worker:
     tenant: Tenant | None = None  # whose code its process runs
     node: str = ""  # empty until it has started
     name: str = ""
-    shared: bool = False  # whether somebody else had work on the cluster when a cost was asked for
+    shared: bool = False  # whether somebody else had work on the cluster when a cost was measured
 
 
 class _Hand:
@@ -421,7 +421,7 @@ def _limit(job: Job) -> str:
 
 
 def _nothing() -> None:
-    """What a node is asked to see whether it lives."""
+    """What a node runs to show that it is alive."""
 
 
 @functools.cache
@@ -451,7 +451,7 @@ def _me() -> str:
 def _sweep() -> None:
     """Remove the folders of drivers and workers that were killed on this machine."""
     for note in Path(tempfile.gettempdir()).glob(f"mib*-*/{OWNER}"):
-        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+        with contextlib.suppress(OSError):  # somebody else's, or removed meanwhile
             host, _, number = note.read_text().rpartition(" ")
             if host == socket.gethostname() and Path("/proc").exists() and not Path("/proc", number).exists():
                 shutil.rmtree(note.parent, ignore_errors=True)
@@ -507,7 +507,9 @@ def _connect(ray: Any, workers: int, address: str, private: contextlib.ExitStack
         return folder
     host, colon, port = address.rpartition(":")
     if address != "auto" and not (colon and host and port.isdigit() and "/" not in host):
-        raise UsageError(f"{address!r} is no address of a Ray cluster: write auto or HOST:PORT, such as 10.0.0.1:6379")
+        raise UsageError(
+            f"{address!r} is not an address of a Ray cluster: pass auto or HOST:PORT, such as 10.0.0.1:6379"
+        )
     if address != "auto":
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
@@ -528,20 +530,20 @@ def _connect(ray: Any, workers: int, address: str, private: contextlib.ExitStack
 
 
 def _unwell(address: str) -> str:
-    """What keeps a Ray cluster from answering at an address; `init` would ask for eight minutes."""
+    """What keeps a Ray cluster from answering at an address; `init` would try for eight minutes."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE / 4, check=False)
     except subprocess.TimeoutExpired:
         return "something else listens there"
     if "AuthToken" in found.stderr:
-        return "it asks for a token: set RAY_AUTH_MODE=token, and have the token of its head in ~/.ray/auth_token"
-    said = " ".join(found.stderr.split())[-200:]
-    return "" if found.returncode == 0 else f"it is not well: {said}"
+        return "it requires a token: set RAY_AUTH_MODE=token, and put its head's token in ~/.ray/auth_token"
+    output = " ".join(found.stderr.split())[-200:]
+    return "" if found.returncode == 0 else f"its health check failed: {output}"
 
 
 def _size(ray: Any, workers: int, gpu: bool) -> int:
-    """How many workers: as asked, or on somebody's cluster one for each GPU or CPU that is there."""
+    """How many workers: as requested, or on somebody's cluster one for each GPU or CPU that is there."""
     there = ray.cluster_resources()
     most = int(there.get("GPU" if gpu else "CPU", 0))
     if most < 1:

@@ -116,7 +116,7 @@ class Worker:
             self._talk.settimeout(SENDING)
             frames.send(self._talk, Frame(self._number, False, pickle.dumps(job)))
         except OSError:
-            self._deaf, self._deadline = True, time.monotonic() + PATIENCE  # its keeper may say how it ended
+            self._deaf, self._deadline = True, time.monotonic() + PATIENCE  # its keeper may report how it ended
 
     def news(self) -> Any:
         """What became of its job: an answer, or a Loss; None while there is none."""
@@ -136,7 +136,7 @@ class Worker:
         elif time.monotonic() >= self._deadline:
             answer, self.spent = self._late(), True
         elif self._reader.ended:
-            self._deadline = min(self._deadline, time.monotonic() + PATIENCE)  # its keeper will say how it ended
+            self._deadline = min(self._deadline, time.monotonic() + PATIENCE)  # its keeper will report how it ended
         return answer
 
     def end(self) -> bool:
@@ -166,22 +166,22 @@ class Worker:
         except frames.Broken as error:
             return None, f"the worker's answer cannot be used: {error}"
         if frame and (self.job is None or frame.number != self._number):
-            return None, "the worker answered what it was not asked"
+            return None, "the worker sent an unexpected answer"
         return frame, ""
 
     def _look_after(self) -> None:
-        """Read what its keeper says."""
+        """Read the keeper's reports."""
         if not self._kept or self._control.fileno() < 0:
             return
         self._control.setblocking(False)
         try:
-            said = self._control.recv(4096)
-            self._kept = bool(said)
+            report = self._control.recv(4096)
+            self._kept = bool(report)
         except BlockingIOError:
             return
         except OSError:
-            said, self._kept = b"", False
-        *lines, self._orders = (self._orders + said).split(b"\n")
+            report, self._kept = b"", False
+        *lines, self._orders = (self._orders + report).split(b"\n")
         for content in map(json.loads, lines):
             self._pid = content.get("pid", self._pid)
             self._server = content.get("server", self._server)

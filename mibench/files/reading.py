@@ -36,7 +36,7 @@ def noting() -> Iterator[list[Path]]:
 
 
 def note(path: Path) -> None:
-    """Tell whoever wants to know that a file's content decides what is computed."""
+    """Notify listeners that a file's content affects what is computed."""
     for files in _listening:
         files.append(path)
 

@@ -35,7 +35,7 @@ def unpack(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, RuntimeError, AttributeError, TypeError) as error:
         raise ValueError(str(error)) from error
     if not isinstance(about, dict):
-        raise ValueError("its facts are no mapping")
+        raise ValueError("its facts are not a mapping")
     return tensors, about
 
 

@@ -29,7 +29,7 @@ class Parameters(contract.Parameters):
 
 
 class AppendixNetwork(Model[Parameters]):
-    """A network of the appendix: `build` says what it is, the training split of its data teaches it."""
+    """A network of the appendix: `build` defines it, and it is trained on the training split of its data."""
 
     recipe = Recipe(epochs=8, rate=2e-3)
 

@@ -34,7 +34,7 @@ class CnnC(AppendixNetwork):
     def load(self) -> nn.Module:
         """The network, trained on first use on the data that were named."""
         if not self.data:
-            raise Unsupported("cnn-c learns CIFAR-10, which does not come with mibench: say cnn-c[data=folder:PATH]")
+            raise Unsupported("cnn-c learns CIFAR-10, which does not come with mibench: pass cnn-c[data=folder:PATH]")
         return super().load()
 
     def build(self, classes: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""A multilayer perceptron for tables: two small hidden layers, as wide and with as many classes as the table says."""
+"""A multilayer perceptron for tables: two small hidden layers, with the table's width and classes."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ Where the sources leave doubt about the label (`graded`, `copies`), no z can hol
 left, so that the network's probabilities become those of the label. Their pixel noise is drawn again for every batch.
 
 Under loud noise (that of `suppressor`, or loud pixels) a ReLU after four pixels throws away what a whole cell would
-show. There the first convolution reads a cell linearly. For `suppressor` the next one sees the cells beside it too, and
+show. There the first convolution reads a cell linearly. For `suppressor` the next one sees their neighbours too, and
 can subtract one from the other; for loud pixels two that see one cell follow, wide enough to weigh which role a cell
 has. From loud pixels alone the cells are never found: the noise grows over the first third of the lesson, from the
 default's to its own.
@@ -126,7 +126,7 @@ def pooling(pool: nn.Module, features: int = WIDTH) -> OrderedDict[str, nn.Modul
 
 
 class PlantedModel(Model[planted.Parameters]):
-    """What learns planted images with both labels; a concrete one says what its trunk is.
+    """What learns planted images with both labels; a subclass defines its trunk.
 
     Its accuracy is a share of the ideal observer's, so that it has one floor however much noise there is.
     """

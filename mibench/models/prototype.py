@@ -5,7 +5,7 @@
 
 With the support fixed it is a classifier of N ways, so that every explainer can explain a query. What (2) adds is the
 same for every way: decisions and probabilities are those of (1), and `head=linear` is a dense layer, which explainers
-that walk the layers (LRP, MIP-IN, PatternNet) ask for. The embedding f is four convolutions, learned from episodes of
+that walk the layers (LRP, MIP-IN, PatternNet) need. The embedding f is four convolutions, learned from episodes of
 the classes that are in no episode, or EfficientNet-Lite0 as it comes:
 `prototype[ways=5,shots=1,episode=0,backbone=conv,head=distance]:DATA`.
 """
@@ -57,7 +57,7 @@ class Parameters(episodes.Parameters):
 
 
 class Prototype(Model[Parameters]):
-    """A query is of the class whose support lies nearest to it."""
+    """A query is of the class whose support is nearest to it."""
 
     name = "prototype"
     title = "Prototype network"

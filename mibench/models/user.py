@@ -51,7 +51,7 @@ class Parameters(contract.Parameters):
 
 
 class UserNetwork(Model[Parameters]):
-    """A network that the user's code builds; colour images are normalised as for ImageNet unless told otherwise."""
+    """A network that the user's code builds; colour images are normalised as for ImageNet by default."""
 
     name = "user"
     title = "User's network"
@@ -59,7 +59,7 @@ class UserNetwork(Model[Parameters]):
 
     def __init__(self, parameters: Parameters | None = None, argument: str = "", **values: object) -> None:
         super().__init__(parameters, argument, **values)
-        self.kind = self.parameters.kind  # type: ignore[misc]  # here it is the user's to say
+        self.kind = self.parameters.kind  # type: ignore[misc]  # here the user chooses it
         self.shape = shape_of(self.parameters.shape)
         self.local, self.representation = self.parameters.local, self.parameters.representation
         self.depths = self.parameters.depths or (self.local,)
@@ -104,7 +104,7 @@ def built(argument: str) -> nn.Module:
     """Import the module, call the factory."""
     module_name, _, name = argument.rpartition(":")
     if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the user's modules lie where the command is given
+        sys.path.append(str(Path.cwd()))  # the user's modules are in the current directory
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # the user's module may fail in any way

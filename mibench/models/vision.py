@@ -21,7 +21,7 @@ from mibench.plugins.contract import Model
 
 
 class Parameters(contract.Parameters):
-    """Where the weights come from, and how many classes they tell apart."""
+    """Where the weights come from, and how many classes they distinguish."""
 
     weights: str = "imagenet"  # "imagenet", "random", or a file
     classes: int = Field(default=1000, ge=2)
@@ -60,13 +60,13 @@ class VisionNetwork(Model[Parameters]):
 def _downloaded(build: Any, name: str, classes: int) -> nn.Module:
     """torchvision's first ImageNet weights, which are those that the papers used."""
     if classes != 1000:
-        raise ModelError(f"{name}: ImageNet's weights tell 1000 classes apart; for {classes} name a file of weights")
+        raise ModelError(f"{name}: ImageNet's weights have 1000 classes; for {classes} pass a file of weights")
     try:
         network: nn.Module = build(weights="IMAGENET1K_V1")
     except (OSError, RuntimeError) as error:  # no network, an interrupted download, a wrong hash
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"the weights of {name} could not be downloaded ({reason}): download them elsewhere and say "
+            f"the weights of {name} could not be downloaded ({reason}): download them elsewhere and pass "
             f"{name.replace('_', '-')}[weights=PATH]"
         ) from error
     return network

@@ -58,7 +58,7 @@ class Calibration:
 def look(probe: Probe, samples: Samples) -> Calibration:
     """Pass the calibration samples through the network once."""
     if len(samples) < 2:
-        raise Unsupported(f"{len(samples)} calibration samples say nothing about a distribution; give at least 2")
+        raise Unsupported(f"{len(samples)} calibration samples cannot describe a distribution; pass at least 2")
     kept: list[Tensor] | None = []
     representations, predictions = [], []
     total = squares = torch.zeros((), dtype=torch.float64)

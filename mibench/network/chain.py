@@ -113,7 +113,7 @@ class Chain:
         return self.onwards(self.to_base(x.to(self.device)))
 
     def onwards(self, base: Tensor) -> list[Tensor]:
-        """The same from the base's activation. What stands before a rectifier is lost if that works in place."""
+        """The same from the base's activation. A rectifier's input is overwritten if it works in place."""
         values = [base]
         for layer in self.layers:
             values.append(layer.run(values[-1]))
@@ -178,7 +178,7 @@ def _layer(network: fx.GraphModule, node: fx.Node) -> Layer:
     given = [n for n in node.all_input_nodes if n.op != "get_attr"]
     if len(given) > 1:
         raise Unsupported(
-            f"values meet at {name!r} (a residual sum, say), where the network is no chain of layers: choose lrp, or "
+            f"values meet at {name!r} (such as a residual sum), so the network is not a chain: choose lrp, or "
             "mipin[depth=classifier], which goes down to the top feature map only"
         )
     kind = _kind(network, node)

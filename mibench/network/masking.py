@@ -1,6 +1,6 @@
 """What explainers share that mask local features while the decision stays (MIRE, MI-LR).
 
-A critic and a mask are learned on calibration samples; the information of each local feature is then told apart into
+A critic and a mask are learned on calibration samples; the information of each local feature is then separated into
 the total, what the decision needs, and what is redundant.
 """
 
@@ -17,7 +17,7 @@ from mibench.network.calibration import Calibration
 from mibench.plugins import contract
 from mibench.plugins.contract import Explanation, Features, Probe
 
-PARTS = ("likelihood", "total", "decision", "mask", "kept")  # what the loss curve tells of each epoch
+PARTS = ("likelihood", "total", "decision", "mask", "kept")  # what the loss curve has for each epoch
 FEWEST = 32  # samples among whose features negatives are drawn
 Keep = Literal["prediction", "label"]
 
@@ -25,7 +25,7 @@ Keep = Literal["prediction", "label"]
 class Learning(contract.Parameters):
     """How critic and mask are learned."""
 
-    alpha: float = Field(1.0, ge=0)  # what the information weighs beside the likelihood
+    alpha: float = Field(1.0, ge=0)  # the information's weight relative to the likelihood
     hidden: int = Field(256, ge=1)
     batch: int = Field(64, ge=2)
     learning_rate: float = Field(3e-3, gt=0)
@@ -38,13 +38,13 @@ def wanted(data: Calibration, keep: Keep) -> Tensor:
 
 
 def named(columns: Tensor) -> Tensor:
-    """The columns of a table (B, K, C) with the name of each, (B, K, K + C): alone a number says nothing of z."""
+    """The columns of a table (B, K, C) with the name of each, (B, K, K + C): alone a number has no bearing on z."""
     names = torch.eye(columns.shape[1], device=columns.device)
     return torch.cat([columns, names.expand(len(columns), -1, -1)], 2)
 
 
 def buffers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those of a saved state that are no weights of a module of its own."""
+    """Those of a saved state that are not the weights of a submodule."""
     return {name: tensor for name, tensor in tensors.items() if "." not in name}
 
 

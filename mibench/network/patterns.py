@@ -1,4 +1,4 @@
-"""Patterns: the direction in a layer's input along which a neuron's signal lies (Kindermans et al. 2018, section 4).
+"""Patterns: the direction in a layer's input of a neuron's signal (Kindermans et al. 2018, section 4).
 
 A neuron y = w x reads its signal s out of x = s + d, although the distractor d is there. With E_+ over the samples, and
 for convolutions the places, for which the neuron's rectifier is open (eq. 10):

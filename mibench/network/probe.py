@@ -159,13 +159,13 @@ def _vector(representation: Tensor) -> Tensor:
 
 
 def _grid(kind: Kind, local: tuple[int, ...], layer: str) -> tuple[int, tuple[int, int]]:
-    """How many leading tokens are no place in the input, and the grid (h, w) of the others."""
+    """How many leading tokens have no position in the input, and the grid (h, w) of the others."""
     if len(local) == 3 and kind == "grid":
         return 0, (local[1], local[2])
     if len(local) == 2 and kind == "tokens":
         side = math.isqrt(local[0])
         if local[0] - side * side > 5:
-            raise ModelError(f"the {local[0]} tokens of layer {layer!r} are no square grid and a few extra tokens")
+            raise ModelError(f"the {local[0]} tokens of layer {layer!r} are not a square grid and a few extra tokens")
         return local[0] - side * side, (side, side)
     return 0, (1, math.prod(local))
 

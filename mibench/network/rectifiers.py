@@ -54,7 +54,7 @@ class _Ruled(TorchFunctionMode):
 
 
 def _ceiling(func: Any, *args: Any, **kwargs: Any) -> float | None:
-    """Where the rectifier's output stops growing; None for what is no rectifier."""
+    """Where the rectifier's output stops growing; None for what is not a rectifier."""
     if func in UNCAPPED:
         return float("inf")
     if func is F.relu6:

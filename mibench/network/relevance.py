@@ -129,7 +129,7 @@ def _as_module(node: fx.Node, model: nn.Module, layers: dict[str, nn.Module]) ->
     if node.target in MOVES:
         return None
     what = "a parameter by itself" if node.op == "get_attr" else getattr(node.target, "__name__", node.target)
-    raise Unsupported(f"there is no relevance rule for {what} ({node.name}): {MEND}")
+    raise Unsupported(f"no relevance rule for {what} ({node.name}): {MEND}")
 
 
 def _own_module(node: fx.Node, layer: nn.Module, layers: dict[str, nn.Module]) -> nn.Module:
@@ -137,7 +137,7 @@ def _own_module(node: fx.Node, layer: nn.Module, layers: dict[str, nn.Module]) -
     if isinstance(layer, BatchNorm):
         return _merge(node, layer, layers)
     if not isinstance(layer, (Linear, Activation, AvgPool, MaxPool, Times, MOVERS)):
-        raise Unsupported(f"there is no relevance rule for {type(layer).__name__} ({node.target}): {MEND}")
+        raise Unsupported(f"no relevance rule for {type(layer).__name__} ({node.target}): {MEND}")
     if hasattr(layer, "inplace"):
         layer.inplace = False
     return layer
@@ -149,7 +149,7 @@ def _merge(node: fx.Node, norm: Any, layers: dict[str, nn.Module]) -> nn.Module:
     linear: Any = layers.get(str(before.target))
     if not isinstance(linear, Linear) or len(before.users) != 1:
         raise Unsupported(
-            f"there is no relevance rule for a batch norm that follows no linear layer ({node.target}): {MEND}"
+            f"no relevance rule for a batch norm that does not follow a linear layer ({node.target}): {MEND}"
         )
     fuse: Any = fuse_conv_bn_eval if isinstance(linear, Convolution) else fuse_linear_bn_eval
     layers[str(before.target)] = fuse(linear, norm)

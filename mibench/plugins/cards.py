@@ -95,7 +95,7 @@ class Source(Card):
     """What models and data have in common."""
 
     paths: tuple[str, ...]  # the user's files and folders that it reads
-    fault: str  # why it cannot say them
+    fault: str  # why they are unknown
 
 
 class ModelCard(Source):

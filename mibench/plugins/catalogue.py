@@ -61,7 +61,7 @@ class Kept(BaseModel):
 
 
 class Answers(BaseModel):
-    """What a child process found, in the order in which it was asked."""
+    """What a child process found, in the order of the requests."""
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
@@ -103,7 +103,7 @@ def methods(texts: Sequence[str]) -> list[MethodCards]:
         inner.append(spec.argument if wrapper else text)
     for text in inner:
         if wrapper := _wrapper(text):
-            raise UsageError(f"{text!r}: {wrapper.name} changes another method's maps and cannot stand here alone")
+            raise UsageError(f"{text!r}: {wrapper.name} changes another method's maps and is not an explainer itself")
         refuse_argument(parse(text))
     explainers = _all("methods", inner, ExplainerCard)
     return [Method(explainer, wrapper) for explainer, wrapper in zip(explainers, wrappers, strict=True)]
@@ -171,7 +171,7 @@ def cards(room: Room) -> list[Card]:
 
 
 def card(room: Room, name: str) -> Card:
-    """The card of a name, or the error that says what is nearest, or why the plug-in of that name is set aside."""
+    """The card of a name, or the error that names the nearest one, or why the plug-in of that name is set aside."""
     found = _survey().cards.get((room, name))
     if found is None:
         _refuse(room, name)
@@ -221,7 +221,7 @@ def _refuse(room: Room, name: str) -> None:
 
 
 def _all(room: Room, texts: Sequence[str], kind: type[Kind]) -> list[Kind]:
-    """The cards of specs; those that nobody has asked for before are made by the plug-ins' own classes, together."""
+    """The cards of specs; those that were not requested before are made by the plug-ins' own classes, together."""
     survey = _survey()
     found: dict[str, Card] = {}
     ahead: dict[Origin, list[str]] = {}

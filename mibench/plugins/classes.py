@@ -139,7 +139,7 @@ def fault(cls: type[Any]) -> str:
     wanted = [key for key, kind in inspect.get_annotations(base).items() if str(kind).startswith("ClassVar")]
     missing = [key for key in wanted if not hasattr(cls, key)]
     if missing:
-        return f"does not say its {', '.join(missing)}"
+        return f"does not declare its {', '.join(missing)}"
     if not isinstance(cls.name, str) or not cls.name or set(cls.name) & set(":[],= ./"):
         return f"has the unusable name {cls.name!r}"
     if not issubclass(getattr(cls, "Parameters", Parameters), Parameters):

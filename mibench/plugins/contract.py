@@ -2,7 +2,7 @@
 
 An `Explainer` turns samples of a network opened by a `Probe` into named maps; a `Metric` turns maps into
 one score a sample. Everything that the harness must know about either (unit, direction, range, what is
-needed) is data on the class, so no code elsewhere ever asks for a plug-in by its name.
+needed) is data on the class, so no code elsewhere ever depends on a plug-in's name.
 """
 
 from __future__ import annotations
@@ -108,16 +108,16 @@ def _refusal(plugin: Configured, error: ValidationError, values: Mapping[str, ob
 class Truth:
     """What is known about each sample because we made it.
 
-    `cells` says which grid cells hold what; `information` gives amounts in nats for each cell, where they are known:
+    `cells` has the role of each grid cell; `information` gives amounts in nats for each cell, where they are known:
     of the representation (y, r) total, decision and redundant; of the explained class y the three claims that a map
     can make. The claims follow from `beliefs`, p(c | x_S) for every class and every subset S of the K cells `sources`
-    that tell of the class, so that they can be stated for any class.
+    that are informative of the class, so that they can be computed for any class.
     """
 
     grid: tuple[int, int]
     cells: Mapping[str, Tensor]  # role of a cell ("signal", "redundant", …) -> (N, h, w) bool
     information: Mapping[str, Tensor]  # "total" | "decision" | "redundant" | a claim -> (N, h, w) nats
-    sources: Tensor | None = None  # (N, K) places of the cells that tell of the class, row by row
+    sources: Tensor | None = None  # (N, K) places of the informative cells, row by row
     beliefs: Tensor | None = None  # (N, 2^K, C) of an ideal observer; bit k of a subset's number: source k is seen
     network: Tensor | None = None  # the same of the explained network: the mean of its probabilities
 
@@ -434,7 +434,7 @@ class Data(Configured[P_co], ABC):
     ) -> Mapping[str, Tensor] | None:
         """Where the data can hide their sources: p_net(c | x_S) of a network for the first samples of a split.
 
-        "beliefs" (N, 2^K, C), their standard "errors", and "outside" (N, C), its mean over all that is no source.
+        "beliefs" (N, 2^K, C), their standard "errors", and "outside" (N, C), its mean over all that is not a source.
         """
         return None
 
@@ -456,7 +456,7 @@ class Model(Configured[P_co], ABC):
     local: str  # the layer whose output is cut into local features ("input" for tables)
     representation: str  # the layer whose (flattened) output is z; LAYER.input: what goes into it
     depths: tuple[str, ...]  # clean cut points, shallow to deep
-    data: str  # the data it learned from, and is explained on unless told otherwise
+    data: str  # the data it learned from, and is explained on by default
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
@@ -483,7 +483,7 @@ class Metric(Configured[P_co], ABC):
     paper: ClassVar[str] = ""
     default: ClassVar[bool] = True  # in the default set of METRICS; False: offered
     needs: ClassVar[frozenset[str]] = frozenset()  # mask, truth, image, signals:NAME, map:NAME, VARIANTS, PERTURBED
-    no_score: ClassVar[str] = "the metric gives no number for this sample"  # said where a score is NaN
+    no_score: ClassVar[str] = "the metric gives no number for this sample"  # the reason where a score is NaN
     chance: ClassVar[float | None] = None  # the expected score of a random map, where it is known
     gate: ClassVar[bool] = False  # a sanity gate: shown, not ranked
     limit: ClassVar[float] = 0.9  # of a gate that is a similarity: from here on two sets of maps are the same
@@ -509,7 +509,7 @@ class Metric(Configured[P_co], ABC):
 
     @abstractmethod
     def score(self, scene: Scene, rows: Mapping[str, Evidence]) -> Mapping[str, Tensor]:
-        """Score every row on the same samples: (B,) each, NaN where no score can be given (`no_score` says why).
+        """Score every row on the same samples: (B,) each, NaN where no score can be given (`no_score` has the reason).
 
         Rows come together so that perturbed inputs can be shared; a row's scores must not depend on the others.
         """

@@ -27,7 +27,7 @@ from mibench.plugins.cards import (
 from mibench.plugins.contract import Explainer, FittedExplainer, Known, Metric, Model, Wrapper
 from mibench.plugins.spec import Spec, parse, written
 
-OURS = frozenset({"builtins", "abc", "typing", "mibench.plugins.contract"})  # modules of bases that say nothing
+OURS = frozenset({"builtins", "abc", "typing", "mibench.plugins.contract"})  # modules of bases that describe nothing
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Found(BaseModel):
 
     cards: tuple[AnyCard, ...] = ()
     faults: tuple[str, ...] = ()  # of classes that cannot be used
-    specs: dict[str, AnyCard] = {}  # cards of the specs that were asked for …
+    specs: dict[str, AnyCard] = {}  # cards of the specs that were requested …
     refused: dict[str, str] = {}  # … or why there is none
     fault: str = ""  # why nothing could be imported
 
@@ -127,7 +127,7 @@ def _explainer(plugin: Explainer, facts: dict[str, Any]) -> ExplainerCard:
 
 
 def _learner(explainer: FittedExplainer, own: str) -> str:
-    """The label of the explainer that learns for another; its own where the plug-in cannot say: its fit says why."""
+    """The label of the explainer that learns for another; its own where that is unknown: the fit reports why."""
     try:
         return classes.label(explainer.learner)
     except Exception:  # a plug-in's own code
@@ -152,7 +152,7 @@ def _metric(plugin: Metric, facts: dict[str, Any]) -> MetricCard:
 
 
 def _paths(plugin: Any) -> dict[str, Any]:
-    """The files that a network or data read, or why they cannot say which."""
+    """The files that a network or data read, or why these are unknown."""
     try:
         return {"paths": tuple(plugin.paths), "fault": ""}
     except MibenchError as error:

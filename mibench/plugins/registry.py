@@ -1,6 +1,6 @@
 """Plug-ins as live objects: what a worker, a test or a notebook makes of a spec, by importing that plug-in alone.
 
-What there is, and where, is the catalogue's to say; a run that only plans, lists or reports asks that for cards.
+The catalogue knows which plug-ins exist, and where; a run that only plans, lists or reports takes cards from it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mibench.plugins.classes import ROOMS, label, refuse_argument, refuse_unknow
 from mibench.plugins.contract import Data, Explainer, Metric, Model, Wrapper
 from mibench.plugins.spec import Spec, parse, shown, split, unknown, written
 
-__all__ = [  # all that there is to ask of plug-ins, in one place
+__all__ = [  # every look-up of plug-ins, in one place
     "ROOMS",
     "Method",
     "Place",
@@ -68,7 +68,7 @@ def explainer(text: str) -> Explainer:
     asked = parse(text)
     cls: type[Explainer] = _loaded("methods", asked.name)
     if not issubclass(cls, Explainer):
-        raise UsageError(f"{text!r}: {asked.name} changes another method's maps and cannot stand here alone")
+        raise UsageError(f"{text!r}: {asked.name} changes another method's maps and is not an explainer itself")
     refuse_argument(asked)
     found: Explainer = classes.made(cls, asked)
     return found

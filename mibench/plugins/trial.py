@@ -33,17 +33,17 @@ def ask(work: Callable[[], bytes], limit: float = LIMIT) -> tuple[bytes, str]:
     sys.stderr.flush()
     with tempfile.TemporaryFile() as answer:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: the child only imports
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: the child only imports
             child = os.fork()
         if child == 0:
             _work_and_leave(work, answer)
         code = _ended(child, limit)
         answer.seek(0)
-        told = answer.read()
-    if told.startswith(ANSWERED):
-        return told[1:], ""
-    if told.startswith(RAISED):
-        return b"", told[1:].decode("utf-8", "replace")
+        content = answer.read()
+    if content.startswith(ANSWERED):
+        return content[1:], ""
+    if content.startswith(RAISED):
+        return b"", content[1:].decode("utf-8", "replace")
     if code is None:
         return b"", f"its import did not end within {limit:g} s"
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -52,7 +52,7 @@ def ask(work: Callable[[], bytes], limit: float = LIMIT) -> tuple[bytes, str]:
 
 def _work_and_leave(work: Callable[[], bytes], answer: IO[bytes]) -> None:
     """The child: work, answer, and leave without running anything that was registered for the end."""
-    told = RAISED + b"it raised an error"
+    content = RAISED + b"it raised an error"
     try:
         os.setsid()
         with contextlib.suppress(OSError, AttributeError):  # not Linux
@@ -61,12 +61,12 @@ def _work_and_leave(work: Callable[[], bytes], answer: IO[bytes]) -> None:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
-        told = ANSWERED + work()
+        content = ANSWERED + work()
     except BaseException as error:  # whatever a stranger's module raises
-        told = RAISED + reasons.kind(error).encode("utf-8", "replace")
+        content = RAISED + reasons.kind(error).encode("utf-8", "replace")
     finally:
         with contextlib.suppress(BaseException):
-            answer.write(told)
+            answer.write(content)
             answer.flush()
         os._exit(0)
 

@@ -87,7 +87,7 @@ class RowAbout(Part):
 
 
 class Cards(Part):
-    """What methods and metrics say of themselves, so that a report needs no plug-in."""
+    """How methods and metrics describe themselves, so that a report needs no plug-in."""
 
     methods: tuple[MethodCard, ...]
     metrics: tuple[MetricCard, ...]
@@ -147,5 +147,5 @@ class About(Stored):
 
     @property
     def places(self) -> dict[str, Place]:
-        """Every task's data and model by its name, the lost ones too."""
+        """Every task's data and model by its name, the failed ones too."""
         return {**self.tasks, **self.lost}

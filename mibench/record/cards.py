@@ -9,7 +9,7 @@ from mibench.plugins.contract import Direction, Family
 
 @dataclass(frozen=True)
 class MetricCard:
-    """What a metric says of itself; `name` is its column on the board, parameters included."""
+    """A metric's description of itself; `name` is its column on the board, parameters included."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ class MetricCard:
 
 @dataclass(frozen=True)
 class MethodCard:
-    """What a row says of itself; `name` is its label on the board: `mire`, `mire.total`, `iba[steps=50]`."""
+    """A row's description of itself; `name` is its label on the board: `mire`, `mire.total`, `iba[steps=50]`."""
 
     name: str
     title: str

@@ -1,7 +1,7 @@
-"""What a run asks of its workers: cells and jobs described by data alone, so that any engine can carry them anywhere.
+"""What a run gives its workers: cells and jobs described by data alone, so that any engine can carry them anywhere.
 
 A cell is the smallest thing with an answer of its own; its key is a hash of everything that can change the answer. A
-job is a piece of work that answers one cell or several; when it is lost whole, its cells are asked again one by one.
+job is a piece of work that answers one cell or several; when it fails as a whole, its cells are retried one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Status = Literal["ok", "failed", "timeout", "crash", "oom", "nan", "skipped"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 FAILURES: tuple[Status, ...] = ("failed", "timeout", "crash", "oom", "nan")
 USABLE: tuple[Status, ...] = ("ok", "nan")  # maps with NaN in some samples serve the others
-TRAINED = ""  # the variant that is no variant
+TRAINED = ""  # the network as trained, not a variant
 UNPREPARED = "unprepared"  # the variant of cells whose task could not be prepared
 
 

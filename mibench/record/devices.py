@@ -1,4 +1,4 @@
-"""The device that is meant by a name. torch is asked only where there may be a GPU, for importing it takes seconds."""
+"""The device of a name. torch is imported only where there may be a GPU, for that takes seconds."""
 
 from __future__ import annotations
 

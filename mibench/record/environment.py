@@ -1,4 +1,4 @@
-"""The machine that a run stands on: versions, devices, and the mend of what is missing."""
+"""The machine of a run: versions, devices, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def cores() -> int:
 
 
 def memory_bytes() -> int:
-    """The machine's memory, 0 where it cannot be asked."""
+    """The machine's memory, 0 where it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -75,7 +75,7 @@ def memory_bytes() -> int:
 
 
 def processor() -> str:
-    """The processor's name as Linux tells it, the architecture elsewhere."""
+    """The processor's name as Linux reports it, the architecture elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -88,9 +88,9 @@ def commit() -> str:
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return ""
-    ask = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        answer = subprocess.run(ask, capture_output=True, text=True, timeout=10, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return answer.stdout.strip()

@@ -12,7 +12,7 @@ Accuracy = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class MetricIdentity(Part):
-    """A metric: versions must be equal; the range says how large a change is."""
+    """A metric: versions must be equal; the range is the scale of a change."""
 
     version: Count
     low: Finite | None  # None: without a bound

@@ -16,7 +16,7 @@ from mibench.files import writing
 from mibench.files.tensors import pack, unpack, unpack_arrays
 from mibench.plugins.contract import Explanation, State
 
-if TYPE_CHECKING:  # whoever only asks where a file is needs neither
+if TYPE_CHECKING:  # looking up where a file is needs neither
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
@@ -27,7 +27,7 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True)
 class Saved:
-    """An explanation as it is kept: the reasons say which samples' maps cannot be used."""
+    """An explanation as it is kept: the reasons are of the samples whose maps cannot be used."""
 
     explanation: Explanation
     reasons: Mapping[str, Sequence[str]] = field(default_factory=dict)  # map -> one a sample, empty where it is fine

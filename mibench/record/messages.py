@@ -1,7 +1,7 @@
 """What a worker answers, as JSON: a stranger's code runs where it is written, so nothing in it is trusted.
 
 An answer must have exactly the job's cells, a status of the list, numbers that are numbers and texts that are text; any
-other is a loss that says what is wrong with it. Never pickle: reading one may run code.
+other is a loss with the reason. Never pickle: reading one may run code.
 """
 
 from __future__ import annotations

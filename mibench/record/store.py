@@ -1,7 +1,7 @@
 """The record of a run: a folder with run.json, suite.toml, results.sqlite, maps/ and logs/, written by one process.
 
-SQLite keeps one row a cell and one a sample's score. Each outcome is committed whole, so a run that is killed has lost
-nothing but what was being computed. Cells that are no longer planned stay for later use, and are never shown. Every
+SQLite keeps one row a cell and one a sample's score. Each outcome is committed whole, so a run that is killed
+loses only what was being computed. Cells that are no longer planned stay for later use, and are never shown. Every
 file has its SHA-256 here and every row its checksum, and both are compared before anything that was read is used.
 """
 
@@ -121,7 +121,7 @@ class Store:
     def read_text(self, name: str) -> str:
         """A file of the folder, if it is as it was written."""
         if not (self.folder / name).exists():
-            raise UsageError(f"{self.folder / name} cannot be read: there is no such file; {AGAIN}")
+            raise UsageError(f"{self.folder / name} cannot be read: it does not exist; {AGAIN}")
         check_file(self.folder / name, MAX_FILE)
         try:
             return writing.read(self.folder / name, self.digest(name)).decode()
@@ -373,7 +373,7 @@ class Store:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Say in one line that the folder cannot be written or read."""
+        """Report in one line that the folder cannot be written or read."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:

@@ -1,7 +1,7 @@
 """What is kept as JSON and read again by the class that wrote it: typed, with a schema number, and nothing besides.
 
 A key that the class does not know is refused: it was written by another version or by hand, and either may mean that
-the numbers beside it mean something else.
+the other numbers mean something else.
 """
 
 from __future__ import annotations

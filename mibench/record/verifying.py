@@ -61,8 +61,8 @@ def _mended(folder: Path) -> Iterator[Symptom]:
         Store(folder).close()
     except Damaged:
         with held(folder):
-            aside, kept, lost = database.salvage(folder)
-        text = f"moved to {aside}; {kept} cells kept, {lost} dropped because they do not match their checksums"
+            aside, kept, dropped = database.salvage(folder)
+        text = f"moved to {aside}; {kept} cells kept, {dropped} dropped because they do not match their checksums"
         yield Symptom("database", "wrong", f"{text}; the same run again computes what is missing")
 
 

@@ -273,8 +273,8 @@ def test_an_interrupt_before_anything_is_computed_is_one_line(
         (["figures", "mire", "--model", "planted", "--data", "nope"], "no data set 'nope'"),
         (["run", "toy.toml", "--methods", "bright", "--timeout", "0.1"], "(--timeout) and was stopped"),
         (["report", "nowhere"], "nowhere is not the folder of a run"),
-        (["show", "x"], "there is no run in runs/; give --run FOLDER"),
-        (["gate"], "there is no run in runs/; give its folder: gate FOLDER"),
+        (["show", "x"], "runs/ contains no run; give --run FOLDER"),
+        (["gate"], "runs/ contains no run; give its folder: gate FOLDER"),
         (["gate", "nowhere"], "nowhere does not exist"),
         (["run", "toy.toml", "--out", ""], "--out is empty"),
         (["run", "toy.toml", "--out", "."], ". is not empty, and holds no run"),
@@ -437,7 +437,7 @@ def test_a_folder_is_explained_and_its_maps_saved_as_numbers(mibench: Command, p
     }
     (pictures / "empty").mkdir()
     assert "empty contains no pictures" in mibench(*words, "empty").err
-    assert "there is no folder nowhere" in mibench(*words, "--save", "nowhere/maps.safetensors").err
+    assert "folder nowhere does not exist" in mibench(*words, "--save", "nowhere/maps.safetensors").err
 
 
 @pytest.mark.parametrize("how", ["refuse", "nan", "raise"])

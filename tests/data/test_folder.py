@@ -148,7 +148,7 @@ def test_a_picture_of_a_few_pixels_is_refused(tmp_path: Path) -> None:
 def test_an_unreadable_picture_is_named_with_the_mend(folder: Path) -> None:
     broken = folder / "apple" / "3.png"
     broken.write_bytes(b"not an image")
-    with pytest.raises(DataError, match=r"3\.png cannot be read as an image .*mend it or leave it out"):
+    with pytest.raises(DataError, match=r"3\.png cannot be read as an image .*repair it or leave it out"):
         everything(folder)
 
 

@@ -234,10 +234,10 @@ def test_a_cluster_of_our_own_outlives_bad_jobs_and_is_open_to_nobody_else(
     token = os.environ["RAY_AUTH_TOKEN"]
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    assert "it asks for a token" in _unwell(address)
+    assert "it requires a token" in _unwell(address)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
-    assert "it is not well" in _unwell(address) or "it asks for a token" in _unwell(address)
+    assert "its health check failed" in _unwell(address) or "it requires a token" in _unwell(address)
     monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     engine.close(at_once=False)
     assert os.environ["RAY_AUTH_MODE"] == "disabled"

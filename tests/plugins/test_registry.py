@@ -174,7 +174,7 @@ def _package(folder: Path, name: str, code: str) -> None:
         ("import nothing_of_this_name", "'nothing_of_this_name' is not installed"),
         ("raise SystemExit(3)", "SystemExit"),
         ("raise ImportError('libGL.so.1: cannot open shared object file')", "apt install libgl1"),
-        (EMPTY.format(""), "does not say its name"),
+        (EMPTY.format(""), "does not declare its name"),
         (EMPTY.format("name = 'bright'; title = ''; "), "wants the name 'bright'"),
     ],
 )
