@@ -20,14 +20,14 @@ class Encoder(Explainer):
     """One in the tile of the class, zero elsewhere."""
 
     name = "encoder"
-    title = "Encoder: the place says the class"
+    title = "Encoder: the place encodes the class"
     paper = "Puli et al. 2024, arXiv:2411.02664"
     control = True
     seeded = False
 
     def explain(self, probe: Probe, x: Tensor, target: Tensor, seeds: Sequence[int]) -> Explanation:
         if probe.kind == "columns":
-            raise Unsupported("a table's columns have no places that could stand for a class")
+            raise Unsupported("a table's columns have no places that could represent a class")
         side = math.ceil(math.sqrt(len(probe.classes)))
         row, column = target // side, target % side  # (B,)
         rows, columns = (torch.arange(size, device=x.device) * side // size for size in probe.pixels)  # (H,), (W,)

@@ -53,7 +53,7 @@ class InformationRank(RowMetric[Parameters]):
     range = (-1.0, 1.0)
     chance = 0.0
     needs = frozenset({"truth"})
-    no_score = "the map claims to show another quantity, or all cells tell the same"
+    no_score = "the map claims to show another quantity, or all cells carry the same"
 
     @property
     @abstractmethod
@@ -76,7 +76,7 @@ class RankMarginal(InformationRank):
     """Do cells that are more informative alone have more of the map?"""
 
     name = "information-rank-marginal"
-    title = "Rank, marginal: are cells in the order of what each tells alone?"
+    title = "Rank, marginal: are cells in the order of what each carries alone?"
     claim: Claim = "marginal"
 
 
@@ -92,7 +92,7 @@ class RankAdditive(InformationRank):
     """Do cells that have a larger share have more of the map?"""
 
     name = "information-rank-additive"
-    title = "Rank, additive: are cells in the order of their shares of what all tell together?"
+    title = "Rank, additive: are cells in the order of their shares of what all carry together?"
     claim: Claim = "additive"
 
 
@@ -143,7 +143,7 @@ class ProfileMarginal(Profile):
     """Shares of each role's information alone."""
 
     name = "profile-marginal"
-    title = "Profile, marginal: has each role the share of what its cells tell alone?"
+    title = "Profile, marginal: has each role the share of what its cells carry alone?"
     claim: Claim = "marginal"
 
 
@@ -159,7 +159,7 @@ class ProfileAdditive(Profile):
     """Shares of the information of all cells together."""
 
     name = "profile-additive"
-    title = "Profile, additive: has each role its share of what all cells tell together?"
+    title = "Profile, additive: has each role its share of what all cells carry together?"
     claim: Claim = "additive"
 
 

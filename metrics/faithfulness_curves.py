@@ -97,7 +97,7 @@ class IROFParameters(contract.Parameters):
     """How the segments are made."""
 
     baseline: Baseline = "mean"
-    segments: int = Field(36, ge=2, description="asked of SLIC; Quantus asks for 100")
+    segments: int = Field(36, ge=2, description="requested of SLIC; Quantus requests 100")
     smoothing: float = Field(1.0, ge=0, description="pixels; Quantus' 0 leaves one or two segments of noisy images")
 
 

@@ -59,7 +59,7 @@ class DecisionAUC(PlantedAUC):
     """Do the cells that decide rank above all others?"""
 
     name = "decision-auc"
-    title = "Decision AUC: does a cell that decides stand above another?"
+    title = "Decision AUC: is a cell that decides ranked above another?"
     needs = frozenset({"truth"})
     role: Role = "decision"
 
@@ -68,7 +68,7 @@ class DecisionHard(PlantedAUC):
     """Do the cells that decide rank above those that the representation knows in vain?"""
 
     name = "decision-hard"
-    title = "Decision against redundant: does a cell that decides stand above one that is redundant?"
+    title = "Decision against redundant: is a cell that decides ranked above one that is redundant?"
     needs = frozenset({"truth"})
     role: Role = "decision"
     hard = True
@@ -78,7 +78,7 @@ class TotalAUC(PlantedAUC):
     """Do the cells of which the representation knows rank above all others?"""
 
     name = "total-auc"
-    title = "Total AUC: does a cell of which the representation knows stand above another?"
+    title = "Total AUC: is a cell that the representation knows ranked above another?"
     needs = frozenset({"truth", "map:total"})
     role: Role = "total"
 
@@ -87,7 +87,7 @@ class RedundantAUC(PlantedAUC):
     """Do the redundant cells rank above all others?"""
 
     name = "redundant-auc"
-    title = "Redundant AUC: does a redundant cell stand above another?"
+    title = "Redundant AUC: is a redundant cell ranked above another?"
     needs = frozenset({"truth", "map:redundant"})
     role: Role = "redundant"
 
@@ -96,7 +96,7 @@ class RedundantHard(PlantedAUC):
     """Do the redundant cells rank above those that decide?"""
 
     name = "redundant-hard"
-    title = "Redundant against decision: does a redundant cell stand above one that decides?"
+    title = "Redundant against decision: is a redundant cell ranked above one that decides?"
     needs = frozenset({"truth", "map:redundant"})
     role: Role = "redundant"
     hard = True

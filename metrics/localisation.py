@@ -67,7 +67,7 @@ class TopKIntersection(Localisation[Parameters]):
     """How many of the k highest pixels are in the mask?"""
 
     name = "top-k-intersection"
-    title = "Top-k intersection: share of the highest pixels that lie where the class is"
+    title = "Top-k intersection: share of the highest pixels that are where the class is"
     paper = "Theiner et al. 2022, arXiv:2104.14995"
 
     def place(self, scene: Scene, row: Evidence) -> Tensor:
@@ -79,7 +79,7 @@ class RelevanceRankAccuracy(Localisation):
     """How many of the P highest pixels are in a mask of P pixels?"""
 
     name = "relevance-rank-accuracy"
-    title = "Relevance rank accuracy: share of the highest pixels, as many as the mask has, that lie in it"
+    title = "Relevance rank accuracy: share of the highest pixels, as many as the mask has, that are in it"
     paper = "Arras et al. 2022, arXiv:2003.07258"
 
     def place(self, scene: Scene, row: Evidence) -> Tensor:
@@ -90,7 +90,7 @@ class BoundingBoxAccuracy(Localisation):
     """Rank accuracy in the mask's bounding boxes: the same score again where masks are small boxes, so only offered."""
 
     name = "bounding-box-accuracy"
-    title = "Bounding box accuracy: share of the highest pixels, as many as the boxes have, that lie in them"
+    title = "Bounding box accuracy: share of the highest pixels, as many as the boxes have, that are in them"
     paper = "Deng et al. 2021, section 6.3; Schulz et al. 2020"
     default = False
     no_score = "the boxes cover 33 % of the image or more, or the map has no positive part"
@@ -105,7 +105,7 @@ class AUC(Localisation):
     """With what probability does a pixel of the mask rank above one outside? Ties count a half."""
 
     name = "auc"
-    title = "Area under the ROC curve: does a pixel where the class is stand above another?"
+    title = "Area under the ROC curve: is a pixel where the class is ranked above another?"
     paper = "Fawcett 2006, doi:10.1016/j.patrec.2005.10.010"
 
     def place(self, scene: Scene, row: Evidence) -> Tensor:
@@ -118,7 +118,7 @@ class RelevanceMassAccuracy(Localisation):
     """How much of the positive part is in the mask?"""
 
     name = "relevance-mass-accuracy"
-    title = "Relevance mass accuracy: share of the positive relevance that lies where the class is"
+    title = "Relevance mass accuracy: share of the positive relevance that is where the class is"
     paper = "Arras et al. 2022, arXiv:2003.07258"
 
     def place(self, scene: Scene, row: Evidence) -> Tensor:
@@ -129,7 +129,7 @@ class AttributionLocalisation(Localisation):
     """How much of the positive part is in the mask: the mass accuracy under the name of another paper."""
 
     name = "attribution-localisation"
-    title = "Attribution localisation: share of the positive relevance that lies where the class is"
+    title = "Attribution localisation: share of the positive relevance that is where the class is"
     paper = "Kohlbrenner et al. 2020, arXiv:1910.09840"
     default = False
 

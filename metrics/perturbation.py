@@ -46,14 +46,14 @@ class Forwards:
 
     def __init__(self, scene: Scene) -> None:
         self.predict, self.target, self.baselines, self.x = scene.predict, scene.target, scene.baselines, scene.x
-        self.known: dict[bytes, int] = {}  # the row of `said` with an input's outputs
-        self.said = torch.zeros(0, 3, dtype=torch.float64)  # logit, probability, kept
+        self.known: dict[bytes, int] = {}  # the row of `answered` with an input's outputs
+        self.answered = torch.zeros(0, 3, dtype=torch.float64)  # logit, probability, kept
         self.asked = 0
 
     @property
     def run(self) -> int:
         """How many inputs went through the network."""
-        return len(self.said)
+        return len(self.answered)
 
     def replaced(self, part: slice, masks: Tensor, baseline: str) -> Answers:
         """Answers for the samples of `part` with the pixels of each of their masks (b, S, F) replaced."""
@@ -113,8 +113,8 @@ class Forwards:
             kept = logits.argmax(1, keepdim=True) == target
             said = [logits.gather(1, target), logits.softmax(1).gather(1, target), kept]
             self.known.update({key: self.run + number for number, key in enumerate(new)})
-            self.said = torch.cat([self.said, torch.cat(said, 1)])
-        table = self.said[[self.known[key] for key in keys]].reshape(*shape, 3)
+            self.answered = torch.cat([self.answered, torch.cat(said, 1)])
+        table = self.answered[[self.known[key] for key in keys]].reshape(*shape, 3)
         return Answers(*table.unbind(-1))
 
 

@@ -1,4 +1,4 @@
-"""mibench: which mutual-information explainer tells the truth about a network, how sure are we, what does it cost?
+"""mibench: which mutual-information explainer is right about a network, how sure are we, what does it cost?
 
     import mibench as mb
 

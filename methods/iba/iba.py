@@ -183,7 +183,7 @@ class Search:
         return looks or steps >= p.steps_at_most()
 
     def _kept(self, alpha: Tensor, adam: torch.optim.Adam, keep: Sequence[int]) -> tuple[Tensor, torch.optim.Adam]:
-        """Some samples' alpha, and Adam as it stood for them."""
+        """Some samples' alpha, and Adam's state for them."""
         some = alpha[keep]
         other = torch.optim.Adam([some], lr=self.parameters.lr)
         other.state[some] = {name: value[keep] if value.dim() else value for name, value in adam.state[alpha].items()}

@@ -97,7 +97,7 @@ class Lines:
 
 
 class LiveTable(Lines):
-    """A table that is drawn again while the run goes on; failures are said above it."""
+    """A table that is drawn again while the run goes on; failures are printed above it."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)

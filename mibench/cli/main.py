@@ -46,7 +46,7 @@ PLACES = (  # what can be wrong with a place that the user named
 
 @app.callback(invoke_without_command=True)
 def start(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Which mutual-information explainer tells the truth about a network, how sure are we, and what does it cost?"""
+    """Which mutual-information explainer is right about a network, how sure are we, and what does it cost?"""
     if version:
         out.print(f"mibench {__version__}")
         raise typer.Exit

@@ -1,4 +1,4 @@
-"""Does every plug-in give on another device what it gives on the processor? Asked on the tiny networks of the check.
+"""Does every plug-in give on another device what it gives on the processor? Measured on the tiny networks of the check.
 
 An explainer is fitted, saved, restored and explains; a metric scores rows. The difference is that of maps or scores, as
 a share of the largest magnitude. What was found on a machine is kept in the cache folder, for `doctor`.
@@ -143,7 +143,7 @@ def compared(network: str, name: str, work: Work, bench: Bench, other: Bench) ->
             found.append(work(each))
         except Unsupported as refusal:
             refused[number] = str(refusal)
-        except Exception as error:  # whatever a plug-in raises on a device is what is asked for
+        except Exception as error:  # whatever a plug-in raises on a device is the result
             return Comparison(network, name, float("inf"), why(error))
     if any(refused):
         same = bool(refused[0]) == bool(refused[1])

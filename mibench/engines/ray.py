@@ -115,7 +115,7 @@ class RayEngine(Engine):
     def close(self, *, at_once: bool) -> None:
         with contextlib.suppress(Exception):  # a worker whose node has failed has nothing to clean
             leaving = [worker.actor.leave.remote(at_once) for worker in self._workers]
-            if leaving:  # asked for nothing, a Ray that was shut down would start, or look for a cluster, again
+            if leaving:  # without a request, a Ray that was shut down would start, or look for a cluster, again
                 self._ray.wait(leaving, num_returns=len(leaving), timeout=5)
         for worker in self._workers:
             with contextlib.suppress(Exception):

@@ -24,7 +24,7 @@ from mibench.plugins.reasons import message
 AUTOMATIC = ("cuda", "xpu", "mps")  # what auto looks for, in this order
 SHARE = 0.25  # of a device's memory for what goes through the network at once
 BYTES = 8  # for each number that a layer gives: itself and its gradient
-MEMORY = 4 << 30  # bytes of a device that does not tell
+MEMORY = 4 << 30  # bytes of a device that does not report its memory
 MAX_TOGETHER = 2**14  # inputs at once, however small
 
 
@@ -92,7 +92,7 @@ def has_float64(device: str) -> bool:
 
 @contextlib.contextmanager
 def numerics(device: str, precision: str) -> Iterator[None]:
-    """An accelerator's settings of this process while a job is performed: TF32 as asked, deterministic kernels."""
+    """An accelerator's settings of this process while a job is performed: TF32 as requested, deterministic kernels."""
     if device == "cpu":
         yield
         return
@@ -140,7 +140,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> float:
-    """Bytes that some work takes of an accelerator's memory at its peak; NaN where its module does not tell."""
+    """Bytes that some work takes of an accelerator's memory at its peak; NaN where its module does not report it."""
     module = torch.get_device_module(device)
     if not hasattr(module, "max_memory_allocated"):
         work()
@@ -190,7 +190,7 @@ def footprint(probe: Probe) -> int:
 
 
 def short_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory, of the device or of the machine."""
+    """Whether an error means that there is not enough memory, of the device or of the machine."""
     signs = ("can't allocate memory", "not enough memory", "out of memory", "Unable to allocate")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in message(error) for sign in signs)
 

@@ -39,7 +39,7 @@ def in_words(told: Mapping[str, Any]) -> str:
 
 
 def code() -> str:
-    """A digest of what decides whether a device's numbers are right: methods, metrics and what they stand on."""
+    """A digest of what decides whether a device's numbers are right: methods, metrics and what they are built on."""
     root = Path(__file__).parent.parent
     files = [file for room in ("methods", "metrics", "network", "information") for file in (root / room).rglob("*.py")]
     return fingerprint.contents(file.read_text() for file in sorted(files))

@@ -131,7 +131,7 @@ def fit(job: Job) -> list[Outcome]:
     calibration = copied(task.calibration)  # on the CPU: the probe moves what it is given, a batch at a time
     with left_as_found(probe.model, task.tensors, _seen(task, probe)):
         on_cpu = probe.device.type == "cpu"
-        clock = time.process_time if on_cpu else time.perf_counter  # one thread: what others do beside does not count
+        clock = time.process_time if on_cpu else time.perf_counter  # one thread: the work of others does not count
         devices.synchronize(probe.device)
         before = clock()
         state = explainer.learn(probe, calibration, cell.seed)
@@ -204,7 +204,7 @@ def in_batches(
 ) -> Explanation:
     """Explain samples a batch at a time (0: as fits their size) and check the maps for what the contract promises.
 
-    A batch that does not fit into memory is halved, which the notes say.
+    A batch that does not fit into memory is halved, which the notes state.
     """
     batch = batch or _batch(probe, x)
     parts, start, halved = [], 0, 0

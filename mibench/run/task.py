@@ -120,7 +120,7 @@ class Task:
     data: Data
     probe: OpenProbe
     precision: str = "fp32"
-    data_notices: list[str] = field(default_factory=list)  # what the data say of the samples that were loaded
+    data_notices: list[str] = field(default_factory=list)  # what the data report about the samples that were loaded
     files: tuple[Path, ...] = ()  # that its weights were read from
     seen: Seen = field(default_factory=Seen)  # what network and samples were like when an explainer last got them
 
