@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mibench.conformance.check import Finding
     from mibench.models.layers import Proposal
     from mibench.record.store import Recorded, Store
-    from mibench.record.verifying import Symptom
+    from mibench.record.symptom import Symptom
     from mibench.run.dry_run import Outlook
     from mibench.run.run import Summary
 

@@ -13,12 +13,11 @@ import typer
 
 from mibench import errors
 from mibench.cli.app import out
-from mibench.errors import Damaged
 from mibench.files import sources
 from mibench.plugins import catalogue
 from mibench.plugins.classes import ROOMS
 from mibench.record import environment, proofs
-from mibench.record.verifying import Symptom
+from mibench.record.symptom import Symptom
 
 EXTRAS = {
     "natural": ("efficientnet_lite_pytorch", "EfficientNet-Lite0 and its weights"),
@@ -153,22 +152,7 @@ def _cache() -> Symptom:
         return Symptom(
             "cache", "wrong", f"{folder} cannot be written ({error.strerror}); set MIBENCH_CACHE to a folder that can"
         )
-    networks = sorted((folder / "models").glob("[!.]*.safetensors"))
-    damaged = [name for name in networks if _is_damaged(name)]
-    if damaged:
-        return Symptom("cache", "wrong", f"{damaged[0]} is damaged ({len(damaged)} in all): it is trained again on use")
+    networks = [*(folder / "models").glob("[!.]*.safetensors")]  # each is checked against its SHA-256 when it is used
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     about = f", {len(networks)} networks, {size / 2**20:.0f} MiB" if size else ""
     return Symptom("cache", "fine", f"{folder}{about}")
-
-
-def _is_damaged(network: Path) -> bool:
-    from mibench.models import cache
-
-    try:
-        cache.read(network)
-    except cache.Outdated:
-        return False  # nothing loads it any more
-    except Damaged:
-        return True
-    return False

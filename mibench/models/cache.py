@@ -24,10 +24,6 @@ from mibench.files.tensors import pack, unpack
 DIGEST = "sha256"
 
 
-class Outdated(Damaged):
-    """A file of a version that kept no digest."""
-
-
 def make_folder(folder: Path) -> None:
     """Make the cache's folder before any time is spent on training, and remove what killed processes left there."""
     try:
@@ -76,7 +72,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except ValueError as error:
         raise Damaged(f"{path} is damaged ({error})") from error
     if DIGEST not in facts:
-        raise Outdated(f"{path} carries no SHA-256, because another version wrote it")
+        raise Damaged(f"{path} carries no SHA-256, because another version wrote it")
     if facts.pop(DIGEST) != digest(tensors, facts):
         raise Damaged(f"{path} is damaged: its SHA-256 is not the one that it carries")
     return tensors, facts

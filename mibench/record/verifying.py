@@ -8,24 +8,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from mibench.errors import Damaged, MibenchError, UsageError
 from mibench.files import writing
 from mibench.record import database, maps
 from mibench.record.folder import held
 from mibench.record.store import Store
-
-
-@dataclass(frozen=True)
-class Symptom:
-    """One thing that was looked at."""
-
-    name: str
-    state: Literal["fine", "absent", "wrong"]  # absent: an option that is not there
-    text: str
+from mibench.record.symptom import Symptom
 
 
 def verify(folder: Path, *, mend: bool = False) -> Iterator[Symptom]:
