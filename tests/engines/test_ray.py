@@ -117,9 +117,9 @@ def test_a_run_on_ray_has_the_board_of_a_local_one(toy_plugins: None, tmp_path: 
     ("address", "answer"),
     [
         ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"),
-        ("nonsense", "'nonsense' is no address"),
-        ("ray://here:1", "is no address"),
-        ("here:port", "is no address"),
+        ("nonsense", "'nonsense' is not an address"),
+        ("ray://here:1", "is not an address"),
+        ("here:port", "is not an address"),
         ("127.0.0.1:99999", "no Ray cluster answers"),
     ],
 )

@@ -39,7 +39,7 @@ def test_a_failed_download_says_how_to_do_without(monkeypatch: pytest.MonkeyPatc
 
 
 def test_imagenet_weights_have_a_thousand_classes() -> None:
-    with pytest.raises(ModelError, match="for 10 name a file"):
+    with pytest.raises(ModelError, match="for 10 pass a file"):
         registry.model("resnet50[classes=10]").load()
 
 
