@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mibench.conformance import accelerator
+from mibench.models.layers import proposal
 from mibench.network.devices import numerics
 from mibench.plugins import registry
 from mibench.record import proofs
@@ -99,3 +100,14 @@ def test_what_needs_double_precision_says_so_on_a_device_that_has_none(device: s
             fine += [] if found.reason else [name]
     assert {"saliency", "gradcam", "occlusion", "smoothgrad"} <= set(fine)
     assert {"mire", "nif", "iba"}.isdisjoint(fine), "auto may pick a device without float64 when these do without it"
+
+
+def test_cuts_are_proposed_without_moving_the_network_from_its_device(device: str) -> None:
+    def network() -> torch.nn.Sequential:
+        torch.manual_seed(0)
+        layers = (torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(256, 5))
+        return torch.nn.Sequential(*layers).eval().requires_grad_(False)
+
+    moved = network().to(device)
+    assert proposal(moved, "m:f", (3, 8, 8)) == proposal(network(), "m:f", (3, 8, 8))
+    assert {str(each.device) for each in moved.parameters()} == {device}
