@@ -354,6 +354,12 @@ class Store:
         """The keys of all cells, planned or not."""
         return {key for (key,) in self._rows("SELECT key FROM cells")}
 
+    def tidy(self) -> None:
+        """Remove the files of maps that nothing refers to: what was written for a task that was then refused."""
+        known = {maps.path(self.folder, key) for key in self.all_keys()} | {self.folder / name for name in self.files()}
+        for file in {*(self.folder / "maps").glob("*.safetensors")} - known:
+            file.unlink(missing_ok=True)
+
     def integrity(self) -> list[str]:
         """What SQLite finds wrong with its file."""
         with self._told():

@@ -209,7 +209,7 @@ def in_batches(
     batch = batch or _batch(probe, x)
     parts, start, halved = [], 0, 0
     while start < len(x):
-        part = slice(start, start + batch)
+        part, is_short = slice(start, start + batch), False
         _seed_everything(seeds[start])
         try:
             inputs, classes = (each[part].to(probe.device, copy=True) for each in (x, target))
@@ -217,8 +217,8 @@ def in_batches(
         except Exception as error:
             if not devices.short_of_memory(error) or min(batch, len(x) - start) == 1:
                 raise
-            explanation = None
-        if explanation is None:  # out here the error holds no memory any more
+            is_short = True
+        if is_short:  # out here the error holds no memory any more
             devices.forget_cache(probe.device)
             halved = halved or min(batch, len(x) - start)
             batch = min(batch, len(x) - start) // 2

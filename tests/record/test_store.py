@@ -361,3 +361,14 @@ def test_what_is_sound_of_a_damaged_database_is_kept_when_asked(store: Store) ->
         mended.plan([EXPLAINED, SCORED])
         mended.record_samples("t", [("a", "cat", "cat"), ("b", "dog", "cat")])
         assert mended.scores()["value"].tolist()[0] == 0.5
+
+
+def test_tidying_removes_the_files_that_no_row_refers_to_and_no_others(tmp_path: Path) -> None:
+    with Store(tmp_path, write=True) as store:
+        store.plan([EXPLAINED])
+        kept, adopted, strange = (maps.path(tmp_path, key) for key in ("k1", "pictures", "refused"))
+        for file in (kept, adopted, strange):
+            file.write_bytes(b"tensors")
+        store.adopt([str(adopted.relative_to(tmp_path))])
+        store.tidy()
+    assert (kept.exists(), adopted.exists(), strange.exists()) == (True, True, False)

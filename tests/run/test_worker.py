@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pandas as pd
 import pytest
@@ -15,9 +18,10 @@ from mibench.conformance.check import check
 from mibench.errors import Interrupted, UsageError, interrupts_told_apart
 from mibench.network.untouched import Changed, SamplesChanged, Seen, left_as_found, settings
 from mibench.plugins import catalogue, registry
-from mibench.plugins.contract import Metric
+from mibench.plugins.contract import Explainer, Explanation, Metric, Probe
 from mibench.record.store import Store
 from mibench.run import worker
+from mibench.run.explaining import ExplainerFault, in_batches
 from tests.run.test_run import go, scores
 from tests.toy_suite import toy
 
@@ -129,3 +133,17 @@ def test_the_user_s_own_interrupt_is_told_from_a_plug_in_s() -> None:
     with pytest.raises(Interrupted), interrupts_told_apart():
         signal.raise_signal(signal.SIGINT)
     assert worker.lost(KeyboardInterrupt()).reason.startswith("KeyboardInterrupt")
+
+
+def test_an_explainer_that_returns_nothing_is_refused_and_not_asked_again() -> None:
+    class Silent(Explainer):
+        calls = 0
+
+        def explain(self, probe: Probe, x: torch.Tensor, target: torch.Tensor, seeds: Sequence[int]) -> Explanation:
+            self.calls += 1
+            return None  # type: ignore[return-value]
+
+    explainer, probe = Silent(), cast(Probe, SimpleNamespace(device=torch.device("cpu")))
+    with pytest.raises(ExplainerFault, match="returned NoneType, not an Explanation"):
+        in_batches(explainer, probe, torch.zeros(4, 3, 8, 8), torch.zeros(4).long(), (0, 1, 2, 3), 2)
+    assert explainer.calls == 1
