@@ -88,6 +88,26 @@ def interrupts_told_apart() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Deliver interrupts at the end: raised in the middle of an import they may be lost, or leave a library broken."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    came: list[int] = []
+    for number in ours:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
 class NotWritten(RecordError):
     """The harness cannot write a file of the record, of the cache or of a board: the run ends."""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from mibench.engines.base import Engine, answers, each
-from mibench.errors import Damaged, MibenchError, UsageError
+from mibench.errors import Damaged, MibenchError, UsageError, interrupts_later
 from mibench.files import sources
 from mibench.leaderboard import board_files, declared, overview
 from mibench.leaderboard.overview import Overview
@@ -255,7 +255,8 @@ def engine_of(options: Options, workers: int, device: str) -> Engine:
         from mibench.engines.forkserver import processes
 
         processes()  # it imports while this process does
-    from mibench.run import worker  # slow to import, like all that computes
+    with interrupts_later():
+        from mibench.run import worker  # slow to import, like all that computes
 
     if options.engine == "inline":
         from mibench.engines.inline import InlineEngine

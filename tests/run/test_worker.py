@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mibench.conformance.check import check
-from mibench.errors import Interrupted, UsageError, interrupts_told_apart
+from mibench.errors import Interrupted, UsageError, interrupts_later, interrupts_told_apart
 from mibench.network.untouched import Changed, SamplesChanged, Seen, left_as_found, settings
 from mibench.plugins import catalogue, registry
 from mibench.plugins.contract import Explainer, Explanation, Metric, Probe
@@ -127,6 +127,16 @@ def test_check_makes_a_broken_rule_of_whatever_is_raised(toy_plugins: None) -> N
     for how in ("exit-call", "interrupt", "generator-exit", "mute"):
         findings = check(registry.method(faulty(how)))
         assert "broken" in {finding.verdict for finding in findings}
+
+
+def test_an_interrupt_in_the_middle_of_an_import_comes_after_it() -> None:
+    imported = False
+    with pytest.raises(KeyboardInterrupt), interrupts_later():
+        signal.raise_signal(signal.SIGINT)
+        imported = True
+    assert imported
+    with pytest.raises(KeyboardInterrupt):  # and as ever from then on
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_the_user_s_own_interrupt_is_told_from_a_plug_in_s() -> None:

@@ -67,8 +67,13 @@ def atoms(plant: str, measure: str, alphabet: int = ALPHABET) -> list[Atom]:
     kept = joint.nonzero()
     outcomes = ["".join(map(str, each)) for each in kept.tolist()]
     distribution = dit.Distribution(outcomes, joint[tuple(kept.T)].tolist())
-    kind = dit.pid.PID_BROJA if measure == "BROJA" else dit.pid.PID_WB
-    found = kind(distribution, [[k] for k in range(count)], [count])
+    sources, label = [[k] for k in range(count)], [count]
+    if (
+        measure == "BROJA"
+    ):  # admui starts from one place; dit's default starts at random and may stop far from the minimum
+        found = dit.pid.PID_BROJA(distribution, sources, label, method="admui")
+    else:
+        found = dit.pid.PID_WB(distribution, sources, label)
     named = {_named(node): math.log(2) * float(found.get_pi(node)) for node in found._lattice}
     return [Atom(plant, measure, node, nats) for node, nats in sorted(named.items())]
 

@@ -120,7 +120,7 @@ def suppressor(lines: Sequence[Line], folder: Path) -> Iterator[str]:
 
 def networks(lines: Sequence[Line], folder: Path) -> Iterator[str]:
     """The order of cells on every network of the graded variant."""
-    yield "## Six amounts in order, on four networks"
+    yield "## Six amounts in order, on several networks"
     yield "Kendall's tau between a map and the network's own additive truth on `graded`, over all 16 cells."
     found = [
         Line("", line.subject, line.question.removeprefix("rank: ").partition("[")[0], line.mean, line.half, line.count)
