@@ -104,8 +104,8 @@ def interrupts_later() -> Iterator[None]:
     finally:
         for number, handler in ours.items():
             signal.signal(number, handler)
-        for number in came[:1]:
-            signal.raise_signal(number)
+        for pending in came[:1]:
+            signal.raise_signal(pending)
 
 
 class NotWritten(RecordError):
