@@ -11,11 +11,13 @@ Whole = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint8]
 
 LEVEL = 0.95
-NIL = 1e-10  # relative to its operands, a difference this small counts as zero
+NIL = 1e-10  # relative to its operands, a variance this small counts as zero
+ROUNDING = 1e-6  # of a score's range: a difference this small is float32's noise
 
 
 def ratio(above: Array, below: Array, otherwise: float = 0.0) -> Array:
-    return np.asarray(np.divide(above, below, out=np.full(np.shape(below), otherwise), where=below > 0))
+    shape = np.broadcast_shapes(np.shape(above), np.shape(below))
+    return np.asarray(np.divide(above, below, out=np.full(shape, otherwise), where=np.asarray(below) > 0))
 
 
 def square(values: Array, methods: int, diagonal: float, mirrored: int = 1) -> Array:

@@ -1,17 +1,15 @@
-"""Which methods differ significantly: every pair of a table tested at once, ranks with intervals, and tie groups.
+"""Which rows differ significantly: every pair of a table tested at once, ranks with intervals, and who is best.
 
-    z_ij    = -Phi^-1(q_ij),    p_ij = P(max |z*| over the pairs up to ij >= z_ij)                                 (5)
-    q_ij    = E_chi T_{n - 1}(-|mean_i - mean_j| / sqrt(max(0, A - E) + B df / chi)),    chi ~ chi squared_df       (6)
+    V_ij = max(0, A_ij - E_i - E_j) + B~_i + B~_j,    p_ij = 2 T_df(-|mean_i - mean_j| / sqrt(V_ij))               (5)
+    z_ij = -Phi^-1(p_ij / 2),    adjusted p_ij = P(max |z*| over the pairs up to ij >= z_ij)                       (6)
 
-with A, B, E and df of `seeds`. The tail (6) is taken over all seeds' variances that a B as large as this one may come
-from: of many pairs one has a small B by luck, and (3) would trust it. The pairs' B are not as alike as their draws, so
-(5) gives way to Holm's where seeds matter: with three seeds and 2, 10 and 20 equal rows 0 to 8 % of tables have a false
-separation then, in scores and in mean ranks.
-
-(5) is the step-down maximum test of Romano and Wolf (2005), which is Holm's with the bootstrap in the place of
-Bonferroni: 95 % of tables have no false separation at all. Under FEW samples, too few to resample a maximum, it is
-Holm's. Rank intervals follow from it (Mogstad, Romano, Shaikh and Wilhelm 2024), and so do tie groups. Scores come
-oriented: higher is better.
+A pair is judged on the samples that both rows have, and by their two rows alone; what other rows change is (6), the
+number of comparisons. df is as in (3) of `means`, with Welch's and Satterthwaite's degrees of freedom of B~_i + B~_j.
+Where seeds act on both rows (maps of one fit, or a network of its own for each seed), the variance of differences within
+a seed takes the place of that sum, moderated by the sum of both priors. (6) is the step-down maximum test of Romano and
+Wolf (2005), z* from resamples of the samples and normal seeds: 95 % of tables have no false separation at all. Under
+FEW samples, too few to resample a maximum, and where a variance of few seeds has no prior, it is Holm's. A difference
+within ROUNDING is none. Rank intervals follow (Mogstad, Romano, Shaikh and Wilhelm 2024). Higher is better.
 """
 
 from __future__ import annotations
@@ -20,12 +18,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import networkx as nx
 import numpy as np
 from scipy.special import ndtri, stdtr
 
-from mibench.statistics.arrays import LEVEL, NIL, Array, Mask, Whole, ratio, square
-from mibench.statistics.bootstrap import Bootstrap
+from mibench.statistics.arrays import LEVEL, NIL, ROUNDING, Array, Counts, Mask, Whole, ratio, square
+from mibench.statistics.bars import bars
+from mibench.statistics.hits import sign_tests
+from mibench.statistics.means import Means, limits, width
+from mibench.statistics.resampling import resampled
+from mibench.statistics.seeds import Parts, joint_freedom, moderated, parts
 
 POWER = 0.8
 FEW = 30
@@ -34,11 +35,21 @@ CHI = np.geomspace(1e-9, 1e3, 160)
 
 @dataclass(frozen=True)
 class Pairs:
-    """Every method against every other on one metric, each (M, M)."""
+    """Every row against every other on one metric."""
 
-    difference: Array  # the row's mean less the column's
-    p: Array  # that the two are equal, adjusted for all pairs
-    needed: Array  # samples needed to separate the two with POWER, at the level of this table
+    mean: Array  # (M,)
+    difference: Array  # (M, M) the row's mean less the column's, on the samples that both have
+    low: Array  # (M, M) its own interval of 95 %, not adjusted …
+    high: Array
+    p: Array  # (M, M) that the two are equal, adjusted for all pairs
+    needed: Array  # (M, M) samples needed to separate the two with POWER, at the level of this table
+    compared: int  # pairs
+
+    def __getitem__(self, rows: list[int]) -> Pairs:
+        """Some of the rows, adjusted for all pairs as before."""
+        both = np.ix_(rows, rows)
+        square = (each[both] for each in (self.difference, self.low, self.high, self.p, self.needed))
+        return Pairs(self.mean[rows], *square, self.compared)
 
     @cached_property
     def above(self) -> Mask:
@@ -47,67 +58,124 @@ class Pairs:
 
     @cached_property
     def rank(self) -> Whole:
-        """1 + the number of methods with a better mean; equal means share a rank."""
+        """1 + the number of rows with a better mean; equal means share a rank."""
         return np.asarray(1 + (self.difference < 0).sum(1))
 
     @cached_property
     def rank_interval(self) -> tuple[Whole, Whole]:
-        """From 1 + those significantly above to all but those significantly below; holds for all methods at once."""
+        """From 1 + those significantly above to all but those significantly below; holds for all rows at once."""
         return 1 + self.above.sum(0), len(self.p) - self.above.sum(1)
 
     @cached_property
-    def letters(self) -> tuple[str, ...]:
-        """Tie groups (a compact letter display): methods share a letter if and only if they tie."""
-        place = np.argsort(np.argsort(self.rank, kind="stable")).tolist()  # 0 is the best
-        ties: nx.Graph[int] = nx.Graph()
-        ties.add_nodes_from(place)
-        ties.add_edges_from((place[i], place[j]) for i, j in np.argwhere(~(self.above | self.above.T)) if i < j)
-        groups = sorted(sorted(group) for group in nx.find_cliques(ties))
-        return tuple("".join(_letter(k) for k, group in enumerate(groups) if at in group) for at in place)
+    def leading(self) -> tuple[str, ...]:
+        """`best`; `with the best` for who is significantly below nobody; and nothing for the rest."""
+        first = 1 + (self.mean > self.mean[:, None] + 0.0).sum(1)
+        unbeaten = ~self.above.any(0)
+        words = np.where(unbeaten, np.where(first == 1, "best", "with the best"), "")
+        return tuple(map(str, words))
+
+    @cached_property
+    def bars(self) -> Array:
+        """(M,) half the length of each row's comparison bar."""
+        return bars(self.mean, np.asarray(self.above | self.above.T))
 
 
-def _letter(index: int) -> str:
-    return chr(ord("a") + index) if index < 26 else f"({index + 1})"
+def pairs(table: Means, weights: Counts) -> Pairs:
+    """Test every two rows for a difference (5), (6); `weights` resample the table's samples."""
+    rows = len(table.scores)
+    i, j = np.triu_indices(rows, 1)  # (P,)
+    differences = table.averaged[i] - table.averaged[j]  # (P, N)
+    found, between, freedom = _parts(table, differences, i, j)
+    difference = np.where(np.abs(found.mean) <= _rounding(table, i, j), 0.0, found.mean)
+    variance, degrees = width(found, between, freedom)
+    variance[variance <= NIL * (table.parts.sampled[i] + table.parts.sampled[j])] = 0.0
+    tails = 2 * stdtr(degrees, -ratio(np.abs(difference), np.sqrt(variance), np.inf))
+    guessed = (between > 0) & ~np.isfinite(table.fits.prior[i] + table.fits.prior[j])
+    tails[guessed] = 2 * _wide_tails(*(each[guessed] for each in (np.abs(difference), variance - between, found.samples, between, freedom)))
+    some = (found.samples > 1) & (difference != 0)
+    single = np.where(some, np.maximum(tails, sign_tests(differences)), 1.0)
+    added = np.maximum(0, between - found.rest)
+    p, strict = _adjusted(single, table, weights, (i, j), differences, found, added)
+    needed = samples_needed(np.abs(difference), found.sampled * found.samples, added, strict)
+    low, high = limits(found, between, freedom)
+    return Pairs(
+        table.mean,
+        square(difference, rows, 0.0, -1),
+        square(low, rows, 0.0) + np.tril(square(-high - low, rows, 0.0)),
+        square(high, rows, 0.0) + np.tril(square(-low - high, rows, 0.0)),
+        square(p, rows, 1.0),
+        square(needed, rows, np.inf),
+        len(i),
+    )
 
 
-def pairs(boot: Bootstrap, level: float = LEVEL) -> Pairs:
-    """Test every two methods for a difference (5)."""
-    methods, n = len(boot.mean), boot.samples
-    i, j = np.triu_indices(methods, 1)  # (P,)
-    difference = boot.mean[i] - boot.mean[j]
-    difference[np.abs(difference) <= NIL * (np.abs(boot.mean[i]) + np.abs(boot.mean[j]))] = 0.0
-    alone = boot.error.diagonal()
-    sampled = alone[i] + alone[j] - 2 * boot.error[i, j]
-    sampled[sampled <= NIL * (alone[i] + alone[j])] = 0.0
-    drawn = np.ascontiguousarray(boot.draws.T)  # (M, B)
-    scale = ratio(np.ones(len(i)), np.sqrt(sampled * (n - 1) / n + boot.seeded[i] + boot.seeded[j]))
-    between, rest = boot.between[i, j], boot.rest[i, j]
-    single = np.ones(len(i))
-    if n > 1:
-        tails = 2 * _tails(np.abs(difference), sampled, rest, n, between, boot.freedom[i, j])
-        single = np.where(difference == 0, 1.0, np.maximum(tails, boot.signs[i, j]))
-    z = -ndtri(single / 2)
-    stepped, largest = step_down(z, lambda k: np.abs(drawn[i[k]] - drawn[j[k]] - difference[k]) * scale[k])
-    p = holm(single) if n < FEW or between.any() else stepped
-    strict = float(np.quantile(largest, level)) if len(i) else 0.0
-    needed = samples_needed(np.abs(difference), sampled * n, np.maximum(0, between - rest), strict)
-    return Pairs(square(difference, methods, 0.0, -1), square(p, methods, 1.0), square(needed, methods, np.inf))
+def _parts(table: Means, differences: Array, i: Whole, j: Whole) -> tuple[Parts, Array, Array]:
+    """The differences' means and parts of variance, B~ of each, and its degrees of freedom."""
+    one = parts(differences[:, None])
+    (between, freedom), rest = table.between, table.parts.rest
+    joint = between[i] + between[j], joint_freedom((between[i], freedom[i]), (between[j], freedom[j]))
+    shared = table.fits.shared(i, j)
+    if not shared.any():
+        return _with(one, rest=rest[i] + rest[j]), *joint
+    within = parts(table.scores[i] - table.scores[j])
+    prior = table.fits.prior[i] + table.fits.prior[j]
+    moved = moderated(within, shared, prior, 2 * table.fits.freedom)
+    whole = shared & (within.samples > 0)  # else they have no seed in common
+    mixed = {name: np.where(whole, getattr(within, name), getattr(one, name)) for name in ("mean", "sampled", "third")}
+    mixed["rest"] = np.where(whole, within.rest, rest[i] + rest[j])
+    return _with(one, **mixed), np.where(whole, moved[0], joint[0]), np.where(whole, moved[1], joint[1])
 
 
-def _tails(difference: Array, sampled: Array, rest: Array, n: int, between: Array, freedom: Array) -> Array:
-    """How likely a difference of zero comes out this large or larger (6)."""
-    ordinary = np.maximum(sampled - rest, 0)[:, None]  # the part due to the samples
-    degrees = np.where(np.isfinite(freedom), freedom, 1.0)[:, None]
-    weight = CHI ** (degrees / 2) * np.exp(-CHI / 2)  # the density of chi squared, on a logarithmic grid
-    errors = np.sqrt(ordinary + between[:, None] * degrees / CHI)
-    found = stdtr(n - 1.0, -ratio(np.broadcast_to(difference[:, None], errors.shape), errors, np.inf))
+def _wide_tails(difference: Array, ordinary: Array, n: Whole, between: Array, freedom: Array) -> Array:
+    """The tail of (5) over all variances that a B of few seeds may come from: of many pairs one has a small B by luck."""
+    weight = CHI ** (freedom[:, None] / 2) * np.exp(-CHI / 2)  # the density of chi squared, on a logarithmic grid
+    errors = np.sqrt(ordinary[:, None] + between[:, None] * freedom[:, None] / CHI)
+    found = stdtr(n[:, None] - 1.0, -difference[:, None] / errors)
     return np.asarray((weight * found).sum(1) / weight.sum(1))
 
 
-def step_down(z: Array, drawn: Callable[[int], Array]) -> tuple[Array, Array]:
-    """Adjusted p values of (P,) statistics (5), and the (B,) draws of the largest of all.
+def _with(found: Parts, **changes: Array) -> Parts:
+    return Parts(**{**vars(found), **changes})  # type: ignore[arg-type]
 
-    `drawn` gives the draws of one pair where nothing differs: one at a time stays in the processor's cache.
+
+def _rounding(table: Means, i: Whole, j: Whole) -> Array:
+    """How large a difference float32's rounding alone may leave."""
+    wide = table.bounds[1] - table.bounds[0]
+    size = np.abs(table.mean)
+    return np.asarray(ROUNDING * (np.full(len(i), wide) if np.isfinite(wide) else size[i] + size[j]))
+
+
+def _adjusted(
+    single: Array,
+    table: Means,
+    weights: Counts,
+    ij: tuple[Whole, Whole],
+    differences: Array,
+    found: Parts,
+    added: Array,
+) -> tuple[Array, float]:
+    """p values adjusted for all pairs (6), and the z that the strictest of them must reach."""
+    i, j = ij
+    strict = float(-ndtri((1 - LEVEL) / 2 / max(1, len(i))))
+    guessed = bool((added[~np.isfinite(table.fits.prior[i] + table.fits.prior[j])] > 0).any())
+    if len(i) < 2 or found.samples.min() < FEW or guessed:
+        return holm(single), strict
+    drawn = resampled(differences, weights)  # (B, P)
+    if added.any():
+        noise, spread = table.noise(len(weights)), np.sqrt(table.between[0])
+        both = ratio(np.ones(len(i)), np.sqrt(table.between[0][i] + table.between[0][j]))
+        drawn += (noise[:, i] * spread[i] - noise[:, j] * spread[j]) * both * np.sqrt(added)
+    n = found.samples
+    drawn *= ratio(np.ones(len(i)), np.sqrt(found.sampled * (n - 1) / np.maximum(n, 1) + added))
+    columns = np.ascontiguousarray(np.abs(drawn.T))
+    stepped, largest = step_down(-ndtri(single / 2), columns.__getitem__)
+    return stepped, float(np.quantile(largest, LEVEL))
+
+
+def step_down(z: Array, drawn: Callable[[int], Array]) -> tuple[Array, Array]:
+    """Adjusted p values of (P,) statistics (6), and the (B,) draws of the largest of all.
+
+    `drawn` gives the draws of one pair where nothing differs.
     """
     adjusted, largest = np.empty_like(z), np.zeros(1)
     order = np.argsort(z, kind="stable")

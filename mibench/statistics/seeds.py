@@ -1,74 +1,104 @@
-"""The contribution of a few seeds to the variance of a mean, and its degrees of freedom.
+"""What a few seeds add to the variance of a mean.
 
-A score of method m, seed s and sample i is read as mean_m + sample_mi + seed_ms + rest_msi.
+A score of row m, seed s and sample i is read as mean_m + sample_mi + seed_ms + rest_msi.
 
-    A, B, E = variances of n samples' means / n, of S seeds' means / S, and mean square of the rest / (n S)        (2)
-    V       = max(0, A - E) + B,     1 / df = (1 - B / V) / (n - 1) + (B / V) / (S - 1)                            (3)
+    A, B, E = variances of n samples' means / n, of S seeds' means / S, and mean square of the rest / (n S)        (1)
+    B~      = (d0 s0^2 / S + (S - 1) B) / (d0 + S - 1),    on d0 + S - 1 degrees of freedom                        (2)
 
-(3) is how wide an interval is. A mean's variance is sample / n + seed / S + rest / (n S), where A expects the first and
-the last, B the last two, E the last. So V is unbiased, and B is what knows only S - 1 degrees of freedom: B, not B - E.
-Cutting off B - E at zero would take a small B, which is luck, for no seeds' share and many degrees of freedom. With
-Satterthwaite's squared shares, df is right for shares that are known; these come from the same few seeds, and a share
-that came out small makes V small and df large at once. Unsquared, df is the harmonic mean by share: no more than his,
-the same where one part is all.
-
-A difference is a score of its own, sample by sample and seed by seed: two rows may share their fits, and ranks add up
-to the same with every seed. Only where two methods ran several seeds each and not the same number do B and E add, with
-Welch's df.
+A expects the shares of the samples and the rest in the variance of a mean, B those of the seeds and the rest. B alone
+knows S - 1 degrees of freedom, which is next to nothing: so it is moderated (2) by s0^2, the variance of one seed's mean
+that fixed, committed tables of the same score lead to expect, worth d0 degrees of freedom (Smyth 2004). It never comes
+from the rows at hand, so that no row changes another's verdict. Without it B stands for itself, and one seed for
+nothing: such a row is `alone`, and speaks of its own fit. A row that no seed changes has B~ = 0, unless each seed has a
+network of its own.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from mibench.statistics.arrays import Array, Mask, ratio
+from mibench.statistics.arrays import Array, Mask, Whole, ratio
 
 
-def seed_variances(scores: Array) -> tuple[Array, Array, Array]:
-    """B, E and the degrees of freedom of (M, S, n) scores (2), for each method and for the difference of every two."""
-    ran: Mask = np.asarray(np.isfinite(scores).all(2))  # (M, S)
-    each = [_variances(one[None, seeds]) for one, seeds in zip(scores, ran, strict=True)]
-    between, rest = np.array(each).reshape(-1, 2).T  # (M,) each
-    count = ran.sum(1)
-    freedom = np.where(count > 1, count - 1.0, np.inf)
-    welch = joint_freedom((between, freedom), (between[:, None], freedom[:, None]))
-    found = between + between[:, None], rest + rest[:, None], welch
-    for both, alone in zip(found, (between, rest, freedom), strict=True):
-        np.fill_diagonal(both, alone)
-    whole = np.flatnonzero(count == scores.shape[1])
-    if scores.shape[1] > 1:
-        together = *(_of_differences(part) for part in _variances(scores[whole])), scores.shape[1] - 1.0
-        for both, of_whole in zip(found, together, strict=True):
-            both[np.ix_(whole, whole)] = of_whole
-    return found
+@dataclass(frozen=True)
+class Fits:
+    """What another seed would change in each of M rows."""
+
+    seeded: Mask  # False: every seed gives the same map
+    prior: Array  # s0^2, in squared units of the score; NaN where it is not known
+    freedom: float  # d0
+    source: Whole  # rows of one number share their fits
+    networks: bool = False  # whether each seed has a network of its own, which moves all rows
+
+    @classmethod
+    def unknown(cls, rows: int, seeded: bool = True) -> Fits:
+        """Rows of fits of their own and without a prior."""
+        return cls(np.full(rows, seeded), np.full(rows, np.nan), np.nan, np.arange(rows))
+
+    def __getitem__(self, rows: Whole) -> Fits:
+        return Fits(self.seeded[rows], self.prior[rows], self.freedom, self.source[rows], self.networks)
+
+    def shared(self, first: Whole, second: Whole) -> Mask:
+        """Which pairs' seeds act on both rows, so that only the variance of their difference counts."""
+        same = self.source[first] == self.source[second]
+        return np.asarray(same & self.seeded[first] & self.seeded[second] | self.networks)
 
 
-def _variances(scores: Array) -> tuple[Array, Array]:
-    """B and E of (M, S, n) scores that lack none (2), as covariances of the methods."""
-    _, seeds, n = scores.shape
-    means = scores.mean(2, keepdims=True)  # (M, S, 1)
-    moved = (means - means.mean(1, keepdims=True))[..., 0]
-    rest = scores - means - scores.mean(1, keepdims=True) + means.mean(1, keepdims=True)
-    products, free = np.tensordot(rest, rest, ([1, 2], [1, 2])), max(seeds - 1, 1)
-    return moved @ moved.T / free / seeds, products / (free * max(n - 1, 1)) / (n * seeds)
+@dataclass(frozen=True)
+class Parts:
+    """K means and the parts of their variance (1), (K,) each."""
+
+    mean: Array  # NaN without samples
+    sampled: Array  # A
+    between: Array  # B
+    rest: Array  # E
+    third: Array  # third central moment of the mean that comes from the samples
+    samples: Whole
+    seeds: Whole
 
 
-def _of_differences(covariance: Array) -> Array:
-    """Variances of the differences of every two, and each one's own on the diagonal."""
-    alone = covariance.diagonal()
-    found = np.maximum(0, alone[:, None] + alone - 2 * covariance)
-    np.fill_diagonal(found, alone)
-    return found
+def averages(scores: Array) -> Array:
+    """Means over the seeds that a row of (K, S, N) ran, (K, N); NaN where one of them has no score."""
+    ran = np.isfinite(scores).any(2)  # (K, S)
+    there = (np.isfinite(scores) | ~ran[..., None]).all(1) & ran.any(1, keepdims=True)
+    total = np.where(np.isfinite(scores), scores, 0).sum(1) / np.maximum(ran.sum(1, keepdims=True), 1)
+    return np.where(there, total, np.nan)
 
 
-def joint_freedom(*parts: tuple[Array, Array]) -> Array:
-    """Degrees of freedom of a sum of variances, each with its own; both sums of squares without bias (Welch 1947)."""
-    whole = sum((variance for variance, _ in parts), np.zeros(1)) ** 2
-    return ratio(whole, sum((variance**2 / (freedom + 2) for variance, freedom in parts), np.zeros(1)), np.inf) - 2
+def parts(scores: Array, averaged: Array | None = None) -> Parts:
+    """Of (K, S, N) scores, NaN where there is none; given the averages alone, of one seed."""
+    y = averages(scores) if averaged is None else averaged  # (K, N)
+    there, ran = np.isfinite(y), np.isfinite(scores).any(2)
+    n, seeds = there.sum(1), ran.sum(1)
+    some, mean = np.maximum(n, 1), np.where(there, y, 0).sum(1) / np.maximum(n, 1)
+    centred = np.where(there, y - mean[:, None], 0)
+    inside = there[:, None] & ran[..., None]  # (K, S, N)
+    kept = np.where(inside, scores, 0)
+    moved = np.where(ran, kept.sum(2) / some[:, None] - mean[:, None], 0)  # (K, S)
+    left = np.where(inside, kept - moved[..., None] - mean[:, None, None] - centred[:, None], 0)
+    free, count = np.maximum(seeds - 1, 1), np.maximum(seeds, 1)
+    return Parts(
+        np.where(n > 0, mean, np.nan),
+        (centred**2).sum(1) / np.maximum(n - 1, 1) / some,
+        (moved**2).sum(1) / free / count,
+        (left**2).sum((1, 2)) / (free * np.maximum(n - 1, 1)) / (some * count),
+        (centred**3).sum(1) / some**3,
+        n,
+        seeds,
+    )
 
 
-def width(sampled: Array, rest: Array, n: int, between: Array, freedom: Array) -> tuple[Array, Array]:
-    """V and its degrees of freedom (3), given B and its own degrees of freedom."""
-    variance = np.maximum(sampled - rest, 0) + between
-    share = ratio(between, variance)
-    return variance, 1 / ((1 - share) / (n - 1) + share / freedom)
+def moderated(found: Parts, seeded: Mask, prior: Array, freedom: float) -> tuple[Array, Array]:
+    """B~ and its degrees of freedom (2), which are endless where seeds change nothing, or nothing is known of them."""
+    own, known = np.maximum(found.seeds - 1.0, 0), np.where(np.isfinite(prior), freedom, 0.0)
+    weight = np.where(seeded, own + known, 0.0)
+    expected = known * np.nan_to_num(prior) / np.maximum(found.seeds, 1)
+    return ratio(expected + own * found.between, weight), np.where(weight > 0, weight, np.inf)
+
+
+def joint_freedom(first: tuple[Array, Array], second: tuple[Array, Array]) -> Array:
+    """Degrees of freedom of a sum of two variances, each with its own; without bias (Welch 1947)."""
+    squares = sum((variance**2 / (freedom + 2) for variance, freedom in (first, second)), np.zeros(1))
+    return ratio((first[0] + second[0]) ** 2, squares, np.inf) - 2
