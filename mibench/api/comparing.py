@@ -6,13 +6,11 @@ One seed is explained: what another fit would change is not in the intervals, bu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 
@@ -23,16 +21,15 @@ from mibench.api.shown import Shown
 from mibench.api.single import Pair, maps_of, ready
 from mibench.errors import UsageError
 from mibench.leaderboard.declared import metric_card
+from mibench.leaderboard.panels import Panel
 from mibench.leaderboard.results import CELLS, SCORES, Results, TaskCard
 from mibench.leaderboard.tables import board
 from mibench.plugins import registry
 from mibench.plugins.contract import Explainer, Metric
 from mibench.plugins.registry import Method
-from mibench.record.cards import MethodCard, MetricCard
+from mibench.record.cards import MethodCard
 from mibench.record.cells import Outcome
-from mibench.statistics.arrays import LEVEL
-from mibench.statistics.bootstrap import bootstrap, generator, intervals, resamples
-from mibench.statistics.pairs import holm, pairs
+from mibench.statistics.pairs import pairs
 
 if TYPE_CHECKING:
     from mibench.api.opening import Net
@@ -52,12 +49,7 @@ class Comparison(Shown):
         `low` and `high` hold the paired difference of their means with 95 % confidence, in the metric's own direction;
         `p`, that there is none, is adjusted for all pairs of the metric, and names the `better` one below 5 %.
         """
-        scores = self.board.results.scores
-        lines = [
-            line
-            for card in self.board.results.metrics
-            for line in _differences(card, scores[scores["metric"] == card.name])
-        ]
+        lines = [line for panels in self.board.panels.values() for panel in panels for line in _differences(panel)]
         return pd.DataFrame(lines, columns=["metric", "first", "second", "difference", "low", "high", "p", "better"])
 
 
@@ -127,28 +119,13 @@ def _lines(model: str, row: str, metric: str, outcome: Outcome) -> Iterator[tupl
         yield DATA, model, row, metric, 0, f"{number:06d}", value, reason
 
 
-def _differences(card: MetricCard, scores: pd.DataFrame) -> list[tuple[object, ...]]:
+def _differences(panel: Panel) -> list[tuple[object, ...]]:
     """The paired differences of every two rows that one metric scored."""
-    table = scores.pivot(index="method", columns="sample", values="value").dropna(how="all")
-    found = [
-        (first, second, *_apart(card, table.loc[[first, second]])) for first, second in combinations(table.index, 2)
-    ]
-    adjusted = holm(np.array([p for *_, p in found]))
+    rows = [method for method in panel.methods if panel.samples(method)]
+    found, sign = pairs(panel.scores(rows), panel.weights), panel.card.sign
     lines: list[tuple[object, ...]] = []
-    for (first, second, difference, low, high, _), p in zip(found, adjusted.tolist(), strict=True):
-        ahead = first if card.sign * difference > 0 else second
-        lines.append((card.name, first, second, difference, low, high, p, ahead if p <= 1 - LEVEL else ""))
+    for i, j in combinations(range(len(rows)), 2):
+        difference, limits = sign * found.difference[i, j], sorted((sign * found.low[i, j], sign * found.high[i, j]))
+        better = rows[i] if found.above[i, j] else rows[j] if found.above[j, i] else ""
+        lines.append((panel.card.name, rows[i], rows[j], difference, *limits, found.p[i, j], better))
     return lines
-
-
-def _apart(card: MetricCard, table: pd.DataFrame) -> tuple[float, float, float, float]:
-    """The difference of two rows' means with its interval, and how likely one as large is where there is none."""
-    both = table.dropna(axis=1).to_numpy(float)  # (2, n)
-    if both.shape[1] < 2:
-        return math.nan, math.nan, math.nan, 1.0
-    names = (card.name, *map(str, table.index))
-    weights = resamples(both.shape[1], generator("pairs", *names))
-    difference = bootstrap((both[:1] - both[1:])[:, None], weights, generator("difference", *names))
-    low, high = intervals(difference)
-    p = pairs(bootstrap(both[:, None], weights, generator("rows", *names), card.range)).p[0, 1]
-    return float(difference.mean[0]), float(low[0]), float(high[0]), float(p)

@@ -19,7 +19,7 @@ class Shown:
     board: Board
 
     def frame(self) -> pd.DataFrame:
-        """One line for each task, method and metric: value, interval, rank, tie, status and reason."""
+        """One line for each task, method and metric: value, interval, rank, who is best, status and reason."""
         return pd.DataFrame([asdict(row) for row in self.board.rows], columns=[*COLUMNS])
 
     def page(self) -> str:
@@ -27,7 +27,7 @@ class Shown:
         return to_html(self.board)
 
     def summary(self) -> pd.DataFrame:
-        """A line for each task and method, a column for each metric: `value [low, high] tie`."""
+        """A line for each task and method, a column for each metric: `value [low, high]`, and who is best."""
         cells = [(f"{row.data} / {row.model}", row.method, _column(row), _cell(row)) for row in self._scores()]
         table = pd.DataFrame(cells, columns=["task", "method", "metric", "cell"])
         return table.pivot(index=["task", "method"], columns="metric", values="cell").fillna("").rename_axis(columns="")
@@ -40,7 +40,7 @@ class Shown:
 
     def _repr_html_(self) -> str:
         title = self.board.results.title or self.board.results.suite
-        note = "Mean and 95 % interval; in one column, methods that share a letter cannot be distinguished."
+        note = "Mean and 95 % interval; best: the best of a column; with the best: not told from it."
         return f"<h4>{escape(title)}</h4>{self.summary().to_html(escape=True)}<p>{note}</p>"
 
 
@@ -54,5 +54,5 @@ def _cell(row: Row) -> str:
         return row.status
     interval = "" if pd.isna(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
     return f"{row.value:.3g}{interval}" + (
-        f" {row.tie}" if row.tie else "" if row.status == "ok" else f" ({row.status})"
+        f", {row.tie}" if row.tie else "" if row.status == "ok" else f" ({row.status})"
     )

@@ -20,6 +20,7 @@ from mibench.plugins.spec import unknown
 
 if TYPE_CHECKING:
     from mibench.conformance.check import Finding
+    from mibench.leaderboard.overview import Placed
     from mibench.models.layers import Proposal
     from mibench.record.store import Recorded, Store
     from mibench.record.symptom import Symptom
@@ -128,12 +129,16 @@ def summary(console: Console, told: Summary) -> None:
     """The standings, the failures, and where everything is."""
     for task in told.overview.tasks:
         line(console, "")
-        line(console, f"{task.data}/{task.model}: mean rank over {task.metrics} metrics", "bold")
+        found = f"standing over {task.metrics} scores with sight" if task.metrics else f"no order: {task.why}"
+        line(console, f"{task.data}/{task.model}: {found}", "bold")
         rows = [
-            (f"{place.rank}", f"{place.rank_low}-{place.rank_high}", place.tie, place.method, f"{place.mean:.2f}")
+            (*_place(place), place.leading or place.why.partition(":")[0], place.method, f"{place.value:.2f}")
             for place in task.places
         ]
-        grid(console, ("rank", "interval", "tie", "method", "mean rank"), rows, numbers=1)
+        if rows:
+            grid(console, ("place", "between", "", "method", "standing"), rows, numbers=1)
+        for words in filter(None, (task.why if task.metrics else "", task.truth)):
+            line(console, f"  {words}")
         for method, reason in sorted(task.unranked.items()):
             line(console, f"  {method} is not ranked: {reason}")
         if task.blind:
@@ -144,6 +149,11 @@ def summary(console: Console, told: Summary) -> None:
     line(console, "")
     line(console, f"{told.cells} cells, {told.computed} computed now, {len(told.failures)} failed")
     line(console, f"the board is {told.folder / 'leaderboard.html'}")
+
+
+def _place(place: Placed) -> tuple[str, str]:
+    """A place and its interval; nothing for none."""
+    return ("", "") if place.rank is None else (f"{place.rank}", f"{place.rank_low}-{place.rank_high}")
 
 
 def failures(console: Console, told: Summary) -> None:

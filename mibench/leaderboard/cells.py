@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mibench.leaderboard.order import Order, Standing
 from mibench.leaderboard.panels import Panel
 from mibench.leaderboard.row import Row
-from mibench.leaderboard.standings import Standing, Standings
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Span:
     value: float
     high: float
     chance: float | None = None  # the random control
+    bar: tuple[float, float] | None = None  # the ends of the comparison bar
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,27 @@ class Scale:
         width = self.highest - self.lowest
         return round(100 * (value - self.lowest) / width, 1) if width > 0 else 50.0
 
-    def cell(self, value: float, low: float, high: float) -> tuple[str, Span | None]:
-        """An interval in words and as a bar."""
+    def cell(self, value: float, low: float, high: float, half: float = math.nan) -> tuple[str, Span | None]:
+        """An interval in words and as a line, with half a comparison bar to either side of the value."""
         if not (math.isfinite(low) and math.isfinite(high)):
             return "one sample", None
         chance = None if self.chance is None else self.at(self.chance)
-        return f"{self.write(low)} – {self.write(high)}", Span(self.at(low), self.at(value), self.at(high), chance)
+        bar = (self.end(value - half, math.floor), self.end(value + half, math.ceil)) if math.isfinite(half) else None
+        return f"{self.write(low)} – {self.write(high)}", Span(self.at(low), self.at(value), self.at(high), chance, bar)
+
+    def end(self, value: float, outward: Callable[[float], int]) -> float:
+        """The position of a bar's end, rounded outward, so that bars that touch are seen to touch."""
+        width = self.highest - self.lowest
+        return outward(1000 * (value - self.lowest) / width) / 10 if width > 0 else 50.0
 
 
-def scale(values: Sequence[tuple[float, float, float]], chance: float | None = None) -> Scale:
-    """A scale on which all (low, value, high) have room, as fine as half an interval needs two digits for."""
-    finite = sorted(number for triple in values for number in triple if math.isfinite(number))
+def scale(
+    values: Sequence[tuple[float, float, float]],
+    chance: float | None = None,
+    bars: Sequence[tuple[float, float]] = (),
+) -> Scale:
+    """A scale on which all (low, value, high) and bars have room, as fine as half an interval needs two digits for."""
+    finite = sorted(number for some in (*values, *bars) for number in some if math.isfinite(number))
     halves = sorted((high - low) / 2 for low, _, high in values if math.isfinite(high - low) and high > low)
     decimals = 3
     if halves:
@@ -141,49 +152,68 @@ def score_cells(panel: Panel, chance: str) -> dict[str, Cell]:
     """One metric's column: a cell for every row of the task."""
     shown = [row for row in panel.rows if row.samples]
     random = next((row.value for row in shown if row.method == chance), None)
-    fine = scale([(row.low, row.value, row.high) for row in shown], random)
+    fine = scale([(row.low, row.value, row.high) for row in shown], random, [_ends(row, panel) for row in shown])
     return {row.method: _score_cell(row, panel, fine) for row in panel.rows}
 
 
 def _score_cell(row: Row, panel: Panel, fine: Scale) -> Cell:
     if not row.samples:
         return Cell(metric=row.metric, status=row.status, reason=row.reason)
-    interval, span = fine.cell(row.value, row.low, row.high)
+    interval, span = fine.cell(row.value, row.low, row.high, panel.bars.get(row.method, math.nan))
     place = places(row.rank_low, row.rank_high)
     needed = _needed(panel, row.method) if place else ""
     text = fine.write(row.value)
-    best = row.rank_low == 1
-    return Cell(text, row.value, row.metric, interval, span, place, row.tie, best, needed, row.status, row.reason)
+    return Cell(
+        text, row.value, row.metric, interval, span, place, row.tie, bool(row.tie), needed, row.status, row.reason
+    )
+
+
+def _ends(row: Row, panel: Panel) -> tuple[float, float]:
+    """Where a row's comparison bar ends."""
+    half = panel.bars.get(row.method, math.nan)
+    return row.value - half, row.value + half
 
 
 def _needed(panel: Panel, method: str) -> str:
     """The samples needed to separate a row from the one above it, where the two tie; one sample has no spread."""
-    if panel.pairs is None or panel.boot is None or panel.boot.samples < 2:
+    samples = panel.samples(method)
+    above = [other for other in panel.ranked if other != method and panel.compare(other, method)[0] > 0]
+    if panel.pairs is None or samples < 2 or not above:
         return ""
-    me = panel.ranked.index(method)
-    above = [other for other in range(len(panel.ranked)) if panel.pairs.difference[other, me] > 0]
-    if not above:
+    next_up = min(above, key=lambda other: panel.compare(other, method)[0])
+    if panel.compare(next_up, method)[1]:
         return ""
-    next_up = min(above, key=lambda other: panel.pairs.difference[other, me] if panel.pairs else 0.0)
-    if panel.pairs.above[next_up, me]:
-        return ""
-    samples = float(f"{panel.pairs.needed[next_up, me]:.2g}")
-    if not math.isfinite(samples):
+    needed = float(f"{panel.pairs.needed[panel.sound.index(next_up), panel.sound.index(method)]:.2g}")
+    if not math.isfinite(needed):
         return "more seeds"
-    return f"n ≈ {number(samples)}" if samples > panel.boot.samples else ""
+    return f"n ≈ {number(needed)}" if needed > samples else ""
 
 
-def rank_cells(standings: Standings, dominated: bool = False) -> dict[str, Cell]:
-    """A column of mean ranks, optionally marking which rows are dominated."""
-    fine = scale([(place.low, place.mean, place.high) for place in standings.places])
-    return {place.method: _rank_cell(place, fine, dominated) for place in standings.places}
+def order_cells(order: Order) -> dict[str, Cell]:
+    """A column of standings, of rows that have a place and of others."""
+    rows = (*order.places, *order.controls)
+    ends = [(each.value - each.bar, each.value + each.bar) for each in rows]
+    fine = scale([(each.low, each.value, each.high) for each in rows], bars=ends)
+    return {each.method: _order_cell(each, fine) for each in rows}
 
 
-def _rank_cell(place: Standing, fine: Scale, dominated: bool) -> Cell:
-    interval, span = fine.cell(place.mean, place.low, place.high)
-    note = f"dominated by {place.dominated}" if place.dominated and dominated else ""
-    where, best = places(place.rank_low, place.rank_high), place.rank_low == 1
-    return Cell(fine.write(place.mean), place.mean, "", interval, span, where, place.tie, best, note)
+def _order_cell(each: Standing, fine: Scale) -> Cell:
+    interval, span = fine.cell(each.value, each.low, each.high, each.bar)
+    place, status = places(each.rank_low, each.rank_high), "alone" if each.why else "control"
+    status = "ok" if place else status
+    return Cell(
+        fine.write(each.value),
+        each.value,
+        "",
+        interval,
+        span,
+        place,
+        each.leading,
+        bool(each.leading),
+        "",
+        status,
+        each.why,
+    )
 
 
 def table(columns: Sequence[tuple[Column, Mapping[str, Cell]]], groups: Mapping[str, Mapping[str, str]]) -> Table:

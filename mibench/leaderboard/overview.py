@@ -15,6 +15,7 @@ from mibench.record import fingerprint
 from mibench.record.cells import TRAINED, USABLE
 from mibench.record.store import Store
 from mibench.record.stored import Count, Digest, Finite, Line, Name, Part, Stored
+from mibench.statistics import panel
 
 if TYPE_CHECKING:  # working one out needs statistics, reading one does not
     from mibench.leaderboard.tables import Board, Task
@@ -26,23 +27,26 @@ MEND = "run the suite again, which writes it"
 
 
 class Placed(Part):
-    """A row's place."""
+    """A row's standing, and its place where it has one."""
 
     method: Name
-    mean: Finite
-    rank: Count
-    rank_low: Count
-    rank_high: Count
-    tie: Line
+    value: Finite
+    rank: Count | None
+    rank_low: Count | None
+    rank_high: Count | None
+    leading: Line
+    why: Line  # why it has no place
 
 
 class TaskOverview(Part):
-    """The standings of one task."""
+    """The order on one task."""
 
     data: Name
     model: Name
-    metrics: Count  # over which ranks are meant
+    metrics: Count  # that count
     places: tuple[Placed, ...]
+    truth: Line  # the place of the truth, in words
+    why: Line  # why there is no order, or no places in it
     unranked: dict[Name, Line]  # row -> why
     blind: tuple[Name, ...]  # metrics
 
@@ -50,7 +54,7 @@ class TaskOverview(Part):
 class Overview(Stored):
     """All that the file holds."""
 
-    schema_number: Literal[1] = 1
+    schema_number: Literal[2] = 2
     made_from: Digest
     tasks: tuple[TaskOverview, ...]
 
@@ -61,17 +65,19 @@ def overview(board: Board, made_from: str) -> Overview:
 
 
 def _task(board: Board, task: Task) -> TaskOverview:
-    placed = board.standings(task)
+    placed = board.order(task)
     unranked = {row.method: row.reason for row in board.on(task) if row.status == "gated"}
     unranked |= dict(placed.incomplete)
     shown = Placed.model_fields
     return TaskOverview(
         data=task[0],
         model=task[1],
-        metrics=placed.panels,
+        metrics=len(placed.scores),
         places=tuple(Placed(**{name: getattr(place, name) for name in shown}) for place in placed.places),
+        truth=placed.known(board.results.known_good),
+        why=placed.why,
         unranked=unranked,
-        blind=tuple(panel.card.name for panel in board.panels[task] if panel.blind),
+        blind=tuple(each.card.name for each in board.panels[task] if each.blind),
     )
 
 
@@ -80,6 +86,7 @@ def inputs(store: Store) -> str:
     others = sorted((name, each) for name, each in store.checks().items() if not name.startswith(OWN))
     folder = Path(__file__).parent
     templates = [writing.sha256(file.read_bytes()) for file in sorted(folder.glob("*.[hcj]*")) if file.suffix != ".py"]
+    templates.append(writing.sha256(panel.FILE.read_bytes()))
     return hashlib.sha256(repr((store.cells(), others, fingerprint.sources(CODE), templates)).encode()).hexdigest()
 
 

@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from mibench.leaderboard.cells import Cell, Column, Table, heads, number, rank_cells, score_cells, table
-from mibench.leaderboard.panels import Panel, why
+from mibench.leaderboard.agreement import Agreement, flips
+from mibench.leaderboard.cells import Cell, Column, Table, heads, number, order_cells, score_cells, table
+from mibench.leaderboard.order import Order
+from mibench.leaderboard.panels import METHODS, Panel, why
 from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
 from mibench.leaderboard.results import COSTS, LOST, TaskCard
-from mibench.leaderboard.standings import Agreement, Standings, flips, over_tasks
 from mibench.leaderboard.tables import Board, Task
 from mibench.leaderboard.template import template
+from mibench.statistics.bars import touch
 
 
 def to_html(board: Board) -> str:
     """The whole page as text."""
-    results, overall = board.results, board.standings()
+    results, overall = board.results, board.order()
     tasks = [_task(board, task, f"task-{k + 1}") for k, task in enumerate(board.panels)]
     return template("page.html").render(
         title=results.title or results.suite,
@@ -30,9 +32,9 @@ def to_html(board: Board) -> str:
         marks={card.name: card.marks for card in results.methods},
         facts=results.facts,
         published_in=results.published_in,
-        standings_note=_note(overall),
+        order=overall,
+        known=overall.known(results.known_good),
         overview=_overview(board, overall),
-        across=[*_across(board)],
         pictures=[*_pictures(board)],
         tasks=tasks,
         lost=_lost(board),
@@ -49,36 +51,30 @@ def _title(board: Board, task: Task) -> str:
 def _summary(board: Board) -> str:
     """What is on the board, in one sentence."""
     rows = {row.method for row in board.rows}
-    controls = len(rows & {card.name for card in board.results.methods if card.control})
+    controls = len(rows & board.results.controls)
     samples = [str(panels[0].weights.shape[1]) for panels in board.panels.values() if panels]
     tasks = f"{len(board.panels)} task{'s' * (len(board.panels) != 1)}"
     return (
         f"{len(rows) - controls} rows and {controls} controls, {len(board.results.metrics)} metrics, {tasks}, "
         f"{' and '.join(dict.fromkeys(samples)) or 'no'} samples each. "
-        "Scores and mean ranks over two samples and more have intervals, costs and published figures none; "
+        "Scores and standings over two samples and more have intervals, costs and published figures none; "
         "every tie is shown."
     )
 
 
 def _brief(board: Board) -> Iterator[dict[str, Any]]:
-    """A summary of each task: which rows share the first place, which metrics are blind, which rows are not ranked."""
-    controls = {card.name for card in board.results.methods if card.control}
+    """A summary of each task: its order or why there is none, which metrics are blind, which rows are not ranked."""
     for task, panels in board.panels.items():
-        first, ranked = [], set[str]()
-        for family in _families(board):
-            places = board.standings(task, family).places
-            ranked |= {place.method for place in places}
-            if places:
-                leading = [place.method for place in places if place.rank_low == 1]
-                first.append((family, leading, len(places)))
+        order = board.order(task)
         without: dict[str, list[str]] = {}
-        for method in sorted({row.method for panel in panels for row in panel.rows} - controls - ranked):
+        rows = {row.method for panel in panels for row in panel.rows} - board.results.controls
+        for method in sorted(rows - {row for panel in panels for row in panel.ranked}):
             without.setdefault(why(panels, method), []).append(method)
-        blind = [(panel.card.name, panel.blind) for panel in panels if panel.blind]
         yield {
             "title": _title(board, task),
-            "first": first,
-            "blind": blind,
+            "order": order,
+            "known": order.known(board.results.known_good),
+            "blind": [(panel.card.name, panel.blind) for panel in panels if panel.blind],
             "outdone": [panel.card.name for panel in panels if panel.outdone],
             "saturated": [panel.card.name for panel in panels if panel.saturated],
             "fooled": [panel.card.name for panel in panels if panel.fooled],
@@ -86,61 +82,36 @@ def _brief(board: Board) -> Iterator[dict[str, Any]]:
         }
 
 
-def _note(overall: Standings) -> str:
-    """What the overall mean rank counts, and whom it leaves out."""
-    counted = f"Mean rank over all {overall.panels} pairs of task and metric that count, and within each family."
-    return counted + " Lower is better; rows that share a letter do not differ significantly."
-
-
-def _families(board: Board) -> list[str]:
-    return list(dict.fromkeys(card.family for card in board.results.metrics if not card.gate))
-
-
 def _of(panels: Sequence[Panel], family: str) -> list[Panel]:
     return [panel for panel in panels if panel.card.family == family]
 
 
-def _overview(board: Board, overall: Standings) -> Table:
-    """Mean ranks on all tasks: overall, and by family; and what an explanation costs on each task."""
-    columns = [(Column("all families", "mean rank", sorted="ascending"), rank_cells(overall, dominated=True))]
-    for family in _families(board):
-        standing = board.standings(family=family)
-        if standing.places:
-            columns.append((Column(family, "mean rank"), rank_cells(standing)))
+def _overview(board: Board, overall: Order) -> Table:
+    """Standings over all tasks and on each, and what an explanation costs there."""
+    orders = {task: board.order(task) for task in board.panels}
+    columns = [(Column("standing", "all tasks", "descending", "descending"), order_cells(overall))]
+    if len(orders) > 1:
+        columns += [(Column("standing", task[0], "descending"), order_cells(each)) for task, each in orders.items()]
     for task in board.panels:
         costs = {row.method: row for row in board.on(task) if row.metric == "forwards"}
         if costs:
             cells = {name: Cell(number(row.value), row.value, place=" ") for name, row in costs.items()}
             columns.append((Column("cost", f"× forward, {task[0]}"), cells))
-    ranked = {place.method: "" for place in overall.places}
-    left = dict(overall.incomplete)
-    every = [panel for panels in board.panels.values() for panel in panels]
-    controls = {card.name for card in board.results.methods if card.control}
-    nowhere = sorted({row.method for row in board.rows} - controls - {*ranked, *left})
-    left |= {method: why(every, method) for method in nowhere}
-    return table(columns, {"": ranked, "not ranked by every metric that counts": left})
-
-
-def _across(board: Board) -> Iterator[dict[str, Any]]:
-    """Friedman's test over tasks, where there are enough of them."""
-    for family in _families(board):
-        methods, verdict = over_tasks([board.standings(task, family) for task in board.panels])
-        if verdict:
-            pairs = [
-                (methods[i], methods[j], float(verdict.nemenyi[i, j]), float(verdict.wilcoxon[i, j]))
-                for i, j in np.argwhere(np.triu(verdict.apart, 1)).tolist()
-            ]
-            yield {"family": family, "friedman": verdict.friedman, "pairs": sorted(pairs, key=lambda pair: pair[2:])}
+    places = {each.method: each.why for each in overall.places}
+    known = {each.method: "a control is shown, not ranked" for each in overall.controls}
+    return table(
+        columns, {"": places, "not placed: a score that counts is missing": dict(overall.incomplete), "controls": known}
+    )
 
 
 def _pictures(board: Board) -> Iterator[dict[str, Any]]:
     """Quality against cost on each task."""
     for task in board.panels:
         costs = {row.method: row.value for row in board.on(task) if row.metric == "forwards" and row.value > 0}
-        places = [place for place in board.standings(task).places if place.method in costs]
-        points = [Point(place.method, costs[place.method], place.mean, place.low, place.high) for place in places]
+        places = [each for each in board.order(task).placed if each.method in costs]
+        points = [Point(each.method, costs[each.method], each.value, each.low, each.high) for each in places]
         if len(points) > 1:
-            spoken = "; ".join(f"{p.name}: mean rank {p.rank:.1f} at {number(p.cost)} forwards" for p in points)
+            spoken = "; ".join(f"{p.name}: standing {p.value:.2f} at {number(p.cost)} forwards" for p in points)
             yield {
                 "plot": tradeoff(points),
                 "title": _title(board, task),
@@ -160,6 +131,7 @@ def _task(board: Board, task: Task, name: str) -> dict[str, Any]:
         "facts": {"data": task[0], "model": task[1], **card.facts},
         "notices": card.notices,
         "unjudged": ", ".join(panel.card.name for panel in panels if panel.ranks and panel.blind is None),
+        "partial": board.order(task).partial,
         "families": [*_family_tables(board, task)],
         "gates": _gates(board, task),
         "costs": _costs(board, task),
@@ -183,14 +155,25 @@ def _family_tables(board: Board, task: Task) -> Iterator[dict[str, Any]]:
         notes += [f"{panel.card.name} sees, but puts {panel.outdone}." for panel in some if panel.outdone]
         notes += [f"{panel.card.name} is saturated: {panel.saturated}." for panel in some if panel.saturated]
         notes += [f"{panel.card.name} is fooled: {panel.fooled}." for panel in some if panel.fooled]
-        notes += [f"{panel.card.name} does not count in mean ranks: {panel.aside}." for panel in some if _silent(panel)]
+        notes += [
+            f"{panel.card.name} has no sight: {panel.seen.reason}" for panel in some if panel.seen and not panel.sight
+        ]
+        few = [panel.card.name for panel in some if panel.few and panel.sound and not panel.card.gate]
+        notes += [f"Fewer than {METHODS} methods can be ranked by {', '.join(few)}: no places."] * bool(few)
+        notes += [f"{panel.card.name}: {found}." for panel in some if (found := _overlaps(panel))]
         about = [(panel.card.name, panel.card.about) for panel in some if panel.card.about]
-        shown = _family_table(board, some, board.standings(task, family)) if some else None
+        shown = _family_table(board, some, board.order(task)) if some else None
         yield {"name": family, "about": about, "notes": notes, "table": shown}
 
 
-def _silent(panel: Panel) -> bool:
-    return panel.ranks and not panel.counts
+def _overlaps(panel: Panel) -> str:
+    """How many pairs are apart although their bars touch, in words."""
+    if panel.pairs is None:
+        return ""
+    apart = panel.pairs.above | panel.pairs.above.T
+    both = int(np.triu(apart & touch(panel.pairs.mean, panel.pairs.bars)).sum())
+    many = int(np.triu(apart).sum())
+    return f"{both} of {many} pairs are apart although their bars touch, for they move together" if both else ""
 
 
 def _lost_alike(panel: Panel) -> str:
@@ -202,23 +185,21 @@ def _lost_alike(panel: Panel) -> str:
     return f"{status} ({reason})"
 
 
-def _family_table(board: Board, panels: Sequence[Panel], standing: Standings) -> Table:
-    controls = {card.name for card in board.results.methods if card.control}
-    ranked = [place.method for place in standing.places]
-    columns = [(heads(panel), score_cells(panel, board.results.chance)) for panel in panels]
-    if standing.panels > 1:
-        columns.insert(0, (Column("mean rank", sorted="ascending"), rank_cells(standing)))
-    elif standing.panels:
-        counted = next(panel for panel in panels if panel.counts)
-        ranked = sorted(counted.ranked, key=lambda method: (-counted.mean(method), method))
+def _family_table(board: Board, panels: Sequence[Panel], order: Order) -> Table:
+    """Rows in the order of the methods, or of the first metric of the family that ranks any."""
+    controls = board.results.controls
     methods = [row.method for row in panels[0].rows]
+    first = next((panel for panel in panels if panel.ranks), None)
+    known = {each.method: place for place, each in enumerate(order.placed)}
+    columns = [(heads(panel), score_cells(panel, board.results.chance)) for panel in panels]
+    ranked = [method for method in methods if any(method in panel.ranked and panel.ranks for panel in panels)]
+    value = {method: -first.mean(method) for method in ranked} if first else {}
+    ranked.sort(key=lambda method: (known.get(method, len(known)), np.nan_to_num(value[method], nan=np.inf), method))
     left = [method for method in methods if method not in ranked and method not in controls]
     gates = all(panel.card.gate for panel in panels)
     groups = {
         "": dict.fromkeys(ranked, ""),
-        "gates are passed or failed" if gates else "not ranked by every metric of the family": {
-            method: why(panels, method) for method in left
-        },
+        "gates are passed or failed" if gates else "not ranked": {method: why(panels, method) for method in left},
         "controls": {method: why(panels, method) for method in methods if method in controls},
     }
     return table(columns, groups)
@@ -283,7 +264,7 @@ def _tau(pair: Agreement | None) -> dict[str, Any]:
 
 def _gallery(board: Board, task: Task, name: str) -> dict[str, Any]:
     """The samples of one task with their maps, best row first, and the scores under them."""
-    ranked = [place.method for place in board.standings(task).places]
+    ranked = [each.method for each in board.order(task).places]
     samples = [sample for sample in board.results.samples if (sample.data, sample.model) == task]
     shown = []
     for sample in samples:

@@ -1,20 +1,22 @@
 """One metric on one task: who is ranked there, who is not and why, and how sure the ranks are.
 
-A row is ranked if it is not a control, failed no gate, and has a score for COMPLETE of the samples that any row has
-one for; their values, intervals and ranks are over the samples that all of them have. Every other row is shown with
-its reason, and its value over as many of these samples as it has. A metric that cannot separate the known-good map from
-the random one, both on the same samples, is blind on the task: its values are shown, its ranks are not. One that sees,
-but puts a row significantly above a known-good control, keeps its ranks and is marked: it prefers something else.
-Two marks are computed from the rows: *saturated* where the means of most ranked rows are at one end of the metric's
-range, so that it can no longer separate them, and *fooled* where a control whose maps only encode the class, by their
-position, is significantly above a known-good method.
+A row is ranked if it is not a control, failed no gate, has a score for COMPLETE of the samples that any row has one
+for, and is known beyond its own fit. Its value and interval are over its own samples, and every two rows are compared
+on the samples that both have, so that no row changes what is said of two others. Every other row is shown with its
+reason. A metric that cannot separate the known-good map from the random one is blind on the task: its values are shown,
+its ranks are not. One that sees, but puts a row significantly above a known-good control, keeps its ranks and is
+marked. Two marks are computed from the rows: *saturated* where the means of most ranked rows are at one end of the
+metric's range, so that it settles nothing and ranks nobody, and *fooled* where a control whose maps only encode the
+class, by their position, is significantly above a known-good method. Whether a metric has sight is a matter of the
+committed panel, not of these rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -22,11 +24,15 @@ import pandas as pd
 from mibench.leaderboard.row import Row
 from mibench.record.cards import MetricCard
 from mibench.statistics.arrays import Array, Counts, Mask
-from mibench.statistics.bootstrap import Bootstrap, bootstrap, generator, intervals
+from mibench.statistics.means import Means
 from mibench.statistics.pairs import Pairs, pairs
+from mibench.statistics.panel import Entry
+from mibench.statistics.seeds import Fits, parts
 
 COMPLETE = 0.9
+METHODS = 3  # with fewer there are no places
 OUTDONE = 3  # rows above what is known that are named
+ALONE = "of this fit alone: one seed, and the panel has no variance of fits for this score"
 END = 5e-3  # of a range: means that are so near its end are at it
 
 
@@ -50,10 +56,26 @@ class Scores:
         scored = self.by(method)
         return float(self.ran[self.methods.index(method)]) * int(scored.sum()) / max(1, len(scored))
 
-    def bootstrap(self, methods: Sequence[str], keep: Mask, weights: Counts, *names: str) -> Bootstrap:
-        """Resample some rows on some samples, with random numbers of these names."""
-        places = [self.methods.index(method) for method in methods]
-        return bootstrap(self.values[places][:, :, keep], weights[:, keep], generator(*names), self.bounds)
+    def means(self, referee: Referee, entry: Entry | None) -> Means:
+        """The rows' means, with what the panel knows of other seeds."""
+        prior = None
+        if entry is not None:
+            prior = entry.prior_networks if referee.networks else entry.prior_fits
+        low, high = self.bounds
+        found = parts(self.values)
+        wide = np.full(len(self.methods), high - low)
+        square = np.where(
+            np.isfinite(wide), wide**2, found.sampled * found.samples
+        )  # (M,) a row's own where it has no ends
+        sources = {name: k for k, name in enumerate(dict.fromkeys(map(referee.fit, self.methods)))}
+        fits = Fits(
+            np.array([method not in referee.unseeded for method in self.methods], bool),
+            square * (np.nan if prior is None else prior.level),
+            np.nan if prior is None else prior.freedom,
+            np.array([sources[referee.fit(method)] for method in self.methods], int),
+            referee.networks,
+        )
+        return Means(self.values, fits, self.bounds)
 
 
 def read(
@@ -93,37 +115,73 @@ class Referee:
     chance: str
     known_good: tuple[str, ...]
     encoding: str = ""  # the control whose position encodes the class
+    unseeded: frozenset[str] = frozenset()  # rows that no seed changes
+    networks: bool = False  # whether each seed has a network of its own
+    origins: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # row -> its method, and whose fit it shows
+
+    def fit(self, row: str) -> str:
+        """Whose fit a row shows."""
+        return self.origins.get(row, (row, row))[1]
+
+    def methods(self, rows: Sequence[str]) -> set[str]:
+        """The methods that gave some rows."""
+        return {self.origins.get(row, (row, row))[0] for row in rows}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One metric on one task: a table row for every method, and the joint bootstrap of the ranked ones."""
+    """One metric on one task: a table row for every method, and every two sound ones compared."""
 
     card: MetricCard
     rows: tuple[Row, ...]
-    ranked: tuple[str, ...]
-    scores: Array  # (ranked, S, N), oriented; NaN where a ranked row has no score
+    methods: tuple[str, ...]  # of `means`
+    means: Means  # oriented
+    sound: tuple[str, ...]  # rows that can be compared; all but those that are `alone` can be ranked
+    alone: frozenset[str]
     weights: Counts  # (B, N) the task's resamples
-    boot: Bootstrap | None  # of the ranked, oriented
-    pairs: Pairs | None
+    pairs: Pairs | None  # of the sound rows
     blind: str | None  # "" where the metric sees, else its figures; None where there was nothing to judge it by
-    outdone: str = (
-        ""  # which rows are significantly above the known-good control although the metric sees, with figures
-    )
+    few: bool = False  # whether there are too few methods for places
+    outdone: str = ""  # which rows are significantly above the known-good control although it sees, with figures
     saturated: str = ""  # how many of the ranked rows are at which end of the range, where most are
     fooled: str = ""  # by what figures the encoding control is significantly above a known-good method
-    aside: str = ""  # why it does not count in mean ranks although it ranks, if so
+    truth: str = ""  # "planted" where it is known
+    entry: Entry | None = None  # what the committed panel knows of the metric on such data and networks …
+    seen: Entry | None = None  # … and where the truth is known, on such networks
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The rows that can be ranked."""
+        return tuple(method for method in self.sound if method not in self.alone)
 
     @property
     def ranks(self) -> bool:
         """Whether this metric ranks anything here."""
-        return self.boot is not None and not self.blind and not self.card.gate
+        return bool(self.ranked) and not (self.blind or self.card.gate or self.saturated or self.few)
+
+    @property
+    def sight(self) -> bool | None:
+        """Whether the metric has sight by the panel; None where it does not know."""
+        return self.seen.sight if self.seen else None
+
+    @property
+    def decides(self) -> bool:
+        """Whether the metric may have a part in the order: complexity describes, and known truth decides."""
+        family = self.card.family
+        informs = family == "information" or (self.truth != "planted" and family != "complexity")
+        return bool(self.sound) and informs and not self.card.gate
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has one."""
+        return self.decides and self.sight is True and self.entry is not None and self.entry.top != self.entry.random
 
     @property
     def marks(self) -> tuple[str, ...]:
         """The marks in the head of its column, a few words each."""
         said = {
             "gate, not ranked": self.card.gate,
+            "no sight": self.sight is False,
             "blind here": self.blind and not self.card.gate,
             "sees, but rows beat the truth": self.outdone,
             "saturated": self.saturated,
@@ -131,68 +189,72 @@ class Panel:
         }
         return tuple(words for words, true in said.items() if true)
 
-    @property
-    def counts(self) -> bool:
-        """Whether these ranks count in a mean rank."""
-        return self.ranks and not self.aside
+    def scores(self, methods: Sequence[str]) -> Means:
+        """Some rows' means."""
+        return self.means[[self.methods.index(method) for method in methods]]
 
-    def over(self, methods: Sequence[str]) -> Bootstrap:
-        """The joint bootstrap of some of the ranked rows."""
-        assert self.boot is not None
-        return self.boot[self.places(methods)]
-
-    def places(self, methods: Sequence[str]) -> list[int]:
-        """Where some rows are among the ranked."""
-        return [self.ranked.index(method) for method in methods]
+    def samples(self, method: str) -> int:
+        """How many of its samples have a score."""
+        return int(self.means.parts.samples[self.methods.index(method)]) if method in self.methods else 0
 
     def mean(self, method: str) -> float:
-        """The oriented mean of a ranked row."""
-        assert self.boot is not None
-        return float(self.boot.mean[self.ranked.index(method)])
+        """The oriented mean of a row."""
+        return float(self.means.mean[self.methods.index(method)])
 
     def compare(self, first: str, second: str) -> tuple[float, bool]:
-        """How far one ranked row is ahead of another, and whether it surely is."""
+        """How far one sound row is ahead of another, and whether it surely is."""
         assert self.pairs is not None
-        places = self.ranked.index(first), self.ranked.index(second)
+        places = self.sound.index(first), self.sound.index(second)
         return float(self.pairs.difference[places]), bool(self.pairs.above[places])
 
+    @cached_property
+    def bars(self) -> Mapping[str, float]:
+        """Half the length of each sound row's comparison bar."""
+        return dict(zip(self.sound, self.pairs.bars.tolist(), strict=True)) if self.pairs else {}
 
-def judge(blank: Row, card: MetricCard, scores: Scores, weights: Counts, referee: Referee) -> Panel:
+
+def judge(
+    blank: Row,
+    card: MetricCard,
+    scores: Scores,
+    weights: Counts,
+    referee: Referee,
+    truth: str = "",
+    entry: Entry | None = None,
+    seen: Entry | None = None,
+) -> Panel:
     """Decide who is ranked by one metric on one task, and rank them."""
-    names = (blank.data, blank.model, card.name)
-    blind = _blind(card, scores, weights, referee, *names)
-    outdone = _outdone(card, scores, weights, referee, *names) if blind == "" else ""
-    fooled = _fooled(card, scores, weights, referee, *names)
+    means = scores.means(referee, entry)
+    two = _Two(card, scores, means, weights, referee)
+    blind = _blind(two)
     verdicts = {method: _verdict(card, scores, method, referee) for method in scores.methods}
-    ranked, common = _common(scores, [method for method, (status, _) in verdicts.items() if status == "ok"])
-    boot = scores.bootstrap(ranked, common, weights, *names) if ranked else None
-    compared = pairs(boot) if boot else None
-
-    rows = {method: replace(blank, method=method) for method in scores.methods}
-    rows |= _filled(blank, card, ranked, boot) if boot else {}
-    if compared and not blind and not card.gate:
-        rows |= _placed(rows, ranked, compared)
-    for method in {*scores.methods} - {*ranked}:
-        keep = scores.by(method) & common if (scores.by(method) & common).any() else scores.by(method)
-        if keep.any():
-            rows |= _filled(blank, card, [method], scores.bootstrap([method], keep, weights, *names, method))
-    judged = tuple(
-        _judged(row, scores, verdicts[method], method in ranked, card.gate, blind or "") for method, row in rows.items()
+    sound = tuple(method for method, (status, _) in verdicts.items() if status == "ok")
+    alone = frozenset(np.array(scores.methods, object)[means.alone].tolist()) & {*sound}
+    compared = pairs(means[[scores.methods.index(method) for method in sound]], weights) if sound else None
+    panel = Panel(
+        card, (), scores.methods, means, sound, alone, weights, compared, blind, truth=truth, entry=entry, seen=seen
     )
-    values = np.where(common, scores.values[[scores.methods.index(method) for method in ranked]], np.nan)
-    saturated = "" if card.gate or boot is None else _saturated(card, boot)
-    return Panel(card, judged, tuple(ranked), values, weights, boot, compared, blind, outdone, saturated, fooled)
+    panel = replace(
+        panel,
+        few=len(referee.methods(panel.ranked)) < METHODS,
+        outdone=_outdone(two) if blind == "" else "",
+        saturated="" if card.gate else _saturated(card, panel),
+        fooled=_fooled(two),
+    )
+    rows = _placed(_filled(blank, panel), panel)
+    judged = (_judged(row, scores, verdicts[row.method], panel) for row in rows)
+    return replace(panel, rows=tuple(judged))
 
 
-def _judged(row: Row, scores: Scores, verdict: tuple[str, str], ranked: bool, gate: bool, blind: str) -> Row:
+def _judged(row: Row, scores: Scores, verdict: tuple[str, str], panel: Panel) -> Row:
     """A row with its coverage, status and reason; a fault of the metric is the reason for all sound rows."""
     status, reason = verdict
-    if status == "ok" and not ranked:
-        status, reason = "incomplete", "no sample has a score in every row"
-    elif status == "ok" and gate:
+    if status == "ok" and panel.card.gate:
         status, reason = "gate", "a gate is passed or failed, not ranked"
-    elif status == "ok" and blind:
-        status, reason = "blind", blind
+    elif status == "ok" and panel.blind:
+        status, reason = "blind", panel.blind
+    elif row.method in panel.alone:
+        status, reason = "alone", "; ".join(filter(None, (ALONE, reason)))
     return replace(row, status=status, reason=reason, coverage=scores.coverage(row.method))
 
 
@@ -200,30 +262,9 @@ def why(panels: Sequence[Panel], method: str) -> str:
     """Why a row is not ranked: a failed gate is the reason for all metrics, else each reason once."""
     rows = [(panel, row) for panel in panels for row in panel.rows if row.method == method]
     gated = [row.reason for _, row in rows if row.status == "gated"]
-    other = [row.reason for panel, row in rows if panel.ranks and row.status not in ("ok", "control", "gated")]
+    said = ("ok", "control", "gated", "gate", "blind")  # no fault of the row's
+    other = [row.reason for panel, row in rows if not panel.card.gate and row.status not in said]
     return "; ".join(dict.fromkeys(gated or other))
-
-
-def set_aside(panels: Sequence[Panel]) -> list[Panel]:
-    """Mark the metrics of one task that do not count in mean ranks: variants of others, and those that fit few rows."""
-    names = {panel.card.name for panel in panels}
-    rows = {method for panel in panels if panel.ranks for method in panel.ranked}
-    found = []
-    for panel in panels:
-        why = ""
-        if panel.card.name != panel.card.plain and panel.card.plain in names:
-            why = f"a variant of {panel.card.plain}"
-        elif 2 * len(panel.ranked) < len(rows):
-            why = f"it ranks only {len(panel.ranked)} of {len(rows)} rows"
-        found.append(replace(panel, aside=why))
-    return found
-
-
-def _common(scores: Scores, complete: list[str]) -> tuple[list[str], Mask]:
-    """The rows to rank and the samples to rank them on: those that all of them have."""
-    everything = np.asarray(scores.scored.any(0))
-    common = np.logical_and.reduce([scores.by(method) for method in complete]) & everything
-    return (complete, common) if common.any() else ([], everything)
 
 
 def _verdict(card: MetricCard, scores: Scores, method: str, referee: Referee) -> tuple[str, str]:
@@ -245,83 +286,105 @@ def _verdict(card: MetricCard, scores: Scores, method: str, referee: Referee) ->
     return "ok", lacking if scored < samples else ""
 
 
-def _blind(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str | None:
+@dataclass(frozen=True)
+class _Two:
+    """Any two rows of a metric, controls among them, and on how many samples."""
+
+    card: MetricCard
+    scores: Scores
+    means: Means
+    weights: Counts
+    referee: Referee
+
+    def shared(self, first: str, second: str) -> int:
+        """The samples that both have."""
+        there = {first, second} <= {*self.scores.methods}
+        return int((self.scores.by(first) & self.scores.by(second)).sum()) if there else 0
+
+    def compare(self, first: str, second: str) -> tuple[Pairs, str, str]:
+        """The pair, and the mean of each in words."""
+        found = self.means[[self.scores.methods.index(row) for row in (first, second)]]
+        return pairs(found, self.weights), self.words(first), self.words(second)
+
+    def words(self, row: str) -> str:
+        """A row with its mean."""
+        return f"{row} {self.mean(row):.3g}"
+
+    def mean(self, row: str) -> float:
+        """In the metric's own direction."""
+        return float(self.card.sign * self.means.mean[self.scores.methods.index(row)])
+
+    @property
+    def known_good(self) -> str:
+        """The first known-good row that shares samples with the random one, if any."""
+        chance = self.referee.chance
+        return next((good for good in self.referee.known_good if self.shared(good, chance) > 1), "")
+
+
+def _blind(two: _Two) -> str | None:
     """The figures by which the metric fails to separate the first known-good row with scores from the random one."""
-    known_good, shared = _known_good(scores, referee)
-    if card.gate or not known_good:
+    if two.card.gate or not two.known_good:
         return None
-    boot = scores.bootstrap([known_good, referee.chance], shared, weights, *names, "blind")
-    compared = pairs(boot)
-    if compared.above[0, 1]:
+    found, good, chance = two.compare(two.known_good, two.referee.chance)
+    if found.above[0, 1]:
         return ""
-    good, chance = card.sign * boot.mean
-    figures = f"{known_good} {good:.3g}, {referee.chance} {chance:.3g}, p = {compared.p[0, 1]:.2g}"
+    figures = f"{good}, {chance}, p = {found.p[0, 1]:.2g}"
     return f"blind here: the known-good map is not separated from random ({figures})"
 
 
-def _known_good(scores: Scores, referee: Referee) -> tuple[str, Mask]:
-    """The first known-good row that has scores, if any, and on which samples the random one has them, too."""
-    for good in referee.known_good if referee.chance in scores.methods else ():
-        if good in scores.methods and (shared := scores.by(good) & scores.by(referee.chance)).sum() > 1:
-            return good, shared
-    return "", np.asarray(scores.scored.any(0))
-
-
-def _outdone(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str:
+def _outdone(two: _Two) -> str:
     """The rows that the metric surely puts above what is known, best first, with figures."""
-    known_good, shared = _known_good(scores, referee)
-    if known_good not in referee.controls:
+    good = two.known_good
+    if good not in two.referee.controls:
         return ""  # a method like any other, which a better one may beat
-    rows = [row for row in scores.methods if row not in referee.controls and (scores.by(row) >= shared).all()]
-    if not rows:
-        return ""
-    boot = scores.bootstrap([known_good, *rows], shared, weights, *names, "outdone")
-    above = pairs(boot).above[1:, 0]
-    found = sorted((-boot.mean[1 + k], rows[k]) for k in np.flatnonzero(above).tolist())
-    told = ", ".join(f"{row} {-card.sign * mean:.3g}" for mean, row in found[:OUTDONE])
+    rows = [row for row in two.scores.methods if row not in two.referee.controls and two.shared(row, good) > 1]
+    places = [two.scores.methods.index(row) for row in (good, *rows)]
+    above = pairs(two.means[places], two.weights).above[1:, 0]
+    found = sorted((-two.card.sign * two.mean(rows[k]), rows[k]) for k in np.flatnonzero(above).tolist())
+    told = ", ".join(two.words(row) for _, row in found[:OUTDONE])
     more = f" and {len(found) - OUTDONE} more" if len(found) > OUTDONE else ""
-    return f"{told}{more} significantly above {known_good} {card.sign * boot.mean[0]:.3g}" if found else ""
+    return f"{told}{more} significantly above {two.words(good)}" if found else ""
 
 
-def _saturated(card: MetricCard, boot: Bootstrap) -> str:
+def _saturated(card: MetricCard, panel: Panel) -> str:
     """How many rows have a mean at one end of the metric's range, if most of three or more have."""
     width = card.range[1] - card.range[0]
+    means = np.array([card.sign * panel.mean(row) for row in panel.sound])
     for end in filter(np.isfinite, card.range):
-        there = int((abs(card.sign * boot.mean - end) <= END * (width if np.isfinite(width) else 1.0)).sum())
-        if len(boot.mean) > 2 and 2 * there > len(boot.mean):
-            return f"{there} of {len(boot.mean)} ranked rows are at {end:g}"
+        there = int((abs(means - end) <= END * (width if np.isfinite(width) else 1.0)).sum())
+        if len(means) > 2 and 2 * there > len(means):
+            return f"{there} of {len(means)} ranked rows are at {end:g}"
     return ""
 
 
-def _fooled(card: MetricCard, scores: Scores, weights: Counts, referee: Referee, *names: str) -> str:
+def _fooled(two: _Two) -> str:
     """By what figures the encoding control is significantly above the first known-good row that is a method."""
-    methods = [row for row in referee.known_good if row in scores.methods and row not in referee.controls]
-    if card.gate or not methods or referee.encoding not in scores.methods:
+    methods = [row for row in two.referee.known_good if row in two.scores.methods and row not in two.referee.controls]
+    if two.card.gate or not methods or two.shared(two.referee.encoding, methods[0]) < 2:
         return ""
-    shared = scores.by(referee.encoding) & scores.by(methods[0])
-    if shared.sum() < 2:
-        return ""
-    boot = scores.bootstrap([referee.encoding, methods[0]], shared, weights, *names, "fooled")
-    encoded, good = card.sign * boot.mean
-    above = bool(pairs(boot).above[0, 1])
-    return f"{referee.encoding} {encoded:.3g} significantly above {methods[0]} {good:.3g}" if above else ""
+    found, encoded, good = two.compare(two.referee.encoding, methods[0])
+    return f"{encoded} significantly above {good}" if found.above[0, 1] else ""
 
 
-def _filled(blank: Row, card: MetricCard, methods: Sequence[str], boot: Bootstrap) -> dict[str, Row]:
+def _filled(blank: Row, panel: Panel) -> list[Row]:
     """Rows with values and intervals, back in the metric's own direction and inside its range."""
-    limits = np.sort(np.clip(card.sign * np.array(intervals(boot)), *card.range), axis=0).T  # (M, 2)
-    values = zip(methods, card.sign * boot.mean, *limits.T, strict=True)
-    return {
-        method: replace(
-            blank, method=method, value=float(value), low=float(low), high=float(high), samples=boot.samples
-        )
-        for method, value, low, high in values
-    }
+    sign, found = panel.card.sign, panel.means
+    limits = np.sort(np.clip(sign * np.array(found.intervals()), *panel.card.range), axis=0).T  # (M, 2)
+    rows = zip(panel.methods, sign * found.mean, *limits.T, found.parts.samples, strict=True)
+    return [
+        replace(blank, method=name, value=float(value), low=float(low), high=float(high), samples=int(n))
+        for name, value, low, high, n in rows
+    ]
 
 
-def _placed(rows: Mapping[str, Row], ranked: Sequence[str], compared: Pairs) -> dict[str, Row]:
-    places = zip(ranked, compared.rank, *compared.rank_interval, compared.letters, strict=True)
-    return {
-        method: replace(rows[method], rank=int(rank), rank_low=int(low), rank_high=int(high), tie=letters)
-        for method, rank, low, high, letters in places
-    }
+def _placed(rows: Sequence[Row], panel: Panel) -> list[Row]:
+    """Rows with their ranks, where the metric ranks."""
+    if not panel.ranks or panel.pairs is None:
+        return list(rows)
+    found = panel.pairs[[panel.sound.index(method) for method in panel.ranked]]
+    (low, high), place = found.rank_interval, {name: k for k, name in enumerate(panel.ranked)}
+
+    def ranked(row: Row, k: int) -> Row:
+        return replace(row, rank=int(found.rank[k]), rank_low=int(low[k]), rank_high=int(high[k]), tie=found.leading[k])
+
+    return [ranked(row, place[row.method]) if row.method in place else row for row in rows]

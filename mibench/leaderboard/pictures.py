@@ -83,7 +83,7 @@ class Point:
 
     name: str
     cost: float  # above 0
-    rank: float  # mean rank, with its interval
+    value: float  # standing, with its interval
     low: float
     high: float
 
@@ -119,35 +119,43 @@ def tradeoff(points: Sequence[Point]) -> Tradeoff:
     """Compute the layout of the picture of quality against cost."""
     logs = np.log10([point.cost for point in points])
     first, last = np.floor(logs.min() - 0.05), np.ceil(logs.max() + 0.05)
-    worst = float(np.nanmax([2.0, *(reached for point in points for reached in (point.rank, point.high))])) + 0.3
+    reached = np.array([[point.value, point.low, point.high] for point in points])
+    bottom, top = float(np.nanmin(reached)), float(np.nanmax(reached))
+    step = next(
+        step
+        for power in range(-3, 9)
+        for step in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)
+        if top - bottom <= 8 * step
+    )
+    bottom, top = (np.floor(bottom / step) - 0.1) * step, (np.ceil(top / step) + 0.1) * step
 
     def x(cost: float) -> float:
         return float(round(LEFT + (np.log10(cost) - first) / (last - first) * (WIDTH - LEFT - RIGHT), 1))
 
-    def y(rank: float) -> float:
-        return float(round(TOP + (rank - 0.7) / (worst - 0.7) * (HEIGHT - TOP - BOTTOM), 1))
+    def y(value: float) -> float:
+        return float(round(TOP + (top - value) / (top - bottom) * (HEIGHT - TOP - BOTTOM), 1))
 
     best = _front(points)
-    taken = [(x(point.cost) - 5, y(point.rank) - 5, x(point.cost) + 5, y(point.rank) + 5) for point in points]
+    taken = [(x(point.cost) - 5, y(point.value) - 5, x(point.cost) + 5, y(point.value) + 5) for point in points]
     marks = []
-    for point in sorted(points, key=lambda point: (point not in best, point.rank, point.name)):
-        label = _label(point.name, x(point.cost), y(point.rank), taken)
+    for point in sorted(points, key=lambda point: (point not in best, -point.value, point.name)):
+        label = _label(point.name, x(point.cost), y(point.value), taken)
         whisker = (y(point.low), y(point.high)) if np.isfinite([point.low, point.high]).all() else None
-        marks.append(Mark(point.name, x(point.cost), y(point.rank), whisker, point in best, label))
-    steps = [(point.cost, point.rank) for point in best]
+        marks.append(Mark(point.name, x(point.cost), y(point.value), whisker, point in best, label))
+    steps = [(point.cost, point.value) for point in best]
     for before, after in pairwise(best):
-        steps.append((after.cost, before.rank))
-    line = " ".join(f"{x(cost)},{y(rank)}" for cost, rank in sorted(steps, key=lambda step: (step[0], -step[1])))
-    up = [(y(rank), str(rank)) for rank in range(1, int(worst) + 1, max(1, int(worst) // 8))]
+        steps.append((after.cost, before.value))
+    line = " ".join(f"{x(cost)},{y(value)}" for cost, value in sorted(steps, key=lambda step: step))
+    up = [(y(k * step), f"{k * step:g}") for k in range(round(bottom / step), round(top / step) + 1)]
     across = [(x(10.0**power), f"{10.0**power:g}") for power in range(int(first), int(last) + 1)]
     return Tradeoff(WIDTH, HEIGHT, tuple(marks), line, tuple(across), tuple(up))
 
 
 def _front(points: Iterable[Point]) -> list[Point]:
-    """Points that no other beats in cost and in rank, cheapest first (the Pareto front)."""
+    """Points that no other beats in cost and in standing, cheapest first (the Pareto front)."""
     front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.cost, point.rank, point.name)):
-        if not front or point.rank < front[-1].rank:
+    for point in sorted(points, key=lambda point: (point.cost, -point.value, point.name)):
+        if not front or point.value > front[-1].value:
             front.append(point)
     return front
 

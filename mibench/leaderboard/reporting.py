@@ -24,6 +24,7 @@ from mibench.record import maps
 from mibench.record.about import About, RowAbout, TaskAbout
 from mibench.record.cells import TRAINED, UNPREPARED, USABLE
 from mibench.record.store import Recorded, Store
+from mibench.statistics.panel import kind_of
 
 WORST = ("ok", "skipped", "nan", "failed", "timeout", "oom", "crash", "missing")  # from best to worst
 
@@ -52,6 +53,7 @@ def results_of(store: Store) -> Results:
         known_good=suite.known_good,
         published=suite.published,
         published_in=suite.published_in,
+        origins={row: (source.method, source.explainer) for row, source in about.rows.items()},
         seeds=Counter((*places[cell.task], cell.method, cell.metric) for cell in store.cells("score")),
     )
 
@@ -193,7 +195,15 @@ def _task(name: str, about: TaskAbout) -> TaskCard:
         "data hash": about.data_hash[:12],
         **{f"truth, {name}": f"{nats:.3f} nats" for name, nats in about.facts.truth.items()},
     }
-    return TaskCard(about.data, about.model, name, facts, about.notices)
+    kind = kind_of(about.network)
+    return TaskCard(about.data, about.model, name, facts, about.notices, _truth(about, kind), kind)
+
+
+def _truth(about: TaskAbout, network: str) -> str:
+    """Whether the truth is known, or the kind of the samples, as the panel calls it."""
+    if about.facts.truth:
+        return "planted"
+    return "few-shot" if network == "prototype" else "table" if about.facts.kind == "columns" else "images"
 
 
 def _facts(about: About) -> dict[str, str]:

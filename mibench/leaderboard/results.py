@@ -28,6 +28,9 @@ class TaskCard:
     title: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)  # accuracy, classes, layer …, shown as they are
     notices: tuple[str, ...] = ()  # what a reader must know of the network or the data, one sentence each
+    truth: str = ""  # "planted" where it is known, else the kind of the samples: as the panel calls it …
+    network: str = ""  # … and the network's kind
+    networks: int = 1  # that the seeds take in turn
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,12 @@ class Results:
     title: str = ""  # of the page; empty: the suite's name
     known_good: tuple[str, ...] = ()  # control rows known to be good, best first; the first that a task has counts
     seeds: Mapping[tuple[str, str, str, str], int] = field(default_factory=dict)  # of (data, model, row, metric)
+    origins: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # row -> its method, and whose fit it shows
+
+    @property
+    def controls(self) -> frozenset[str]:
+        """The rows that are never ranked."""
+        return frozenset(card.name for card in self.methods if card.control)
 
 
 @dataclass(frozen=True)

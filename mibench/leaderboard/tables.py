@@ -17,12 +17,14 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
+from mibench.leaderboard.agreement import Agreement, agreements
 from mibench.leaderboard.csv_text import inert
-from mibench.leaderboard.panels import Panel, Referee, judge, read, set_aside
-from mibench.leaderboard.results import COSTS, Results
+from mibench.leaderboard.order import Order, order
+from mibench.leaderboard.panels import Panel, Referee, judge, read
+from mibench.leaderboard.results import COSTS, Results, TaskCard
 from mibench.leaderboard.row import COLUMNS, Row
-from mibench.leaderboard.standings import Agreement, Standings, agreements, standings
-from mibench.statistics.bootstrap import generator, resamples
+from mibench.statistics import panel as committed
+from mibench.statistics.resampling import generator, resamples
 
 Task = tuple[str, str]  # data, model
 
@@ -35,15 +37,18 @@ class Board:
     rows: tuple[Row, ...]  # sorted by data, model, method, metric
     panels: Mapping[Task, tuple[Panel, ...]]  # in the order of the metrics
     published: tuple[Row, ...] = ()  # published values, of tasks and metrics that are on the board
-    _standings: dict[tuple[Task | None, str], Standings] = field(default_factory=dict, init=False, repr=False)
+    _orders: dict[Task | None, Order] = field(default_factory=dict, init=False, repr=False)
 
-    def standings(self, task: Task | None = None, family: str = "") -> Standings:
-        """Mean ranks on one task or over all, of one family's metrics or of all; worked out once."""
-        if (task, family) not in self._standings:
+    def order(self, task: Task | None = None) -> Order:
+        """The order of the methods on one task or over all; worked out once."""
+        if task not in self._orders:
             panels = {place: self.panels[place] for place in ([task] if task else self.panels)}
-            some = {place: [each for each in of if family in ("", each.card.family)] for place, of in panels.items()}
-            self._standings[task, family] = standings(some)
-        return self._standings[task, family]
+            controls, origins = self.results.controls, self.results.origins
+            rows = sorted({row for some in panels.values() for panel in some for row in panel.methods})
+            methods = [row for row in rows if row not in controls and origins.get(row, (row, ""))[0] == row]
+            plain = frozenset(card.name for card in self.results.methods if card.unit == "none" and not card.seeded)
+            self._orders[task] = order(panels, methods, [row for row in rows if row in controls], plain)
+        return self._orders[task]
 
     @cached_property
     def agreements(self) -> Mapping[Task, tuple[Agreement, ...]]:
@@ -55,11 +60,12 @@ class Board:
         return (row for row in self.rows if (row.data, row.model) == task)
 
 
-def board(results: Results) -> Board:
-    """Work out values, intervals, ranks and ties of all results."""
+def board(results: Results, known: committed.Panel | None = None) -> Board:
+    """Work out values, intervals, ranks and ties of all results, by the committed panel or another."""
+    known = committed.committed() if known is None else known
     tables = [each[["data", "model"]].drop_duplicates() for each in (results.scores, results.cells)]
     tasks = sorted({(str(data), str(model)) for data, model in pd.concat(tables).itertuples(index=False)})
-    panels = {task: tuple(set_aside([*_panels(results, task)])) for task in tasks}
+    panels = {task: tuple(_panels(results, task, known)) for task in tasks}
     rows = [row for judged in panels.values() for panel in judged for row in panel.rows]
     rows += [row for task in tasks for row in _costs(results, task)]
     published = [row for task in tasks for row in _published(results, task)]
@@ -84,25 +90,39 @@ def _at(table: pd.DataFrame, task: Task) -> pd.DataFrame:
     return table[(table["data"] == task[0]) & (table["model"] == task[1])]
 
 
-def _panels(results: Results, task: Task) -> Iterator[Panel]:
+def _panels(results: Results, task: Task, known: committed.Panel) -> Iterator[Panel]:
     """Every metric of the suite on one task."""
+    card_of = {(card.data, card.model): card for card in results.tasks}.get(task, TaskCard(*task))
     scores, cells = _at(results.scores, task), _at(results.cells, task)
     methods = sorted({*scores["method"].unique(), *cells["method"].unique()})
     samples = pd.Index(sorted(scores["sample"].unique()))
     weights = resamples(len(samples), generator("samples", *task))
-    referee = _referee(results, task, methods, scores, cells)
+    referee = _referee(results, card_of, methods, scores, cells)
     by_metric = dict(iter(scores.groupby("metric", observed=True, sort=False)))
     for card in results.metrics:
         blank = Row(results.suite, *task, "", card.name, card.family, card.direction, card.unit)
         asked = [results.seeds.get((*task, method, card.name), 0) for method in methods]
         arranged = read(by_metric.get(card.name, scores[:0]), methods, samples, card, asked)
-        yield judge(blank, card, arranged, weights, referee)
+        entry, seen = (
+            known.entry(card.name, card.version, truth, card_of.network) for truth in (card_of.truth, "planted")
+        )
+        yield judge(blank, card, arranged, weights, referee, card_of.truth, entry, seen)
 
 
-def _referee(results: Results, task: Task, methods: list[str], scores: pd.DataFrame, cells: pd.DataFrame) -> Referee:
-    controls = frozenset(card.name for card in results.methods if card.control)
-    failed = _failed(results, methods, scores, cells)
-    return Referee(controls, _gated(results, task), failed, results.chance, results.known_good, results.encoding)
+def _referee(
+    results: Results, task: TaskCard, methods: list[str], scores: pd.DataFrame, cells: pd.DataFrame
+) -> Referee:
+    return Referee(
+        results.controls,
+        _gated(results, (task.data, task.model)),
+        _failed(results, methods, scores, cells),
+        results.chance,
+        results.known_good,
+        results.encoding,
+        frozenset(card.name for card in results.methods if not card.seeded),
+        task.networks > 1,
+        results.origins,
+    )
 
 
 def _failed(
@@ -134,7 +154,7 @@ def _gated(results: Results, task: Task) -> dict[str, str]:
 
 def _costs(results: Results, task: Task) -> Iterator[Row]:
     """What each row of a task costs; a cost that was not given has no row."""
-    controls = {card.name for card in results.methods if card.control}
+    controls = results.controls
     costs = {method: given for (data, model, method), given in results.costs.items() if (data, model) == task}
     for cost in COSTS:
         known = {

@@ -1,9 +1,8 @@
-"""Whether metrics agree: ranks on each sample, the correlation of orders, and intervals around bent statistics."""
+"""Whether metrics agree: the correlation of orders, and intervals around bent statistics."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from mibench.statistics.arrays import LEVEL, Array, ratio
 
@@ -28,11 +27,3 @@ def around(observed: float, draws: Array, level: float = LEVEL) -> tuple[float, 
         return np.nan, np.nan
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(min(low, 2 * observed - high)), float(max(high, 2 * observed - low))
-
-
-def sample_ranks(scores: Array) -> Array:
-    """Ranks of (M, S, n) scores on every sample, 1 is best, ties share; methods with fewer seeds repeat theirs."""
-    ran = [np.flatnonzero(np.isfinite(one).any(1)) for one in scores]
-    count = max((len(seeds) for seeds in ran), default=0)
-    filled = np.stack([one[np.resize(seeds, count)] for one, seeds in zip(scores, ran, strict=True)])
-    return np.asarray(rankdata(-filled, axis=0, nan_policy="propagate"))

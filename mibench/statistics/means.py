@@ -67,12 +67,15 @@ class Means:
         """(M,) the share of hits where scores only hit or miss, else NaN."""
         low, high = self.bounds
         only = (np.isnan(self.scores) | (self.scores == low) | (self.scores == high)).all((1, 2))
-        return np.divide(self.mean - low, high - low, out=np.full(len(only), np.nan), where=only & np.isfinite(high - low))
+        some = only & np.isfinite(high - low)
+        return np.asarray(np.divide(self.mean - low, high - low, out=np.full(len(only), np.nan), where=some))
 
     def intervals(self, level: float = LEVEL) -> tuple[Array, Array]:
         """Lower and upper limits of the means (4); NaN for a single sample."""
         low, high = limits(self.parts, *self.between, level)
-        least, most = hit_limits(self.hit, self.parts.samples, level) * (self.bounds[1] - self.bounds[0]) + self.bounds[0]
+        least, most = (
+            hit_limits(self.hit, self.parts.samples, level) * (self.bounds[1] - self.bounds[0]) + self.bounds[0]
+        )
         return np.fmin(low, least), np.fmax(high, most)
 
     def draws(self, weights: Counts) -> Array:
@@ -112,5 +115,3 @@ def unskewed(x: Array, a: Array) -> Array:
     some = np.abs(a) > 1e-6
     safe = np.where(some, a, 1.0)
     return np.where(some, 3 / safe * (np.cbrt(1 + safe * (x - safe / 6)) - 1), x)
-
-

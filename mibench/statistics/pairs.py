@@ -5,17 +5,17 @@
 
 A pair is judged on the samples that both rows have, and by their two rows alone; what other rows change is (6), the
 number of comparisons. df is as in (3) of `means`, with Welch's and Satterthwaite's degrees of freedom of B~_i + B~_j.
-Where seeds act on both rows (maps of one fit, or a network of its own for each seed), the variance of differences within
-a seed takes the place of that sum, moderated by the sum of both priors. (6) is the step-down maximum test of Romano and
-Wolf (2005), z* from resamples of the samples and normal seeds: 95 % of tables have no false separation at all. Under
-FEW samples, too few to resample a maximum, and where a variance of few seeds has no prior, it is Holm's. A difference
-within ROUNDING is none. Rank intervals follow (Mogstad, Romano, Shaikh and Wilhelm 2024). Higher is better.
+Where seeds act on both rows (maps of one fit, or a network of its own for each seed), the variance of differences
+within a seed takes the place of that sum, moderated by the sum of both priors. (6) is the step-down maximum test of
+Romano and Wolf (2005), z* from resamples of the samples and normal seeds: 95 % of tables have no false separation at
+all. Under FEW samples, too few to resample a maximum, and where a variance of few seeds has no prior, it is Holm's. A
+difference within ROUNDING is none. Rank intervals follow (Mogstad, Romano, Shaikh and Wilhelm 2024). Higher is better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -48,8 +48,8 @@ class Pairs:
     def __getitem__(self, rows: list[int]) -> Pairs:
         """Some of the rows, adjusted for all pairs as before."""
         both = np.ix_(rows, rows)
-        square = (each[both] for each in (self.difference, self.low, self.high, self.p, self.needed))
-        return Pairs(self.mean[rows], *square, self.compared)
+        some = {name: getattr(self, name)[both] for name in ("difference", "low", "high", "p", "needed")}
+        return replace(self, mean=self.mean[rows], **some)
 
     @cached_property
     def above(self) -> Mask:
@@ -90,8 +90,9 @@ def pairs(table: Means, weights: Counts) -> Pairs:
     variance, degrees = width(found, between, freedom)
     variance[variance <= NIL * (table.parts.sampled[i] + table.parts.sampled[j])] = 0.0
     tails = 2 * stdtr(degrees, -ratio(np.abs(difference), np.sqrt(variance), np.inf))
-    guessed = (between > 0) & ~np.isfinite(table.fits.prior[i] + table.fits.prior[j])
-    tails[guessed] = 2 * _wide_tails(*(each[guessed] for each in (np.abs(difference), variance - between, found.samples, between, freedom)))
+    unknown = (between > 0) & ~np.isfinite(table.fits.prior[i] + table.fits.prior[j])
+    wide = _wide_tails(np.abs(difference), np.maximum(variance - between, 0), found.samples, between, freedom)
+    tails = np.where(unknown, 2 * wide, tails)
     some = (found.samples > 1) & (difference != 0)
     single = np.where(some, np.maximum(tails, sign_tests(differences)), 1.0)
     added = np.maximum(0, between - found.rest)
@@ -127,15 +128,16 @@ def _parts(table: Means, differences: Array, i: Whole, j: Whole) -> tuple[Parts,
 
 
 def _wide_tails(difference: Array, ordinary: Array, n: Whole, between: Array, freedom: Array) -> Array:
-    """The tail of (5) over all variances that a B of few seeds may come from: of many pairs one has a small B by luck."""
-    weight = CHI ** (freedom[:, None] / 2) * np.exp(-CHI / 2)  # the density of chi squared, on a logarithmic grid
-    errors = np.sqrt(ordinary[:, None] + between[:, None] * freedom[:, None] / CHI)
-    found = stdtr(n[:, None] - 1.0, -difference[:, None] / errors)
+    """The tail of (5) over all variances that B may come from: of many pairs one has a small B by luck."""
+    degrees = np.where(np.isfinite(freedom), freedom, 1.0)[:, None]
+    weight = CHI ** (degrees / 2) * np.exp(-CHI / 2)  # the density of chi squared, on a logarithmic grid
+    errors = np.sqrt(ordinary[:, None] + between[:, None] * degrees / CHI)
+    found = stdtr(n[:, None] - 1.0, -ratio(difference[:, None], errors, np.inf))
     return np.asarray((weight * found).sum(1) / weight.sum(1))
 
 
 def _with(found: Parts, **changes: Array) -> Parts:
-    return Parts(**{**vars(found), **changes})  # type: ignore[arg-type]
+    return Parts(**{**vars(found), **changes})
 
 
 def _rounding(table: Means, i: Whole, j: Whole) -> Array:

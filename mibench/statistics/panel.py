@@ -1,7 +1,8 @@
 """What fixed, committed tables say of each score: whether it has sight, the constants of the order, how seeds scatter.
 
 Nothing of this follows from the rows of the run at hand, so that no row changes another's verdict. An entry that is
-missing stays missing: without a prior one seed speaks of its own fit, without sight and constants a score orders nobody.
+missing stays missing: without a prior one seed speaks of its own fit, without sight and constants a score orders
+nobody.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from mibench.record.stored import Count, Finite, Line, Name, Part, Stored
 
 FILE = Path(__file__).with_name("panel.json")
 MEND = "restore the committed file"
+KINDS = {word: word for word in ("vgg", "residual", "vit", "prototype", "mlp", "cnn")} | {
+    "resnet": "residual",
+    "planted": "cnn",  # none of the words before
+}
 
 
 class Prior(Part):
@@ -71,6 +76,12 @@ class Panel(Stored):
         """The limit of a check there."""
         wanted = check, truth, network
         return next((each for each in self.limits if (each.check, each.truth, each.network) == wanted), None)
+
+
+def kind_of(network: str) -> str:
+    """A network's kind by its spec's name; empty where the name shows none."""
+    name = network.partition("[")[0].partition(":")[0]
+    return next((kind for word, kind in KINDS.items() if word in name), "")
 
 
 @cache

@@ -33,6 +33,6 @@ def resampled(values: Array, weights: Counts) -> Array:
     blocks = np.array_split(weights, max(1, weights.size >> 22))
     above = np.concatenate([block.astype(float) @ moved for block in blocks])
     if there.all():
-        return above / np.maximum(weights.sum(1, keepdims=True, dtype=float), 1)
+        return np.asarray(above / np.maximum(weights.sum(1, keepdims=True, dtype=float), 1))
     below = np.concatenate([block.astype(float) @ there.T.astype(float) for block in blocks])
-    return above / np.maximum(below, 1)  # zero where a small subset was never drawn
+    return np.asarray(above / np.maximum(below, 1))  # zero where a small subset was never drawn

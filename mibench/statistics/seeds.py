@@ -6,9 +6,9 @@ A score of row m, seed s and sample i is read as mean_m + sample_mi + seed_ms + 
     B~      = (d0 s0^2 / S + (S - 1) B) / (d0 + S - 1),    on d0 + S - 1 degrees of freedom                        (2)
 
 A expects the shares of the samples and the rest in the variance of a mean, B those of the seeds and the rest. B alone
-knows S - 1 degrees of freedom, which is next to nothing: so it is moderated (2) by s0^2, the variance of one seed's mean
-that fixed, committed tables of the same score lead to expect, worth d0 degrees of freedom (Smyth 2004). It never comes
-from the rows at hand, so that no row changes another's verdict. Without it B stands for itself, and one seed for
+knows S - 1 degrees of freedom, which is next to nothing: so it is moderated (2) by s0^2, the variance of one seed's
+mean that fixed, committed tables of the same score lead to expect, worth d0 degrees of freedom (Smyth 2004). It never
+comes from the rows at hand, so that no row changes another's verdict. Without it B stands for itself, and one seed for
 nothing: such a row is `alone`, and speaks of its own fit. A row that no seed changes has B~ = 0, unless each seed has a
 network of its own.
 """
@@ -61,7 +61,7 @@ class Parts:
 
 def averages(scores: Array) -> Array:
     """Means over the seeds that a row of (K, S, N) ran, (K, N); NaN where one of them has no score."""
-    ran = np.isfinite(scores).any(2)  # (K, S)
+    ran: Mask = np.asarray(np.isfinite(scores).any(2))  # (K, S)
     there = (np.isfinite(scores) | ~ran[..., None]).all(1) & ran.any(1, keepdims=True)
     total = np.where(np.isfinite(scores), scores, 0).sum(1) / np.maximum(ran.sum(1, keepdims=True), 1)
     return np.where(there, total, np.nan)
@@ -70,7 +70,8 @@ def averages(scores: Array) -> Array:
 def parts(scores: Array, averaged: Array | None = None) -> Parts:
     """Of (K, S, N) scores, NaN where there is none; given the averages alone, of one seed."""
     y = averages(scores) if averaged is None else averaged  # (K, N)
-    there, ran = np.isfinite(y), np.isfinite(scores).any(2)
+    there: Mask = np.isfinite(y)
+    ran: Mask = np.asarray(np.isfinite(scores).any(2))
     n, seeds = there.sum(1), ran.sum(1)
     some, mean = np.maximum(n, 1), np.where(there, y, 0).sum(1) / np.maximum(n, 1)
     centred = np.where(there, y - mean[:, None], 0)
