@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mibench.statistics.agreement import around, sample_ranks, taus
+from mibench.statistics.agreement import around, taus
 
 
 def test_tau_is_that_of_scipy() -> None:
@@ -26,13 +26,6 @@ def test_an_interval_around_a_bent_statistic_reaches_to_the_further_side() -> No
     assert low == pytest.approx(np.quantile(draws, 0.025))
     assert high == pytest.approx(0.8 - np.quantile(draws, 0.025))
     assert np.isnan(around(0.4, np.full(5, np.nan))).all()
-
-
-def test_ranks_on_samples_share_ties_and_repeat_a_methods_seeds() -> None:
-    scores = np.array([[[3.0, 1.0], [0.0, 0.0]], [[2.0, 1.0], [np.nan, np.nan]], [[1.0, 5.0], [9.0, 0.5]]])
-    ranks = sample_ranks(scores)
-    assert ranks[:, 0].T.tolist() == [[1, 2, 3], [2.5, 2.5, 1]]
-    assert ranks[:, 1].T.tolist() == [[3, 2, 1], [3, 1, 2]]
 
 
 @pytest.mark.parametrize("draws", [np.linspace(0, 1, 1001) ** 3, 1 - np.linspace(0, 1, 1001) ** 3])

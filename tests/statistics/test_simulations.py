@@ -124,7 +124,7 @@ def test_the_noisiest_quarter_of_the_rows_is_covered_less_and_within_bounds(seed
     noisy = chi <= np.quantile(chi, 0.25)
     found = ((low <= truth) & (truth <= high))[noisy]
     shown(f"coverage of the noisiest quarter, {seeds} seeds", f"{found.mean():.3f}")
-    assert effort.within(found, 0.82)
+    assert effort.within(found, 0.88)
 
 
 def test_leaving_the_seeds_out_would_not_cover(effort: Effort) -> None:
