@@ -9,17 +9,18 @@ from mibench.leaderboard.board_files import ENDINGS, put
 from mibench.leaderboard.page import to_html
 from mibench.leaderboard.results import Results
 from mibench.leaderboard.tables import Board, board, to_agreement_csv, to_csv
+from mibench.statistics.panel import Panel
 
 
-def texts(results: Results) -> tuple[Board, dict[str, str]]:
-    """A run's board, and its files' texts by their endings."""
-    made = board(results)
+def texts(results: Results, known: Panel | None = None) -> tuple[Board, dict[str, str]]:
+    """A run's board, by the committed panel or another, and its files' texts by their endings."""
+    made = board(results, known)
     return made, dict(zip(ENDINGS, (to_csv(made), to_agreement_csv(made), to_html(made)), strict=True))
 
 
-def write(results: Results, folder: Path, name: str = "leaderboard") -> Board:
+def write(results: Results, folder: Path, name: str = "leaderboard", known: Panel | None = None) -> Board:
     """Write a board's files into a folder."""
-    made, files = texts(results)
+    made, files = texts(results, known)
     for ending, text in files.items():
         put(folder / f"{file_name(name)}{ending}", text)
     return made

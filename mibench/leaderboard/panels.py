@@ -260,7 +260,8 @@ def _judged(row: Row, scores: Scores, verdict: tuple[str, str], panel: Panel) ->
 
 def why(panels: Sequence[Panel], method: str) -> str:
     """Why a row is not ranked: a failed gate is the reason for all metrics, else each reason once."""
-    rows = [(panel, row) for panel in panels for row in panel.rows if row.method == method]
+    some = [panel for panel in panels if panel.sound] or panels  # not those that no row has a score by
+    rows = [(panel, row) for panel in some for row in panel.rows if row.method == method]
     gated = [row.reason for _, row in rows if row.status == "gated"]
     said = ("ok", "control", "gated", "gate", "blind")  # no fault of the row's
     other = [row.reason for panel, row in rows if not panel.card.gate and row.status not in said]

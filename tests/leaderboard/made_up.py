@@ -16,8 +16,10 @@ import pandas as pd
 
 from mibench.leaderboard.results import CELLS, Gate, Results, Sample, TaskCard
 from mibench.record.cards import MethodCard, MetricCard
+from mibench.statistics.panel import Entry, Panel, Prior
 
 TASKS = (("planted", "planted-cnn"), ("mnist", "cnn-m"))
+TRUTHS = ("planted", "images")
 UNIT, BOTH = (0.0, 1.0), (-1.0, 1.0)
 METRICS = tuple(
     MetricCard(name, title, family, direction, range, unit, gate=family == "randomisation", about=about)
@@ -59,8 +61,13 @@ def results(count: int = 64, methods: Sequence[str] = tuple(QUALITY), **changes:
         "scores": scores,
         "cells": pd.DataFrame(_cells(methods), columns=list(CELLS)),
         "metrics": METRICS,
-        "methods": tuple(MethodCard(method, method.capitalize(), method in CONTROLS) for method in methods),
-        "tasks": tuple(TaskCard(*task, facts={"accuracy": "0.98", "layer": "conv3"}) for task in TASKS),
+        "methods": tuple(
+            MethodCard(method, method.capitalize(), method in CONTROLS, seeded=method in SEEDED) for method in methods
+        ),
+        "tasks": tuple(
+            TaskCard(*task, facts={"accuracy": "0.98", "layer": "conv3"}, truth=truth, network="cnn")
+            for task, truth in zip(TASKS, TRUTHS, strict=True)
+        ),
         "costs": {(*task, m): _cost(k, m) for task in TASKS for k, m in enumerate(methods) if (task[0], m) not in LOST},
         "gates": tuple(
             Gate("mnist", "cnn-m", method, "random-weights", method != UNGATED[0], UNGATED[1])
@@ -79,6 +86,33 @@ def results(count: int = 64, methods: Sequence[str] = tuple(QUALITY), **changes:
 def whole() -> Results:
     """The whole run unchanged, made once."""
     return results()
+
+
+def panel(sightless: Sequence[str] = (), lacking: Sequence[str] = (), prior: Prior | None = None) -> Panel:
+    """What a panel would know of these scores: all have sight but some, and it lacks others."""
+    return Panel(
+        entries=tuple(
+            Entry(
+                metric=card.name,
+                version=card.version,
+                truth=truth,
+                network="cnn",
+                sight=card.name not in sightless if truth == "planted" else None,
+                random=_score(card, QUALITY["random"]),
+                top=_score(card, QUALITY["known-good" if truth == "planted" else "occlusion"]),
+                top_is="truth" if truth == "planted" else "occlusion",
+                prior_fits=prior,
+            )
+            for card, truth in product(METRICS, TRUTHS)
+            if card.name not in lacking and not card.gate
+        )
+    )
+
+
+def _score(card: MetricCard, quality: Any) -> Any:
+    """A quality as a score of the metric."""
+    low, high = (0.0, 1.0) if card.range[1] > 1 else card.range
+    return low + (high - low) * (quality if card.direction == "higher" else 1 - quality)
 
 
 def _cells(methods: Sequence[str]) -> list[tuple[str, ...]]:
@@ -106,8 +140,7 @@ def _task(rng: np.random.Generator, data: str, model: str, samples: int, methods
                 value = np.clip(quality + hardness + rng.normal(0, 0.10, samples), 0, 1)
                 if card.name == "pointing-game":
                     value = (value > 0.55).astype(float)
-                low, high = (0.0, 1.0) if card.range[1] > 1 else card.range
-                value = low + (high - low) * (value if card.direction == "higher" else 1 - value)
+                value = _score(card, value)
                 reason = np.full(samples, "", object)
                 if method == "constant":
                     value, reason = np.full(samples, np.nan), np.full(samples, "constant map", object)

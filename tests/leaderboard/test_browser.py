@@ -36,7 +36,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("board")
-    write(made_up.whole(), folder, "made-up")
+    write(made_up.whole(), folder, "made-up", made_up.panel())
     return folder / "made-up.html"
 
 

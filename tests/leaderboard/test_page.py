@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 from dataclasses import replace
@@ -18,11 +19,11 @@ from mibench.errors import RecordError
 from mibench.leaderboard import tables
 from mibench.leaderboard.cells import number, places, scale, score_cells
 from mibench.leaderboard.make import write
+from mibench.leaderboard.order import order
 from mibench.leaderboard.page import to_html
 from mibench.leaderboard.pictures import LARGEST, Point, heatmap, picture, tradeoff
 from mibench.leaderboard.publish import index
 from mibench.leaderboard.results import Gate
-from mibench.leaderboard.standings import standings
 from mibench.leaderboard.tables import Board, board
 from tests.leaderboard import made_up
 
@@ -47,7 +48,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return to_html(board(made_up.whole()))
+    return to_html(board(made_up.whole(), made_up.panel()))
 
 
 def test_the_page_asks_the_network_for_nothing(page: str) -> None:
@@ -107,16 +108,23 @@ def test_every_value_status_and_reason_is_on_the_page(page: str) -> None:
 
 
 def test_the_page_begins_with_what_its_tables_say(page: str) -> None:
-    brief = page.partition('<h2 id="brief">')[2].partition('<h2 id="standings">')[0]
-    made = board(made_up.whole())
-    for task, panels in made.panels.items():
-        some = [panel for panel in panels if panel.card.family == "localisation"]
-        places = standings({task: some}).places
-        first = ", ".join(place.method for place in places if place.rank_low == 1)
-        assert f"localisation: {first}" in brief
-        assert f"first place among {len(places)} ranked rows" in brief
+    brief = html.unescape(page.partition('<h2 id="brief">')[2].partition('<h2 id="standings">')[0])
+    made = board(made_up.whole(), made_up.panel())
+    for task in made.panels:
+        order = made.order(task)
+        (first,) = order.leading("best")
+        assert f"The best of {len(order.placed)} methods: {first}; " in brief
+        assert ", ".join(order.leading("with the best")) in brief
+        assert f"The truth (known-good) would have place {1}" in brief
     assert "pixel-flipping is blind here" in brief
     assert "Not ranked: nif (stopped after 600 s)." in brief
+
+
+def test_a_page_without_an_order_says_what_the_panel_lacks() -> None:
+    brief = " ".join(Elements(to_html(board(made_up.whole()))).text)
+    assert "No order: the panel lacks information-error." in brief
+    sightless = to_html(board(made_up.whole(), made_up.panel(sightless=[card.name for card in made_up.METRICS])))
+    assert "No order: no sight: information-error." in " ".join(Elements(sightless).text)
 
 
 def test_rows_of_no_class_and_of_one_seed_are_marked_and_others_are_not() -> None:
@@ -125,7 +133,8 @@ def test_rows_of_no_class_and_of_one_seed_are_marked_and_others_are_not() -> Non
     page = to_html(board(replace(made_up.whole(), methods=(replace(plain, of_class=False, seeded=False), *others))))
     named = f'<span class="name">{plain.name}</span>'
     assert f'{named} <span class="word">of no class</span> <span class="word">needs no seed</span>' in page
-    assert page.count("of no class") == page.count("needs no seed") == page.count(f"{named} <span")
+    assert page.count("of no class") == page.count(f'{named} <span class="word">of no class') > 0
+    assert 'class="name">mire</span> <span class="word">needs no seed' not in page
 
 
 def test_a_gate_that_is_not_judged_ranks_its_row_and_has_no_blank_cell() -> None:
@@ -158,7 +167,7 @@ def test_ids_are_unique_and_links_lead_to_them(page: str) -> None:
 
 
 def test_the_same_results_give_the_same_page(page: str) -> None:
-    assert to_html(board(made_up.whole())) == page
+    assert to_html(board(made_up.whole(), made_up.panel())) == page
 
 
 def _luminance(colour: str) -> float:
@@ -181,7 +190,7 @@ def test_an_empty_board_is_a_page_too() -> None:
     cells = results.cells.assign(status="failed", reason="no luck")
     page = to_html(board(replace(results, scores=results.scores.iloc[:0], cells=cells, samples=(), costs={})))
     assert "no luck" in page
-    assert "not ranked by every metric that counts" in page
+    assert "No order: " in page
 
 
 def test_rows_without_a_score_are_among_the_failures() -> None:
@@ -224,7 +233,8 @@ def _tied(samples: int) -> Board:
     results = made_up.results(count=samples, methods=(*names, "random"))
     rng = np.random.default_rng(3)
     return board(
-        replace(results, scores=results.scores.assign(value=rng.uniform(size=len(results.scores))), samples=())
+        replace(results, scores=results.scores.assign(value=rng.uniform(size=len(results.scores))), samples=()),
+        made_up.panel(),
     )
 
 
@@ -274,9 +284,9 @@ def test_large_pictures_are_scaled_down_and_broken_maps_are_tolerated() -> None:
     assert _opened(heatmap(np.full((1, 30), np.nan, np.float32))).size == (30, 1)
 
 
-def test_the_front_is_what_nothing_beats_in_cost_and_rank() -> None:
-    points = [Point(name, cost, rank, rank - 0.2, rank + 0.2) for name, cost, rank in
-              (("cheap", 1, 5), ("both", 3, 2), ("dear", 100, 1.5), ("beaten", 4, 3), ("same", 3, 2.5))]  # fmt: skip
+def test_the_front_is_what_nothing_beats_in_cost_and_standing() -> None:
+    points = [Point(name, cost, standing, standing - 0.02, standing + 0.02) for name, cost, standing in
+              (("cheap", 1, 0.3), ("both", 3, 0.7), ("dear", 100, 0.8), ("beaten", 4, 0.6), ("same", 3, 0.65))]  # fmt: skip
     drawn = {mark.name: mark for mark in tradeoff(points).marks}
     assert {name for name, mark in drawn.items() if mark.front} == {"cheap", "both", "dear"}
     assert drawn["dear"].x > drawn["both"].x > drawn["cheap"].x
@@ -349,14 +359,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         index(tmp_path / "file")
 
 
-def test_mean_ranks_are_worked_out_once_wherever_the_page_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, ...]] = []
+def test_the_order_is_worked_out_once_wherever_the_page_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
 
-    def counted(panels: Any) -> Any:
-        asked.append(tuple(f"{task} {panel.card.name}" for task, some in panels.items() for panel in some))
-        return standings(panels)
+    def counted(panels: Any, *others: Any) -> Any:
+        asked.append(tuple(panels))
+        return order(panels, *others)
 
-    monkeypatch.setattr(tables, "standings", counted)
-    made = board(made_up.whole())
+    monkeypatch.setattr(tables, "order", counted)
+    made = board(made_up.whole(), made_up.panel())
     assert to_html(made) == to_html(made)
-    assert len(asked) == len(set(asked)) > len(made.panels)
+    assert len(asked) == len(set(asked)) == 1 + len(made.panels)
