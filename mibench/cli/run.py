@@ -56,6 +56,9 @@ def run(
     jobs: Annotated[int, typer.Option(min=0, max=MAX_JOBS, help="Workers; 0: one for each core.")] = 0,
     timeout: TimeoutOption = 600.0,
     batch: Annotated[int, typer.Option(min=0, max=MAX_SAMPLES, help="Samples explained at once; 0: as fits.")] = 0,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train networks here, although trained weights come with the package.")
+    ] = False,
     rerun: Annotated[Rerun, typer.Option(help="Which cells to compute.")] = Rerun.missing,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be computed.")] = False,
     open_tasks: Annotated[
@@ -92,7 +95,7 @@ def run(
             seeds=seeds,
             quick=quick,
         )
-        options = Options(folder, device, precision, engine, address, jobs, timeout, batch, rerun.value, title)
+        options = Options(folder, device, precision, engine, address, jobs, timeout, batch, rerun.value, retrain, title)
         if dry_run and not open_tasks:
             console.outlook(out, outlook.outlook(chosen, options))
             return

@@ -9,7 +9,7 @@ from mibench.leaderboard.board_files import ENDINGS, put
 from mibench.leaderboard.page import to_html
 from mibench.leaderboard.results import Results
 from mibench.leaderboard.tables import Board, board, to_agreement_csv, to_csv
-from mibench.statistics.panel import Panel
+from mibench.record.panel import Panel
 
 
 def texts(results: Results, known: Panel | None = None) -> tuple[Board, dict[str, str]]:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from mibench.errors import MibenchError
 from mibench.files import writing
-from mibench.record import fingerprint
+from mibench.record import fingerprint, panel
 from mibench.record.cells import TRAINED, USABLE
 from mibench.record.store import Store
 from mibench.record.stored import Count, Digest, Finite, Line, Name, Part, Stored
-from mibench.statistics import panel
 
 if TYPE_CHECKING:  # working one out needs statistics, reading one does not
     from mibench.leaderboard.tables import Board, Task

@@ -23,11 +23,11 @@ import pandas as pd
 
 from mibench.leaderboard.row import Row
 from mibench.record.cards import MetricCard
+from mibench.record.panel import Entry
 from mibench.statistics.arrays import Array, Counts, Mask
 from mibench.statistics.means import Means
 from mibench.statistics.pairs import Pairs, pairs
-from mibench.statistics.panel import Entry
-from mibench.statistics.seeds import Fits, parts
+from mibench.statistics.seeds import Fits, Ratio, parts
 
 COMPLETE = 0.9
 METHODS = 3  # with fewer there are no places
@@ -74,6 +74,7 @@ class Scores:
             np.nan if prior is None else prior.freedom,
             np.array([sources[referee.fit(method)] for method in self.methods], int),
             referee.networks,
+            None if prior is None or not prior.ratio else Ratio(prior.ratio, prior.ratio_freedom, prior.samples),
         )
         return Means(self.values, fits, self.bounds)
 

@@ -24,7 +24,6 @@ from mibench.record import maps
 from mibench.record.about import About, RowAbout, TaskAbout
 from mibench.record.cells import TRAINED, UNPREPARED, USABLE
 from mibench.record.store import Recorded, Store
-from mibench.statistics.panel import kind_of
 
 WORST = ("ok", "skipped", "nan", "failed", "timeout", "oom", "crash", "missing")  # from best to worst
 
@@ -186,7 +185,7 @@ def _costs(
 
 def _task(name: str, about: TaskAbout) -> TaskCard:
     facts = {
-        "accuracy": f"{about.accuracy:.1%}",
+        "accuracy": ", ".join(f"{each.accuracy:.1%}" for each in about.networks or (about,)),
         "classes": str(len(about.classes)),
         "samples": str(about.facts.samples),
         "layer": about.facts.layer,
@@ -195,15 +194,19 @@ def _task(name: str, about: TaskAbout) -> TaskCard:
         "data hash": about.data_hash[:12],
         **{f"truth, {name}": f"{nats:.3f} nats" for name, nats in about.facts.truth.items()},
     }
-    kind = kind_of(about.network)
-    return TaskCard(about.data, about.model, name, facts, about.notices, _truth(about, kind), kind)
+    count = max(1, len(about.networks))
+    facts |= {
+        "networks": f"{count}, which the seeds take in turn" if count > 1 else "1: what is found is of this network"
+    }
+    truth, kind = _truth(about), about.architecture
+    return TaskCard(about.data, about.model, name, facts, about.notices, truth, kind, count)
 
 
-def _truth(about: TaskAbout, network: str) -> str:
+def _truth(about: TaskAbout) -> str:
     """Whether the truth is known, or the kind of the samples, as the panel calls it."""
     if about.facts.truth:
         return "planted"
-    return "few-shot" if network == "prototype" else "table" if about.facts.kind == "columns" else "images"
+    return "few-shot" if about.architecture == "prototype" else "table" if about.facts.kind == "columns" else "images"
 
 
 def _facts(about: About) -> dict[str, str]:

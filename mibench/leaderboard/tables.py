@@ -23,7 +23,7 @@ from mibench.leaderboard.order import Order, order
 from mibench.leaderboard.panels import Panel, Referee, judge, read
 from mibench.leaderboard.results import COSTS, Results, TaskCard
 from mibench.leaderboard.row import COLUMNS, Row
-from mibench.statistics import panel as committed
+from mibench.record import panel as committed
 from mibench.statistics.resampling import generator, resamples
 
 Task = tuple[str, str]  # data, model

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from mibench.models.trained import Trained
 from mibench.models.training import Lesson, Recipe, accuracy, descend, frozen, trained
 from mibench.plugins import contract, registry
-from mibench.plugins.contract import Model
 
 SHIFT = 2  # pixels by which a batch is moved at random while learning
 
@@ -28,7 +28,7 @@ class Parameters(contract.Parameters):
     floor: float = Field(ge=0.0, le=1.0)
 
 
-class AppendixNetwork(Model[Parameters]):
+class AppendixNetwork(Trained[Parameters]):
     """A network of the appendix: `build` defines it, and it is trained on the training split of its data."""
 
     recipe = Recipe(epochs=8, rate=2e-3)
@@ -45,11 +45,15 @@ class AppendixNetwork(Model[Parameters]):
     def load(self) -> nn.Module:
         """The network, trained on first use."""
         source = registry.data(self.data)
-        sources = (__name__, type(self).__module__, type(source).__module__)
-        lesson = Lesson(registry.label(self), self.parameters.floor, self.recipe, sources)
-        network = trained(lesson, lambda: self.build(len(source.classes)), self._teach)
+        network = trained(self.lesson, lambda: self.build(len(source.classes)), self._teach)
         listed = [(name, layer) for name, layer in network.named_children() if not isinstance(layer, nn.Dropout)]
         return frozen(nn.Sequential(OrderedDict(listed)))
+
+    @property
+    def lesson(self) -> Lesson:
+        """The training split."""
+        source = type(registry.data(self.data)).__module__
+        return self.lesson_of(self.parameters.floor, self.recipe, __name__, type(self).__module__, source)
 
     def _teach(self, network: nn.Sequential, recipe: Recipe) -> float:
         """Learn the training split, moved about at random; the accuracy is that on the calibration split."""

@@ -19,6 +19,7 @@ class CnnC(AppendixNetwork):
 
     name = "cnn-c"
     title = "CNN-C"
+    architecture = "cnn"
     floor = 0.6
 
     class Parameters(appendix.Parameters):

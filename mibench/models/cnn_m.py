@@ -15,6 +15,7 @@ class CnnM(AppendixNetwork):
 
     name = "cnn-m"
     title = "CNN-M"
+    architecture = "cnn"
     floor = 0.95
 
     class Parameters(appendix.Parameters):

@@ -18,6 +18,7 @@ class EfficientNetLite0(Model):
 
     name = "efficientnet-lite0"
     title = "EfficientNet-Lite0"
+    architecture = "efficientnet"
     shape = (3, 224, 224)
     local = "_blocks.15"
     representation = "_avg_pooling"

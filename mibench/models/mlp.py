@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mibench.data import tables
 from mibench.data.tables import Rows, Table
 from mibench.errors import ModelError
+from mibench.models.trained import Trained
 from mibench.models.training import Lesson, Recipe, accuracy, descend, digest, trained
 from mibench.plugins import contract, registry
-from mibench.plugins.contract import Model
 
 RECIPE = Recipe(epochs=200, batch=32, rate=1e-2, decay=1.0)  # chosen by cross-validation on rows that are not scored
 
@@ -28,11 +28,12 @@ class Parameters(contract.Parameters):
     floor: float = Field(default=0.85, ge=0.0, le=1.0)
 
 
-class Mlp(Model[Parameters]):
+class Mlp(Trained[Parameters]):
     """A perceptron on a table's standardised columns, which are its local features."""
 
     name = "mlp"
     title = "MLP"
+    architecture = "mlp"
     kind = "columns"
     floor = 0.85
 
@@ -67,10 +68,14 @@ class Mlp(Model[Parameters]):
 
     def load(self) -> nn.Module:
         """The perceptron, trained on first use."""
+        return trained(self.lesson, self._build, self._teach)
+
+    @property
+    def lesson(self) -> Lesson:
+        """The training split of exactly this table."""
         rows = self._rows()
         content = digest([rows.x.numpy().tobytes(), rows.label.numpy().tobytes()])
-        sources = (__name__, tables.__name__, content)
-        return trained(Lesson(registry.label(self), self.parameters.floor, RECIPE, sources), self._build, self._teach)
+        return self.lesson_of(self.parameters.floor, RECIPE, __name__, tables.__name__, content)
 
     def _build(self) -> nn.Sequential:
         widths = (*self.shape, *self.parameters.hidden)

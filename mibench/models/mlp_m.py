@@ -16,6 +16,7 @@ class MlpM(AppendixNetwork):
 
     name = "mlp-m"
     title = "MLP-M"
+    architecture = "mlp"
     floor = 0.92
 
     class Parameters(appendix.Parameters):

@@ -29,9 +29,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mibench.data import backgrounds, planted, searching, sources
+from mibench.models.trained import Trained
 from mibench.models.training import Lesson, Recipe, accuracy, descend, frozen, trained
 from mibench.plugins import registry
-from mibench.plugins.contract import Model, Split
+from mibench.plugins.contract import Split
 
 MEAN, STD = (0.15, 0.29, 0.15), (0.15, 0.31, 0.15)  # of the base data
 WIDTH = 64
@@ -125,7 +126,7 @@ def pooling(pool: nn.Module, features: int = WIDTH) -> OrderedDict[str, nn.Modul
     )
 
 
-class PlantedModel(Model[planted.Parameters]):
+class PlantedModel(Trained[planted.Parameters]):
     """What learns planted images with both labels; a subclass defines its trunk.
 
     Its accuracy is a share of the ideal observer's, so that it has one floor however much noise there is.
@@ -171,10 +172,13 @@ class PlantedModel(Model[planted.Parameters]):
 
     def two_heads(self) -> Heads:
         """The whole trained network, with the head that is not explained."""
+        return trained(self.lesson, self.build, self._teach)
+
+    @property
+    def lesson(self) -> Lesson:
+        """Both labels."""
         drawn_by = (each.__name__ for each in (planted, searching, sources, backgrounds))
-        modules = tuple(dict.fromkeys((__name__, type(self).__module__, *drawn_by)))
-        lesson = Lesson(registry.label(self), self.floor, self.recipe, modules)
-        return trained(lesson, self.build, self._teach)
+        return self.lesson_of(self.floor, self.recipe, *dict.fromkeys((__name__, type(self).__module__, *drawn_by)))
 
     def drawn(self, split: Split, count: int, *, noisy: bool = True) -> tuple[Tensor, planted.Plan]:
         """Normalised images, with or without their pixel noise, and the plan that they were drawn from."""
@@ -222,6 +226,7 @@ class PlantedNetwork(PlantedModel):
 
     name = "planted"
     title = "Planted network"
+    architecture = "cnn"
     representation = "relu5"
 
     @property

@@ -34,6 +34,7 @@ class PlantedResidual(PlantedModel):
 
     name = "planted-residual"
     title = "Planted residual network"
+    architecture = "residual"
     local = "patch"
     representation = "relu5"
     depths = ("patch", "block1", "block2")

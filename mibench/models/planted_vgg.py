@@ -18,6 +18,7 @@ class PlantedVgg(PlantedModel):
 
     name = "planted-vgg"
     title = "Planted VGG"
+    architecture = "vgg"
     local = "pool3"
     representation = "relu5"
     depths = ("pool1", "pool2", "pool3")

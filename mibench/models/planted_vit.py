@@ -52,6 +52,7 @@ class PlantedVit(PlantedModel):
 
     name = "planted-vit"
     title = "Planted ViT"
+    architecture = "vit"
     kind = "tokens"
     local = "encoder.dropout"
     representation = "encoder.ln"

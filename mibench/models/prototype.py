@@ -61,6 +61,7 @@ class Prototype(Model[Parameters]):
 
     name = "prototype"
     title = "Prototype network"
+    architecture = "prototype"
     floor = 0.4
 
     def __init__(self, parameters: Parameters | None = None, argument: str = "", **values: object) -> None:

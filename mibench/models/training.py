@@ -19,8 +19,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from mibench.errors import ModelError
-from mibench.models import cache
+from mibench.errors import Damaged, ModelError
+from mibench.models import cache, shipped
 from mibench.record import fingerprint
 from mibench.record.environment import cache_folder
 
@@ -46,6 +46,7 @@ class Lesson:
     floor: float
     recipe: Recipe
     sources: tuple[str, ...]  # modules, and digests of files, that decide what is learned
+    retrain: bool = False  # whether weights that come with the package are left alone
 
     def path(self) -> Path:
         """The cache file of exactly this lesson."""
@@ -58,11 +59,16 @@ class Lesson:
 
 
 def trained(lesson: Lesson, build: Callable[[], Net], teach: Callable[[Net, Recipe], float]) -> Net:
-    """The network that `build` makes and `teach` trains (returning its accuracy on held-out samples), or its cache."""
+    """The network that `build` makes and `teach` trains (returning its accuracy on held-out samples).
+
+    Its weights come with the package, or from the cache, where they are there.
+    """
     path = lesson.path()
     with _seeded(lesson.recipe.seed):
         network = build()
-        accuracy = cache.restore(network, path)
+        accuracy = None if lesson.retrain else _shipped(network, lesson)
+        if accuracy is None:
+            accuracy = cache.restore(network, path)
         if accuracy is None:
             cache.make_folder(path.parent)
             started = time.perf_counter()
@@ -75,6 +81,19 @@ def trained(lesson: Lesson, build: Callable[[], Net], teach: Callable[[Net, Reci
             f"{lesson.floor:.1%}: choose easier parameters, or delete {path} to train it again"
         )
     return frozen(network)
+
+
+def _shipped(network: nn.Module, lesson: Lesson) -> float | None:
+    """Load the weights that come with the package: their accuracy, or None where there are none."""
+    path = shipped.path(lesson.name, lesson.recipe.seed)
+    if not path.exists():
+        return None
+    try:
+        tensors, facts = cache.read(path)
+        network.load_state_dict(tensors)
+        return float(facts["accuracy"])
+    except (Damaged, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path}, which comes with the package, is damaged: install mibench again") from error
 
 
 def descend(network: nn.Module, loss: Callable[[Tensor], Tensor], count: int, recipe: Recipe) -> None:

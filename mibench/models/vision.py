@@ -77,6 +77,7 @@ class ResNet18(VisionNetwork):
 
     name = "resnet18"
     title = "ResNet-18"
+    architecture = "residual"
     builder = "resnet18"
     local = "layer4"
     representation = "avgpool"
@@ -88,6 +89,7 @@ class ResNet50(VisionNetwork):
 
     name = "resnet50"
     title = "ResNet-50"
+    architecture = "residual"
     builder = "resnet50"
     local = "layer4"
     representation = "avgpool"
@@ -99,6 +101,7 @@ class Vgg16(VisionNetwork):
 
     name = "vgg16"
     title = "VGG-16"
+    architecture = "vgg"
     builder = "vgg16"
     local = "features.29"
     representation = "classifier.4"
@@ -110,6 +113,7 @@ class Vgg19(VisionNetwork):
 
     name = "vgg19"
     title = "VGG-19"
+    architecture = "vgg"
     builder = "vgg19"
     local = "features.35"
     representation = "classifier.4"
@@ -124,6 +128,7 @@ class VitB16(VisionNetwork):
 
     name = "vit-b-16"
     title = "ViT-B/16"
+    architecture = "vit"
     kind = "tokens"
     builder = "vit_b_16"
     local = "encoder.layers.encoder_layer_8"

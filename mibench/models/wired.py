@@ -55,6 +55,7 @@ class LinearGaussianNetwork(WiredModel[wired.LinearGaussianParameters]):
 
     name = "linear-gaussian"
     title = "Linear-Gaussian network"
+    architecture = "mlp"
     representation = "dense2"
     depths = ("input", "dense1")
     source = wired.LinearGaussian
@@ -66,6 +67,7 @@ class PlantedTableNetwork(WiredModel[wired.PlantedTableParameters]):
 
     name = "planted-table"
     title = "Planted table's network"
+    architecture = "mlp"
     representation = "relu2"
     depths = ("input",)
     source = wired.PlantedTable

@@ -105,6 +105,7 @@ class ModelCard(Source):
     data: str
     floor: float
     takes: str
+    architecture: str
 
 
 class DataCard(Source):

@@ -333,7 +333,7 @@ class FittedExplainer(Explainer[P_co]):
         """Make ready to explain with what `learn` returned, in this process or another."""
 
 
-class Known(Explainer):
+class Known(Explainer[P_co]):
     """A control that explains nothing and shows what is known of a task's own samples: a map as good as they come."""
 
     control = True
@@ -447,6 +447,7 @@ class Model(Configured[P_co], ABC):
     kind: ClassVar[Kind] = "grid"
     floor: ClassVar[float] = 0.0  # the accuracy under which a trained network is refused
     takes: ClassVar[str] = ""  # what must follow the name and a colon
+    architecture: ClassVar[str] = ""  # its kind (cnn, vgg, residual, vit, mlp …), which what is known of scores is for
 
     def __init__(self, parameters: P_co | None = None, argument: str = "", **values: object) -> None:
         super().__init__(parameters, **values)

@@ -109,7 +109,13 @@ def _card(cls: type[Any], spec: Spec, origin: Origin, attribute: str) -> AnyCard
         return _metric(plugin, facts)
     facts |= _paths(plugin)
     if isinstance(plugin, Model):
-        return ModelCard(**facts, data=plugin.data, floor=plugin.floor, takes=plugin.takes)
+        return ModelCard(
+            **facts,
+            data=plugin.data,
+            floor=plugin.floor,
+            takes=plugin.takes,
+            architecture=one_line(plugin.architecture),
+        )
     return DataCard(**facts)
 
 

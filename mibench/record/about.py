@@ -21,6 +21,7 @@ class SettingFacts(Part):
     device: Annotated[str, StringConstraints(pattern=r"^(cpu|[a-z]{2,16}:\d{1,4})$")]
     precision: Annotated[str, StringConstraints(pattern=r"^(fp32|tf32|bf16|fp16)$")]
     batch: Count
+    retrain: bool = False
 
 
 class Node(Part):
@@ -57,8 +58,16 @@ class Place(Part):
         return f"{self.data}/{self.model}"
 
 
+class NetworkAbout(Part):
+    """One of the weights of a task's network, which the seeds take in turn."""
+
+    weights_hash: Digest
+    data_hash: Digest
+    accuracy: Unit
+
+
 class TaskAbout(Place):
-    """A task that was prepared."""
+    """A task that was prepared; what is said of one network is of the first."""
 
     accuracy: Unit
     classes: tuple[Line, ...]
@@ -70,6 +79,8 @@ class TaskAbout(Place):
     notices: tuple[Line, ...]  # what a reader must know of the network or the data
     network: Name  # the network's whole spec, where `model` is its short name
     metrics: tuple[Name, ...]  # those that the suite wants of it
+    architecture: Line = ""  # the network's kind
+    networks: tuple[NetworkAbout, ...] = ()  # all of them; of records before they were counted, none
 
 
 class LostTask(Place):

@@ -31,6 +31,8 @@ class TaskSpec:
     data: str
     samples: int
     calibration: int
+    network: int = 0  # which of its trained weights, where there are several
+    retrain: bool = False  # whether weights that come with the package are left alone
 
     @property
     def shown_model(self) -> str:

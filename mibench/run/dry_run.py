@@ -75,14 +75,15 @@ def outlook(suite: Suite, options: Options, watch: Watch | None = None, *, open_
     )
     workers = options.jobs or environment.cores()
     about, known, timed = _recorded(folder, options)
-    specs = planning.specs(suite)
+    specs = planning.specs(suite, retrain=options.retrain)
     opened, lost = _opened(specs, options, setting, workers, watch) if open_tasks else ({}, ())
     tally = _Tally(known, timed)
-    for spec in specs:
+    for name in dict.fromkeys(spec.name for spec in specs):
+        mine = [spec for spec in specs if spec.name == name]
         if not open_tasks:
-            tally.add(suite, spec, _prepared(spec, about), setting)
-        elif spec in opened:
-            tally.add(suite, spec, opened[spec], setting)
+            tally.add(suite, {spec: _prepared(spec, about) for spec in mine}, setting)
+        elif set(mine) <= set(opened):
+            tally.add(suite, {spec: opened[spec] for spec in mine}, setting)
     storage = None if tally.unsized else tally.storage
     return Outlook(folder, tally.lines(), workers, tally.guessed, bool(opened), storage, lost)
 
@@ -101,15 +102,17 @@ class _Tally:
     guessed: bool = False
     unsized: bool = False
 
-    def add(self, suite: Suite, spec: TaskSpec, prepared: Prepared | None, setting: Setting) -> None:
-        """Count a task's cells."""
+    def add(self, suite: Suite, found: Mapping[TaskSpec, Prepared | None], setting: Setting) -> None:
+        """Count the cells of a task, with its networks."""
+        spec, prepared = next(iter(found.items()))
         unseen = prepared is None
         samples = spec.samples if prepared is None else len(prepared.ids)
         planned = suite.model_copy(update={"shard": 1}) if unseen else suite
         task = prepared or Prepared(spec.name, "", "", 0.0, ("",), (), (), (), {})
+        tasks = {each: known or task for each, known in found.items()}
         maps = {each.explainer.label: len(each.explainer.maps) for each in suite.chosen_methods()}
         self.unsized |= unseen
-        for cell in planning.plan(planned, {spec: task}, setting, 1).cells:
+        for cell in planning.plan(planned, tasks, setting, 1).cells:
             stands_for_all = unseen and cell.stage == "explain" and cell.variant == TRAINED
             shards = math.ceil(samples / suite.shard) if stands_for_all else 1
             seen = {
@@ -187,5 +190,9 @@ def _prepared(spec: TaskSpec, about: About | None) -> Prepared | None:
     for name, task in about.tasks.items() if about else ():
         if (task.data, task.model) == (spec.data, spec.shown_model) and task.facts.samples <= spec.samples:
             ids = tuple(map(str, range(task.facts.samples)))
-            return Prepared(name, task.weights_hash, task.data_hash, 0.0, ids, (), (), (), task.facts.model_dump())
+            networks = task.networks or (task,)
+            if spec.network >= len(networks):
+                return None
+            was = networks[spec.network]
+            return Prepared(name, was.weights_hash, was.data_hash, 0.0, ids, (), (), (), task.facts.model_dump())
     return None

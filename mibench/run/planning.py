@@ -2,19 +2,22 @@
 
     fit -> explain (plain, and the variants of the first samples) -> score          cost, where nothing else runs
 
-A cell's key covers whatever goes into it, the keys of the cells it needs among them, so an edit to one method changes
-the keys of that method's cells alone. Metrics of one file, which share what they compute, run in one job. Every
-job names its tenant, whose code runs in it: one explainer, this package's metrics, or one metric of another package.
+Where a network has several trained weights, a run's seeds take them in turn, so that the network is one of the things
+that are drawn; each is opened as a task of its own, under one name. A cell's key covers whatever goes into it, the keys
+of the cells it needs among them, so an edit to one method changes the keys of that method's cells alone. Metrics of one
+file, which share what they compute, run in one job. Every job names its tenant, whose code runs in it: one explainer,
+this package's metrics, or one metric of another package.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from mibench.errors import UsageError
+from mibench.models import shipped
 from mibench.plugins import catalogue
 from mibench.plugins.cards import Card, ExplainerCard, MetricCard
 from mibench.plugins.catalogue import MethodCards
@@ -40,20 +43,24 @@ class Plan:
         return tuple(cell for job in (*self.jobs, *self.lane) for cell in job.cells)
 
 
-def specs(suite: Suite) -> list[TaskSpec]:
-    """The suite's tasks as data alone."""
+def specs(suite: Suite, *, retrain: bool = False) -> list[TaskSpec]:
+    """The suite's tasks as data alone, one for each of a network's weights that a seed takes."""
     found = list(dict.fromkeys(_spec(suite, task) for task in suite.tasks))
     named: dict[str, TaskSpec] = {}
     for spec in found:
         if named.setdefault(spec.name, spec).model != spec.model:
             other = named[spec.name].model
             raise UsageError(f"{spec.model} and {other} have the same name: give each a name=… of its own")
-    return found
+    return [
+        replace(spec, network=number, retrain=retrain)
+        for spec in found
+        for number in range(min(suite.seeds, max(1, shipped.count(spec.model))))
+    ]
 
 
 def asked(suite: Suite, spec: TaskSpec) -> list[MetricCard]:
     """The metrics that the suite requests for one of its tasks."""
-    own = [task.metrics for task in suite.tasks if _spec(suite, task) == spec]
+    own = [task.metrics for task in suite.tasks if _spec(suite, task) == replace(spec, network=0, retrain=False)]
     names = {metric.label for metric in catalogue.metrics([name for some in own for name in some])}
     return [each for each in suite.chosen_metrics() if not all(own) or each.label in names]
 
@@ -70,7 +77,10 @@ def _spec(suite: Suite, task: DeclaredTask) -> TaskSpec:
 
 def plan(suite: Suite, tasks: Mapping[TaskSpec, Prepared], setting: Setting, workers: int) -> Plan:
     """Everything that the suite requests for its tasks."""
-    parts = [_TaskPlan(suite, spec, prepared, setting) for spec, prepared in tasks.items()]
+    named: dict[str, dict[TaskSpec, Prepared]] = {}
+    for spec, prepared in tasks.items():
+        named.setdefault(spec.name, {})[spec] = prepared
+    parts = [_TaskPlan(suite, [*some], [*some.values()], setting) for some in named.values()]
     jobs = [job for part in parts for job in part.explanations()]
     jobs += [job for part in parts for job in part.scorings(max(1, workers))]
     return Plan(tuple(jobs), tuple(job for part in parts for job in part.costs()))
@@ -81,34 +91,45 @@ class _TaskPlan:
     """The jobs of one task."""
 
     suite: Suite
-    spec: TaskSpec
-    prepared: Prepared
+    specs: Sequence[TaskSpec]  # with the weights that the seeds take in turn
+    prepared_each: Sequence[Prepared]
     setting: Setting
     fits: dict[tuple[str, int, str], Cell] = field(default_factory=dict)  # (explainer, seed, variant)
     plain: dict[tuple[str, int], list[Cell]] = field(default_factory=dict)  # (explainer, seed)
     variants: dict[tuple[str, int], dict[str, Cell]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        model, data = catalogue.model(self.spec.model), catalogue.data(self.spec.data)
-        self.methods, self.metrics = self.suite.chosen_methods(), asked(self.suite, self.spec)
+        self.prepared = self.prepared_each[0]
+        self.methods, self.metrics = self.suite.chosen_methods(), asked(self.suite, self.specs[0])
         self.explainers = {method.explainer.label: method.explainer for method in self.methods}
-        self.context = fingerprint.digest(
-            self.spec.model,
-            self.spec.data,
-            self.spec.samples,
-            self.spec.calibration,
-            self.prepared.weights_hash,
-            self.prepared.data_hash,
-            _sources(model, data),
+        self.contexts = [self._context(*each) for each in zip(self.specs, self.prepared_each, strict=True)]
+
+    def _context(self, spec: TaskSpec, prepared: Prepared) -> str:
+        return fingerprint.digest(
+            spec.model,
+            spec.data,
+            spec.samples,
+            spec.calibration,
+            prepared.weights_hash,
+            prepared.data_hash,
+            _sources(catalogue.model(spec.model), catalogue.data(spec.data)),
             environment.device_class(self.setting.device),
             self.setting.precision,
         )
+
+    def _network(self, seed: int) -> int:
+        """Which of the network's weights a seed takes."""
+        return seed % len(self.specs)
+
+    def _runs(self, explainer: ExplainerCard, seed: int) -> bool:
+        """Whether a seed changes an explainer's maps, by itself or by its network."""
+        return seed < len(self.specs) or explainer.seeded
 
     def explanations(self) -> Iterator[Job]:
         """Fits and explanations of every explainer with its seeds; what gates compare, with the first."""
         for seed in range(self.suite.seeds):
             for label, explainer in self.explainers.items():
-                if seed and not explainer.seeded:
+                if not self._runs(explainer, seed):
                     continue
                 for variant in (TRAINED, *(() if seed else self._variants())):
                     if explainer.fitted and variant in (TRAINED, RANDOM):
@@ -130,7 +151,8 @@ class _TaskPlan:
         learner, cells = explainer.learner, []
         for each, other in self.explainers.items():
             if other.fitted and other.learner == learner:
-                key = fingerprint.digest("fit", self.context, _identity(other, "mibench.run.explaining"), seed, variant)
+                identity = _identity(other, "mibench.run.explaining")
+                key = fingerprint.digest("fit", self.contexts[self._network(seed)], identity, seed, variant)
                 cells.append(Cell(key, "fit", self.prepared.name, each, seed=seed, variant=variant))
                 self.fits[each, seed, variant] = cells[-1]
         yield self._job("fit", learner, tuple(cells))
@@ -139,7 +161,8 @@ class _TaskPlan:
         fit = self.fits.get((label, seed, RANDOM if variant == RANDOM else TRAINED))
         identity = _identity(explainer, "mibench.run.explaining")
         for start, stop in self._shards() if variant == TRAINED else [(0, self.suite.gate_samples)]:
-            key = fingerprint.digest("explain", self.context, identity, seed, variant, start, stop, fit and fit.key)
+            context = self.contexts[self._network(seed)]
+            key = fingerprint.digest("explain", context, identity, seed, variant, start, stop, fit and fit.key)
             needs = (fit.key,) if fit else ()
             cell = Cell(key, "explain", self.prepared.name, label, "", seed, variant, start, stop, needs)
             if variant == TRAINED:
@@ -156,7 +179,7 @@ class _TaskPlan:
         """Scores of every row by every metric, with the seeds of what they are made from."""
         every = [Row(row, spec, method) for method in self.methods for row, spec in method.rows.items()]
         for seed in range(self.suite.seeds):
-            rows = [each for each in every if not seed or each.method.explainer.seeded]
+            rows = [each for each in every if self._runs(each.method.explainer, seed)]
             families: dict[str, list[MetricCard]] = {}
             for metric in self.metrics:
                 if not seed or not metric.needs & {*VARIANTS, PERTURBED}:
@@ -181,9 +204,8 @@ class _TaskPlan:
             code = _sources(method.wrapper) if method.wrapper else ""
             for metric, name, identity in identities:
                 needs = (*plain, *(variants[each] for each in sorted(variants) if _need(each) in metric.needs))
-                key = fingerprint.digest(
-                    "score", self.context, identity, metric.version, row, spec.name, code, seed, needs
-                )
+                context = self.contexts[self._network(seed)]
+                key = fingerprint.digest("score", context, identity, metric.version, row, spec.name, code, seed, needs)
                 cells.append(Cell(key, "score", self.prepared.name, row, name, seed, needs=needs))
         ours = metrics[0].place.ours
         code = " ".join(filter(None, ("metrics" if ours else f"metric {metrics[0].label}", wrapper)))
@@ -201,7 +223,9 @@ class _TaskPlan:
             yield self._job("cost", label, (cell,), fit=fit.key if fit else "", samples=self.suite.timed_samples)
 
     def _job(self, stage: Any, code: str, cells: tuple[Cell, ...], *, lasting: bool = False, **more: Any) -> Job:
-        return Job(stage, self.setting, self.spec, cells, tenant=Tenant(self.prepared.name, code, lasting), **more)
+        number = self._network(cells[0].seed)
+        task = f"{self.prepared.name} {number}" if number else self.prepared.name
+        return Job(stage, self.setting, self.specs[number], cells, tenant=Tenant(task, code, lasting), **more)
 
 
 class Row(NamedTuple):

@@ -18,7 +18,7 @@ from mibench.plugins.cards import MetricCard
 from mibench.plugins.contract import PERTURBED, VARIANTS
 from mibench.record import devices, environment
 from mibench.record.about import About, Rescored
-from mibench.record.cells import Cell, Prepared, Setting
+from mibench.record.cells import Cell, Prepared, Setting, TaskSpec
 from mibench.record.store import Store
 from mibench.run import planning
 from mibench.run.run import Options, Summary, Watch, engine_of, failures_of, perform, prepare, sound, write_board
@@ -42,11 +42,12 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
         options.timeout,
     )
     with Store(folder, write=True) as store, engine_of(options, workers, setting.device) as engine:
-        specs = [spec for spec in planning.specs(suite) if spec.name in about.tasks]
+        specs = planning.specs(suite, retrain=about.setting.retrain)
+        specs = [spec for spec in specs if spec.name in about.tasks]
         tasks, lost = prepare(engine, specs, setting, watch)
         if lost:
             raise UsageError("; ".join(f"{spec.name}: {loss.reason}" for spec, loss in lost.items()))
-        _refuse_other_tasks(folder, about, {prepared.name: prepared for prepared in tasks.values()})
+        _refuse_other_tasks(folder, about, tasks)
         plan = planning.plan(suite, tasks, setting, workers)
         jobs = [job for job in plan.jobs if job.stage == "score"]
         known, faults = sound(store, jobs, "missing")
@@ -62,7 +63,7 @@ def rescore(folder: Path, metrics: Sequence[str], options: Options, watch: Watch
         kept = [*_others(store), *(cell for job in jobs for cell in job.cells)]
         store.plan(kept)
         store.write_text("suite.toml", suites.write(suite))
-        asked = {prepared.name: planning.asked(suite, spec) for spec, prepared in tasks.items()}
+        asked = {spec.name: planning.asked(suite, spec) for spec in tasks}
         store.write_text("run.json", _rescored(about, suite, metrics, asked).written())
         if watch:
             watch.planned(engine, jobs, known)
@@ -100,10 +101,11 @@ def _with(suite: Suite, specs: Sequence[str]) -> Suite:
     return suites.check(suite.model_copy(update={"metrics": more(suite.metrics), "tasks": tasks}))
 
 
-def _refuse_other_tasks(folder: Path, about: About, tasks: Mapping[str, Prepared]) -> None:
+def _refuse_other_tasks(folder: Path, about: About, tasks: Mapping[TaskSpec, Prepared]) -> None:
     """Refuse to score maps of one network by another, or on other samples."""
-    for name, task in tasks.items():
-        was = about.tasks[name]
+    for spec, task in tasks.items():
+        name = spec.name
+        was = (about.tasks[name].networks or (about.tasks[name],))[spec.network]
         for what, before, now in (
             ("network", was.weights_hash, task.weights_hash),
             ("samples", was.data_hash, task.data_hash),

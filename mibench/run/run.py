@@ -27,7 +27,7 @@ from mibench.plugins import catalogue
 from mibench.plugins.cards import DataCard, ModelCard
 from mibench.plugins.spec import unknown
 from mibench.record import devices, environment, fingerprint, maps
-from mibench.record.about import About, LostTask, Node, RowAbout, SettingFacts, TaskAbout, TaskFacts
+from mibench.record.about import About, LostTask, NetworkAbout, Node, RowAbout, SettingFacts, TaskAbout, TaskFacts
 from mibench.record.cells import FAILURES, UNPREPARED, Cell, Job, Loss, Outcome, Prepared, Setting, TaskSpec
 from mibench.record.store import Store
 from mibench.run import planning, reopening
@@ -91,6 +91,7 @@ class Options:
     timeout: float = 600.0  # seconds that one cell may take
     batch: int = 0  # samples explained at once; 0: fewer where they are larger
     rerun: Rerun = "missing"
+    retrain: bool = False  # networks here, although the package has trained weights of them
     title: str = ""  # of the board's page; empty: the suite's name
 
 
@@ -111,12 +112,13 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
         if unchanged:
             return unchanged
         engine = ending.enter_context(engine_of(options, workers, setting.device))
-        tasks, lost = prepare(engine, planning.specs(suite), setting, watch)
+        tasks, lost = prepare(engine, planning.specs(suite, retrain=options.retrain), setting, watch)
         plan = planning.plan(suite, tasks, setting, workers)
         unprepared = _unprepared(suite, lost)
         store.plan([*plan.cells, *unprepared])
-        for prepared in tasks.values():
-            store.record_samples(prepared.name, _samples(prepared))
+        for spec, prepared in tasks.items():
+            if not spec.network:  # of the others the classes that are explained may differ
+                store.record_samples(prepared.name, _samples(prepared))
             pictures = str(maps.path(Path(), prepared.facts["pictures"]))
             store.adopt([pictures], {pictures: prepared.digest})
         store.tidy()
@@ -143,7 +145,7 @@ def run(suite: Suite, options: Options = Options(), watch: Watch | None = None) 
 
 def _unchanged(store: Store, suite: Suite, setting: Setting, options: Options, watch: Watch | None) -> Summary | None:
     """How a run ends for which nothing is to be opened, computed or written; None where anything is."""
-    tasks = reopening.recalled(store, planning.specs(suite), setting)
+    tasks = reopening.recalled(store, planning.specs(suite, retrain=options.retrain), setting)
     if not tasks or options.rerun == "all":
         return None
     plan = planning.plan(suite, tasks, setting, options.jobs or environment.cores())
@@ -289,9 +291,10 @@ def prepare(
         found[job.task] = answer
         if watch:
             watch.prepared(answer)
-    if not found:
+    if not {spec.name for spec in found} - {spec.name for spec in lost}:
         raise MibenchError("; ".join(f"{spec.name}: {loss.reason}" for spec, loss in lost.items()))
-    return {spec: found[spec] for spec in specs if spec in found}, lost
+    gone = {spec.name for spec in lost}  # a task with some of its networks would be another
+    return {spec: found[spec] for spec in specs if spec in found and spec.name not in gone}, lost
 
 
 def still_known(known: Mapping[str, Outcome], rerun: Rerun) -> dict[str, Outcome]:
@@ -348,7 +351,9 @@ def _about(
         schema_number=2,
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         suite=suite,
-        setting=SettingFacts(device=setting.device, precision=setting.precision, batch=setting.batch),
+        setting=SettingFacts(
+            device=setting.device, precision=setting.precision, batch=setting.batch, retrain=options.retrain
+        ),
         title=options.title,
         engine=options.engine,
         nodes=tuple(Node(**node) for node in engine.nodes) if engine else (),
@@ -357,7 +362,7 @@ def _about(
         environment=environment.facts(setting.device),
         seeds=tuple(range(suite.seeds)),
         pictures=PICTURES,
-        tasks={task.name: _task_about(suite, spec, task) for spec, task in tasks.items()},
+        tasks={spec.name: _task_about(suite, spec, tasks) for spec in tasks if not spec.network},
         lost={
             spec.name: LostTask(data=spec.data, model=spec.shown_model, reason=loss.reason)
             for spec, loss in lost.items()
@@ -367,7 +372,8 @@ def _about(
     )
 
 
-def _task_about(suite: Suite, spec: TaskSpec, task: Prepared) -> TaskAbout:
+def _task_about(suite: Suite, spec: TaskSpec, tasks: Mapping[TaskSpec, Prepared]) -> TaskAbout:
+    task, networks = tasks[spec], [each for other, each in tasks.items() if other.name == spec.name]
     return TaskAbout(
         data=spec.data,
         model=spec.shown_model,
@@ -381,6 +387,11 @@ def _task_about(suite: Suite, spec: TaskSpec, task: Prepared) -> TaskAbout:
         facts=TaskFacts(**task.facts),
         notices=task.notices,
         metrics=tuple(metric.label for metric in planning.asked(suite, spec)),
+        architecture=catalogue.model(spec.model).architecture,
+        networks=tuple(
+            NetworkAbout(weights_hash=each.weights_hash, data_hash=each.data_hash, accuracy=each.accuracy)
+            for each in networks
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mibench.errors import DataError, ModelError
 from mibench.files.reading import noting
 from mibench.information.pointwise import agreement, of_class
+from mibench.models import trained
 from mibench.models.kept import kept
 from mibench.models.weights import check_finite
 from mibench.network.devices import precision_of
@@ -37,7 +38,7 @@ BATCH = 64
 def make_task(spec: TaskSpec, device: str = "cpu", precision: str = "fp32") -> Task:
     """Load the network and open it; samples are loaded when first used."""
     precision_of(precision, device)
-    model = registry.model(spec.model)
+    model = trained.of(registry.model(spec.model), spec.network, retrain=spec.retrain)
     check_shape(model)
     data = registry.data(spec.data or model.data)
     with noting() as files:

@@ -54,7 +54,8 @@ class Means:
     @cached_property
     def between(self) -> tuple[Array, Array]:
         """B~ and its degrees of freedom."""
-        return moderated(self.parts, self.fits.seeded | self.fits.networks, self.fits.prior, self.fits.freedom)
+        changes = self.fits.seeded | self.fits.networks
+        return moderated(self.parts, changes, self.fits.prior, self.fits.freedom, self.fits.ratio)
 
     @property
     def alone(self) -> Mask:

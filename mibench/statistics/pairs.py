@@ -120,7 +120,7 @@ def _parts(table: Means, differences: Array, i: Whole, j: Whole) -> tuple[Parts,
         return _with(one, rest=rest[i] + rest[j]), *joint
     within = parts(table.scores[i] - table.scores[j])
     prior = table.fits.prior[i] + table.fits.prior[j]
-    moved = moderated(within, shared, prior, 2 * table.fits.freedom)
+    moved = moderated(within, shared, prior, 2 * table.fits.freedom, table.fits.ratio)
     whole = shared & (within.samples > 0)  # else they have no seed in common
     mixed = {name: np.where(whole, getattr(within, name), getattr(one, name)) for name in ("mean", "sampled", "third")}
     mixed["rest"] = np.where(whole, within.rest, rest[i] + rest[j])

@@ -3,12 +3,15 @@
 A score of row m, seed s and sample i is read as mean_m + sample_mi + seed_ms + rest_msi.
 
     A, B, E = variances of n samples' means / n, of S seeds' means / S, and mean square of the rest / (n S)        (1)
-    B~      = (d0 s0^2 / S + (S - 1) B) / (d0 + S - 1),    on d0 + S - 1 degrees of freedom                        (2)
+    B~      = (d0 B0 + (S - 1) B) / (d0 + S - 1),    on d0 + S - 1 degrees of freedom                              (2)
+    B0      = s0^2 / S    for one seed,    r_n E    for more,    r_n = 1 + (r - 1) n / n_panel
 
 A expects the shares of the samples and the rest in the variance of a mean, B those of the seeds and the rest. B alone
-knows S - 1 degrees of freedom, which is next to nothing: so it is moderated (2) by s0^2, the variance of one seed's
-mean that fixed, committed tables of the same score lead to expect, worth d0 degrees of freedom (Smyth 2004). It never
-comes from the rows at hand, so that no row changes another's verdict. Without it B stands for itself, and one seed for
+knows S - 1 degrees of freedom, which is next to nothing: so it is moderated (2) by what a fixed, committed panel of the
+same score leads to expect, worth d0 degrees of freedom (Smyth 2004). How far means move from seed to seed varies a
+thousandfold between rows, and s0^2, their typical variance, is worth little; but what moves a mean moves single samples
+too, and the ratio of B to E hardly varies: r on the panel's n_panel samples. Neither comes from the rows at hand, so
+that no row changes another's verdict. Without it B stands for itself, and one seed for
 nothing: such a row is `alone`, and speaks of its own fit. A row that no seed changes has B~ = 0, unless each seed has a
 network of its own.
 """
@@ -23,6 +26,19 @@ from mibench.statistics.arrays import Array, Mask, Whole, ratio
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """How B compares with E: r, what it is worth, and on how many samples it was measured."""
+
+    value: float
+    freedom: float
+    samples: int
+
+    def of(self, samples: Whole) -> Array:
+        """r_n; in expectation it is never below one."""
+        return np.asarray(1 + max(0.0, self.value - 1) * samples / self.samples)
+
+
+@dataclass(frozen=True)
 class Fits:
     """What another seed would change in each of M rows."""
 
@@ -31,6 +47,7 @@ class Fits:
     freedom: float  # d0
     source: Whole  # rows of one number share their fits
     networks: bool = False  # whether each seed has a network of its own, which moves all rows
+    ratio: Ratio | None = None
 
     @classmethod
     def unknown(cls, rows: int, seeded: bool = True) -> Fits:
@@ -38,7 +55,7 @@ class Fits:
         return cls(np.full(rows, seeded), np.full(rows, np.nan), np.nan, np.arange(rows))
 
     def __getitem__(self, rows: Whole) -> Fits:
-        return Fits(self.seeded[rows], self.prior[rows], self.freedom, self.source[rows], self.networks)
+        return Fits(self.seeded[rows], self.prior[rows], self.freedom, self.source[rows], self.networks, self.ratio)
 
     def shared(self, first: Whole, second: Whole) -> Mask:
         """Which pairs' seeds act on both rows, so that only the variance of their difference counts."""
@@ -91,12 +108,18 @@ def parts(scores: Array, averaged: Array | None = None) -> Parts:
     )
 
 
-def moderated(found: Parts, seeded: Mask, prior: Array, freedom: float) -> tuple[Array, Array]:
+def moderated(
+    found: Parts, seeded: Mask, prior: Array, freedom: float, compared: Ratio | None = None
+) -> tuple[Array, Array]:
     """B~ and its degrees of freedom (2), which are endless where seeds change nothing, or nothing is known of them."""
     own, known = np.maximum(found.seeds - 1.0, 0), np.where(np.isfinite(prior), freedom, 0.0)
+    expected = np.nan_to_num(prior) / np.maximum(found.seeds, 1)
+    if compared is not None:
+        several = (own > 0) & (found.rest > 0)
+        known = np.where(several, compared.freedom, known)
+        expected = np.where(several, compared.of(found.samples) * found.rest, expected)
     weight = np.where(seeded, own + known, 0.0)
-    expected = known * np.nan_to_num(prior) / np.maximum(found.seeds, 1)
-    return ratio(expected + own * found.between, weight), np.where(weight > 0, weight, np.inf)
+    return ratio(known * expected + own * found.between, weight), np.where(weight > 0, weight, np.inf)
 
 
 def joint_freedom(first: tuple[Array, Array], second: tuple[Array, Array]) -> Array:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from mibench.leaderboard.results import CELLS, Gate, Results, Sample, TaskCard
 from mibench.record.cards import MethodCard, MetricCard
-from mibench.statistics.panel import Entry, Panel, Prior
+from mibench.record.panel import Entry, Panel, Prior
 
 TASKS = (("planted", "planted-cnn"), ("mnist", "cnn-m"))
 TRUTHS = ("planted", "images")

@@ -17,7 +17,7 @@ from mibench.leaderboard.order import Order, Standing
 from mibench.leaderboard.results import Results
 from mibench.leaderboard.tables import Board, board
 from mibench.record.cards import MethodCard
-from mibench.statistics.panel import Prior
+from mibench.record.panel import Prior
 from tests.leaderboard import made_up
 
 PLANTED, MNIST = made_up.TASKS

@@ -286,7 +286,8 @@ def test_large_pictures_are_scaled_down_and_broken_maps_are_tolerated() -> None:
 
 def test_the_front_is_what_nothing_beats_in_cost_and_standing() -> None:
     points = [Point(name, cost, standing, standing - 0.02, standing + 0.02) for name, cost, standing in
-              (("cheap", 1, 0.3), ("both", 3, 0.7), ("dear", 100, 0.8), ("beaten", 4, 0.6), ("same", 3, 0.65))]  # fmt: skip
+              (("cheap", 1, 0.3), ("both", 3, 0.7), ("dear", 100, 0.8), ("beaten", 4, 0.6), ("same", 3, 0.65))
+    ]  # fmt: skip
     drawn = {mark.name: mark for mark in tradeoff(points).marks}
     assert {name for name, mark in drawn.items() if mark.front} == {"cheap", "both", "dear"}
     assert drawn["dear"].x > drawn["both"].x > drawn["cheap"].x

@@ -8,7 +8,7 @@ from scipy import optimize, stats
 
 from mibench.statistics.means import unskewed
 from mibench.statistics.resampling import generator, resampled, resamples
-from mibench.statistics.seeds import averages, moderated, parts
+from mibench.statistics.seeds import Ratio, averages, moderated, parts
 from tests.statistics.boots import fits_of, means_of
 
 
@@ -120,3 +120,16 @@ def test_a_rows_interval_is_the_same_to_the_bit_whoever_else_is_there() -> None:
     for rows in ([3], [4, 0], [2, 1, 3]):
         some = np.array(means_of(scores, fits_of(5, 0.01))[rows].intervals())
         assert some.tobytes() == np.ascontiguousarray(whole[:, rows]).tobytes()
+
+
+def test_with_several_seeds_the_rest_of_the_row_itself_says_what_seeds_may_do() -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.normal(size=(1, 3, 40)) + rng.normal(size=(1, 1, 40))
+    found = parts(scores)
+    prior, weight = np.array([1e-3]), 1.0
+    between, freedom = moderated(found, np.array([True]), prior, weight, Ratio(2.0, 4.0, 20))
+    expected = (4 * (1 + 40 / 20) * found.rest + 2 * found.between) / 6
+    assert between == pytest.approx(expected)
+    assert freedom == 6
+    single = parts(scores[:, :1])
+    assert moderated(single, np.array([True]), prior, weight, Ratio(2.0, 4.0, 20))[0] == pytest.approx(prior)

@@ -15,17 +15,16 @@ from mibench.record.stored import Count, Finite, Line, Name, Part, Stored
 
 FILE = Path(__file__).with_name("panel.json")
 MEND = "restore the committed file"
-KINDS = {word: word for word in ("vgg", "residual", "vit", "prototype", "mlp", "cnn")} | {
-    "resnet": "residual",
-    "planted": "cnn",  # none of the words before
-}
 
 
 class Prior(Part):
-    """The variance of one seed's mean score, over the square of the score's range (or its variance over samples)."""
+    """How seeds scatter: `mibench.statistics.seeds` has the model, `mibench.statistics.priors` the fit."""
 
-    level: Finite  # s0^2
-    freedom: Finite  # d0
+    level: Finite  # s0^2 of one seed's mean, over the square of the score's range (or its variance over samples) …
+    freedom: Finite  # … and its d0
+    ratio: Finite = 0.0  # r of B and E with several seeds; 0: unknown …
+    ratio_freedom: Finite = 0.0  # … and its d0
+    samples: Count = 0  # on which r was measured
     rows: Count
     seeds: Count
 
@@ -76,12 +75,6 @@ class Panel(Stored):
         """The limit of a check there."""
         wanted = check, truth, network
         return next((each for each in self.limits if (each.check, each.truth, each.network) == wanted), None)
-
-
-def kind_of(network: str) -> str:
-    """A network's kind by its spec's name; empty where the name shows none."""
-    name = network.partition("[")[0].partition(":")[0]
-    return next((kind for word, kind in KINDS.items() if word in name), "")
 
 
 @cache
