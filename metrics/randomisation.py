@@ -3,21 +3,22 @@
 The saved map is compared with a second one of the same sample: of another class (RandomLogit), of the network with
 random weights in all layers (MPRT, the end of the cascade; the cascade's mean would count the unrandomised network), or
 of the same network and class again (repeatability). The similarity is one of Quantus': Pearson of the signed maps for
-the class, Spearman of the magnitudes for the weights. A second map that is constant has nothing in common with the
-first: its correlation is 0.
+the class and of the magnitudes for the weights. A second map that is constant has nothing in common with the first: its
+correlation is 0.
 
-RandomLogit's limit is halfway between maps that react to the class and maps that do not, rounded. On calibration
-samples of planted images and digits, occlusion, Grad-CAM, integrated gradients, input x gradient and saliency had at
-most .83; edges, intensities, the planted truth and class-blind maps with noise of 2 % of their largest value at least
-.94. Quantus' default, SSIM of the flattened maps, cannot separate the two: integrated gradients have .92, which
-react, and class-blind ones with 1 % of noise .72.
+For the class both maps are of the logit less the mean logit: evidence that says the same of every class makes maps
+alike, exactly true ones among them, and is left out. The limit is the panel's, for each kind of task and network; where
+the panel has none, nothing is judged. Quantus' default, SSIM of the flattened maps, cannot separate maps that react to
+the class from those that do not: integrated gradients have .92, and class-blind maps with 1 % of noise .72.
 
 Repeatability's limit is halfway between maps that differ by a rounding of a millionth, at least .997 on the same
-samples, and SmoothGrad and gradient SHAP drawn again, at most .94. No limit of MPRT's separates what reacts to the
-weights from what hardly varies: gradient SHAP reacts and has .92 on digits, as their ground stays dark at any weights;
-edges and intensities with noise of a millionth have .42 to .50, for the ranks of a dark ground are those of its noise.
-So .9 stops what never changes, and some that reacts. Pearson of the magnitudes has at most .60 in the five named
-above and gradient SHAP, and at least .98 in what varies slightly; it would be another score.
+samples, and SmoothGrad and gradient SHAP drawn again, at most .94.
+
+Of the weights, Pearson's correlation of magnitudes separates what reacts to them (occlusion, Grad-CAM, integrated
+gradients, input x gradient, saliency and gradient SHAP on planted images and digits: at most .60) from what hardly
+varies (edges and intensities with a little noise: at least .98); between the two nothing is decided. MPRT's Spearman,
+which is Quantus', is a number beside it: gradient SHAP reacts and has .92 on digits, whose ground stays dark at any
+weights; edges and intensities with noise of a millionth have .42 to .50, as the ranks of a dark ground are its noise's.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Gate(RowMetric):
     gate = True
     no_score = "this sample was not explained a second time, or not with a finite map"
     variant: ClassVar[str]
+    against: ClassVar[str] = ""  # the other variant; empty: the plain map
 
     @abstractmethod
     def similarity(self, first: Tensor, second: Tensor) -> Tensor:
@@ -50,10 +52,11 @@ class Gate(RowMetric):
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         scores = torch.full((len(row.map),), torch.nan, dtype=torch.float64)
         second = row.variants.get(self.variant, row.raw[:0]).flatten(1).double()  # (V, F)
-        finite = second.isfinite().all(1).nonzero()[:, 0]
+        first = (row.variants.get(self.against, row.raw[:0]) if self.against else row.map).flatten(1).double()
+        first, second = first[: len(second)], second[: len(first)]
+        finite = (first.isfinite() & second.isfinite()).all(1).nonzero()[:, 0]
         if len(finite):
-            second = second[finite] / second[finite].abs().amax(1, keepdim=True).clamp(min=1e-30)
-            scores[finite] = self.similarity(row.map.flatten(1)[finite].double(), second).double()
+            scores[finite] = self.similarity(_scaled(first[finite]), _scaled(second[finite])).double()
         return scores
 
 
@@ -61,20 +64,39 @@ class RandomLogit(Gate):
     """Near 1 when the map of another class looks the same."""
 
     name = "random-logit"
-    title = "Random logit: similarity to the map of another class"
+    title = "Random logit: similarity of the maps of two classes, each of its logit less the mean logit"
     direction = "lower"
     range = (-1.0, 1.0)
     paper = "Sixt et al. 2020, arXiv:1912.09818"
-    needs = frozenset({"other-class"})
-    version = 2
-    variant = "other-class"
+    needs = frozenset({"centred", "centred-other-class"})
+    version = 3
+    variant = "centred-other-class"
+    against = "centred"
+    judged = "panel"
 
     def similarity(self, first: Tensor, second: Tensor) -> Tensor:
         return correlation(first, second).nan_to_num(0.0)
 
 
-class MPRT(Gate):
+class WeightRandomisation(Gate):
     """Near 1 when the map hardly depends on what the network has learned."""
+
+    name = "weight-randomisation"
+    title = "Weight randomisation: correlation of the magnitudes with those of the map with random weights"
+    direction = "lower"
+    range = (-1.0, 1.0)
+    paper = "Adebayo et al. 2018, arXiv:1810.03292"
+    needs = frozenset({"random-weights"})
+    variant = "random-weights"
+    limit = 0.6
+    fails = 0.98
+
+    def similarity(self, first: Tensor, second: Tensor) -> Tensor:
+        return correlation(first.abs(), second.abs()).nan_to_num(0.0)
+
+
+class MPRT(Gate):
+    """Near 1 when the ranks of the map hardly depend on what the network has learned; shown, not judged."""
 
     name = "mprt"
     title = "Model parameter randomisation: similarity to the map with random weights"
@@ -83,6 +105,7 @@ class MPRT(Gate):
     paper = "Adebayo et al. 2018, arXiv:1810.03292"
     needs = frozenset({"random-weights"})
     variant = "random-weights"
+    judged = "never"
 
     def similarity(self, first: Tensor, second: Tensor) -> Tensor:
         return _spearman(first.abs(), second.abs())
@@ -118,6 +141,11 @@ class EfficientMPRT(Gate):
     def similarity(self, first: Tensor, second: Tensor) -> Tensor:
         before, after = (torch.tensor([_histogram_entropy(one) for one in maps.numpy()]) for maps in (first, second))
         return after / before - 1
+
+
+def _scaled(maps: Tensor) -> Tensor:
+    """Maps (V, F) divided by their largest magnitudes."""
+    return maps / maps.abs().amax(1, keepdim=True).clamp(min=1e-30)
 
 
 def _spearman(first: Tensor, second: Tensor) -> Tensor:

@@ -32,7 +32,17 @@ def metric_card(metric: plugins.MetricCard | Metric) -> MetricCard:
     said = metric.about if isinstance(metric, plugins.MetricCard) else (type(metric).__doc__ or "").strip()
     about, name = one_line(said.partition("\n")[0]), label(metric)
     facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, one_line(metric.paper))
-    return MetricCard(name, one_line(metric.title), *facts, about, metric.version, metric.limit, metric.chance)
+    return MetricCard(
+        name,
+        one_line(metric.title),
+        *facts,
+        about,
+        metric.version,
+        metric.limit,
+        metric.fails,
+        metric.judged,
+        metric.chance,
+    )
 
 
 def _title(method: MethodCards, map_name: str) -> str:

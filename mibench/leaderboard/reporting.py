@@ -34,6 +34,7 @@ def results_of(store: Store) -> Results:
     suite, metrics = about.suite, about.cards.metrics
     places = {name: (place.data, place.model) for name, place in about.places.items()}
     scores = placed_scores(store)
+    tasks = tuple(_task(name, task) for name, task in about.tasks.items())
     cells = pd.concat([_cells(store, places), _unasked(about, places)], ignore_index=True)
     return Results(
         suite=suite.name,
@@ -42,9 +43,9 @@ def results_of(store: Store) -> Results:
         cells=cells,
         metrics=metrics,
         methods=about.cards.methods,
-        tasks=tuple(_task(name, task) for name, task in about.tasks.items()),
+        tasks=tasks,
         costs=_costs(store.cells(), places, about.rows),
-        gates=gates(scores, cells, metrics, suite.chance),
+        gates=gates(scores, cells, metrics, suite.chance, suite.known_good, tasks),
         samples=tuple(each for name in about.tasks for each in samples_of(store, name, range(about.pictures))),
         facts=_facts(about),
         chance=suite.chance,

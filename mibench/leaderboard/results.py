@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what only counts or copies boards needs neither
     import pandas as pd
 
 Status = Literal["ok", "failed", "timeout", "crash", "oom", "nan", "skipped"]  # the possible states of a cell
+Verdict = Literal["passed", "failed", "undecided", "not applicable"]
 SCORES = ("data", "model", "method", "metric", "seed", "sample", "value", "reason")
 LOST = ("failed", "timeout", "crash", "oom", "nan", "skipped", "missing")  # cells that came to nothing
 CELLS = ("data", "model", "method", "metric", "status", "reason")
@@ -35,13 +36,13 @@ class TaskCard:
 
 @dataclass(frozen=True)
 class Gate:
-    """The outcome of one sanity gate for one row on one task."""
+    """The outcome of one sanity check for one row on one task."""
 
     data: str
     model: str
     method: str
     gate: str
-    passed: bool | None  # None: not judged, and the row is ranked
+    verdict: Verdict  # what is not failed is ranked
     reason: str = ""  # the figures, whether or not it passed, or why it was not judged
 
 

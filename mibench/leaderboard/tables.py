@@ -146,7 +146,7 @@ def _gated(results: Results, task: Task) -> dict[str, str]:
     """Why each row that failed a gate on a task did."""
     failures: dict[str, list[str]] = {}
     for gate in results.gates:
-        if (gate.data, gate.model) == task and gate.passed is False:
+        if (gate.data, gate.model) == task and gate.verdict == "failed":
             why = f"failed the gate {gate.gate}" + (f": {gate.reason}" if gate.reason else "")
             failures.setdefault(gate.method, []).append(why)
     return {method: "; ".join(sorted(whys)) for method, whys in failures.items()}

@@ -89,6 +89,8 @@ class MetricCard(Card):
     chance: float | None
     gate: bool
     limit: float
+    fails: float | None
+    judged: Literal["limit", "panel", "never"]
 
 
 class Source(Card):

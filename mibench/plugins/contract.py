@@ -34,7 +34,13 @@ Family = Literal[
     "faithfulness", "localisation", "randomisation", "robustness", "complexity", "information", "completeness"
 ]
 Direction = Literal["higher", "lower"]
-VARIANTS = ("other-class", "random-weights", "repeat")  # the maps that the sanity gates compare with the plain one
+VARIANTS = (  # the maps that the sanity checks compare: of another class, of the logit less the mean logit (of the same
+    "other-class",  # class and of another), of random weights, and of a second run
+    "centred",
+    "centred-other-class",
+    "random-weights",
+    "repeat",
+)
 PERTURBED = "perturbed"  # whoever needs it gets the variants "perturbed:1", … of noisy inputs (`network.noise`)
 SMALLEST = 8  # pixels along the shorter side under which nothing is to be seen
 
@@ -487,7 +493,9 @@ class Metric(Configured[P_co], ABC):
     no_score: ClassVar[str] = "the metric gives no number for this sample"  # the reason where a score is NaN
     chance: ClassVar[float | None] = None  # the expected score of a random map, where it is known
     gate: ClassVar[bool] = False  # a sanity gate: shown, not ranked
-    limit: ClassVar[float] = 0.9  # of a gate that is a similarity: from here on two sets of maps are the same
+    limit: ClassVar[float] = 0.9  # of a gate that is a similarity: up to here it is passed …
+    fails: ClassVar[float | None] = None  # … and from here on failed; None: there is nothing between
+    judged: ClassVar[Literal["limit", "panel", "never"]] = "limit"  # by that, by the panel's limit, or only shown
 
     @final
     def __call__(

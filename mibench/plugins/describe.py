@@ -154,6 +154,8 @@ def _metric(plugin: Metric, facts: dict[str, Any]) -> MetricCard:
         chance=plugin.chance,
         gate=plugin.gate,
         limit=plugin.limit,
+        fails=plugin.fails,
+        judged=plugin.judged,
     )
 
 

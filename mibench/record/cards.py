@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from mibench.plugins.contract import Direction, Family
 
@@ -21,7 +22,9 @@ class MetricCard:
     paper: str = ""
     about: str = ""  # one plain sentence: what the number means
     version: int = 1  # scores of two versions are not compared
-    limit: float = 0.9  # of a gate that is a similarity
+    limit: float = 0.9  # of a gate that is a similarity: up to here it is passed …
+    fails: float | None = None  # … and from here on failed; None: there is nothing between
+    judged: Literal["limit", "panel", "never"] = "limit"  # by that, by the panel's limit, or only shown
     chance: float | None = None  # the expected score of a random map, where it is known
 
     @property

@@ -48,6 +48,7 @@ from mibench.run.task import Task, make_task
 
 MOST = 32  # samples explained at once …
 MOST_ON_ACCELERATOR = 64
+CENTRED, OTHER_CLASS = "centred", ("other-class", "centred-other-class")
 NUMBERS = 2**18  # … fewer if they have more numbers: explainers that take 50 steps hold 50 of each in memory
 
 
@@ -161,7 +162,7 @@ def explain(job: Job) -> list[Outcome]:
     task, probe = _network(job.task, job.setting, cell)
     explainer = registry.explainer(cell.method)
     part = slice(cell.start, cell.stop)
-    target = _other_class(task, explainer, cell.seed) if cell.variant == "other-class" else task.target
+    target = _other_class(task, explainer, cell.seed) if cell.variant in OTHER_CLASS else task.target
     seeds = sample_seeds(task.scoring.ids, cell.seed)[part]
     x = task.scoring.x[part]
     if cell.variant.startswith(PERTURBED):
@@ -264,7 +265,7 @@ def checked(explainer: Explainer, probe: Probe, explanation: Explanation, count:
 
 def _shown(explainer: Known, task: Task, cell: Cell, target: Tensor) -> Explanation:
     """What is known of some samples and of the class that is explained."""
-    if cell.variant not in (TRAINED, "other-class"):
+    if cell.variant not in (TRAINED, CENTRED, *OTHER_CLASS):
         raise Unsupported("what is known of a sample does not change with the weights or from run to run")
     part = slice(cell.start, cell.stop)
     samples = copied(replace(task.scoring, truth=task.truth)[part])
@@ -299,6 +300,13 @@ def randomised(probe: OpenProbe, seed: int) -> OpenProbe:
     return OpenProbe(replace(probe.network, model=model), probe.local, probe.depths)
 
 
+def centred(probe: OpenProbe) -> OpenProbe:
+    """The network with each logit less the mean logit: what says the same of every class says nothing of one."""
+    model = copy.deepcopy(probe.model)
+    model.register_forward_hook(lambda _network, _inputs, logits: logits - logits.mean(1, keepdim=True))
+    return OpenProbe(replace(probe.network, model=model), probe.local, probe.depths)
+
+
 def _draw(module: nn.Module) -> bool:
     """Initialise a layer's own weights by its `reset_parameters`, or shuffle them if it has none."""
     own = list(module.parameters(recurse=False))
@@ -315,7 +323,9 @@ def _draw(module: nn.Module) -> bool:
 def _network(spec: TaskSpec, setting: Setting, cell: Cell) -> tuple[Task, OpenProbe]:
     """A cell's task and the network that is explained in it."""
     task = task_of(spec, setting.device, setting.precision)
-    return task, randomised(task.probe, cell.seed) if cell.variant == "random-weights" else task.probe
+    if cell.variant == "random-weights":
+        return task, randomised(task.probe, cell.seed)
+    return task, centred(task.probe) if cell.variant.startswith(CENTRED) else task.probe
 
 
 def _seen(task: Task, probe: OpenProbe) -> Seen:
