@@ -50,6 +50,7 @@ from mibench.metrics.quantus_calls import (
     replaced,
     scored,
 )
+from mibench.metrics.quantus_metric import quarters
 from mibench.metrics.randomisation import MPRT, EfficientMPRT, RandomLogit
 from mibench.metrics.robustness import (
     AvgSensitivity,
@@ -313,9 +314,7 @@ def _localised(
         if name == "TopKIntersection":
             settings["k"] = int(count[0])
     if name == "Focus":
-        halves = [half.chunk(2, 2) for half in mask.reshape(-1, *image(scene)).chunk(2, 1)]
-        quarters = torch.stack([tile.flatten(1).amax(1) for half in halves for tile in half], 1)  # (B, 4)
-        more["custom_batch"] = quarters[judged].long().numpy()
+        more["custom_batch"] = quarters(scene)[judged.numpy()]
     scores = torch.full((len(mask),), torch.nan, dtype=torch.float64)
     numbers = judged.nonzero()[:, 0].tolist()
     if numbers:

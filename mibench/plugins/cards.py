@@ -89,6 +89,7 @@ class MetricCard(Card):
     chance: float | None
     gate: bool
     limit: float
+    takes: str
 
 
 class Source(Card):
