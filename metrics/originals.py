@@ -64,6 +64,7 @@ from mibench.metrics.sharing import image, mean_by
 from mibench.plugins.contract import Evidence, Metric, Scene, Unsupported
 
 Recompute = Callable[[Any, Scene, Evidence], Tensor]
+TINY = 1e-300  # no sum of single-precision numbers is smaller, but zero
 CLOSE = 1e-12  # sums that differ by less are equal but for the order in which they were added
 
 
@@ -180,11 +181,13 @@ def _irof(metric: IROF, scene: Scene, row: Evidence) -> Tensor:
     return scores
 
 
-def _road(metric: ROAD | ROADLeRF, scene: Scene, row: Evidence, *, sign: int = 1) -> Tensor:
+def _road(metric: ROAD | ROADLeRF, scene: Scene, row: Evidence, *, most_first: bool = True) -> Tensor:
     """Sample by sample, for Quantus forgets all batches but the first; a map for each channel, or it counts wrong."""
     settings = metric.parameters
     channels = scene.x.shape[1]
-    maps = sign * untied(scene, row.map)[:, None].expand(-1, channels, -1, -1)
+    place = untied(scene, row.map).flatten(1).argsort(1).argsort(1)  # (B, F), 0 is the lowest
+    place = (place if most_first else place.shape[1] - 1 - place).reshape(row.map.shape)
+    maps = place[:, None].expand(-1, channels, -1, -1)
     noise = (settings.noise * noises(scene)).numpy()  # (B, C, H, W)
     shares = [100 * (2 * step + 1) / (2 * settings.steps) * (1 + CLOSE) for step in range(settings.steps)]
     fill = library().functions.perturb_func.noisy_linear_imputation
@@ -229,10 +232,18 @@ def _monotonicity_correlation(metric: MonotonicityCorrelation, scene: Scene, row
             abs=True,
             nr_samples=1,
             eps=0.0,
+            similarity_func=_spearman_of_slices,
             features_in_step=_slices(scene, settings.steps)[0],
             perturb_func=put(scene, settings.baseline),
         )
     return scored(found, len(row.map))
+
+
+def _spearman_of_slices(a: Array, b: Array, **more: Any) -> Array:
+    """Quantus' rank correlation of sums (B, S), without what `untied` added, so that equal slices are equal again."""
+    digits, exponent = np.frexp(np.where(np.abs(a) < TINY, 0.0, a))
+    found: Array = library().similarity_func.correlation_spearman(np.ldexp(digits.round(11), exponent), b, **more)
+    return found
 
 
 def _correlation(
@@ -294,6 +305,8 @@ def _sufficiency(metric: Sufficiency, scene: Scene, row: Evidence) -> Tensor:
         largest: Array = distances / np.abs(distances).max()
         return largest
 
+    if (row.map.flatten(1).std(0) == 0).any():
+        raise Unsupported("Quantus divides by the zero deviation of a pixel that is the same in all maps")
     threshold = metric.parameters.threshold
     found = call("Sufficiency", scene, row.map, abs=True, threshold=threshold, normalise_func=over_the_largest)
     return scored(found, len(row.map))
@@ -404,7 +417,7 @@ ORIGINALS: Mapping[type[Metric], Original] = {
     RegionPerturbation: Original("RegionPerturbation", _region_perturbation),
     IROF: Original("IROF", _irof),
     ROAD: Original("ROAD", _road),
-    ROADLeRF: Original("ROAD", partial(_road, sign=-1)),
+    ROADLeRF: Original("ROAD", partial(_road, most_first=False)),
     FaithfulnessEstimate: Original("FaithfulnessEstimate", _faithfulness_estimate),
     FaithfulnessCorrelation: Original("FaithfulnessCorrelation", _faithfulness_correlation),
     SensitivityN: Original("FaithfulnessCorrelation", _sensitivity_n),

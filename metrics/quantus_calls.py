@@ -162,13 +162,14 @@ def against_second(name: str, scene: Scene, row: Evidence, variant: str, *, firs
     maps = row.variants.get(variant, row.raw[:0])
     numbers = maps.flatten(1).isfinite().all(1).nonzero()[:, 0].tolist()
     if numbers:
-        maps_in_turn = iter([*([_over_largest(row.raw[numbers])] if first else []), _over_largest(maps[numbers])])
+        plain = [row.map[numbers].double()[:, None].numpy()] if first else []
+        in_turn = iter([*plain, _over_largest(maps[numbers].double())])
         found = call(
             name,
             part(scene, numbers),
             row.map[numbers],
             network=layered(scene),
-            more={"explain_func": lambda **_: next(maps_in_turn)},
+            more={"explain_func": lambda **_: next(in_turn)},
             **settings,
         )
         scores[numbers] = scored(found, len(numbers))

@@ -19,7 +19,17 @@ from torch import Tensor
 
 from mibench.errors import UsageError
 from mibench.metrics.localisation import mosaic, target
-from mibench.metrics.quantus_calls import OURS, against_perturbed, against_second, call, layered, library, part, scored
+from mibench.metrics.quantus_calls import (
+    OURS,
+    against_perturbed,
+    against_second,
+    any_step,
+    call,
+    layered,
+    library,
+    part,
+    scored,
+)
 from mibench.metrics.sharing import RowMetric, image
 from mibench.plugins.contract import PERTURBED, Direction, Evidence, Family, Scene, Unsupported
 from mibench.plugins.spec import Spec, parse, spelt, unknown
@@ -37,6 +47,7 @@ class Known:
     range: tuple[float, float] = ANY
     needs: frozenset[str] = frozenset()
     settings: Mapping[str, object] = field(default_factory=dict)  # without which there is not one number a sample
+    grey: bool = False  # its code fails on colour images with maps of one channel
     alone: bool = False  # other samples of a batch change a score: each is a batch of its own
     refused: str = ""  # why it cannot be run on saved maps
 
@@ -51,8 +62,8 @@ KNOWN: Mapping[str, Known] = {
     "Monotonicity": Known(None, SHARE),  # 1 for any map: it replaces the baseline by itself
     "MonotonicityCorrelation": Known("higher", CORRELATION),
     "SensitivityN": Known(None, refused="it gives one number for each step of the whole batch and none for a sample"),
-    "IROF": Known("higher", alone=True),
-    "ROAD": Known("lower", SHARE, alone=True),
+    "IROF": Known("higher", alone=True, grey=True),
+    "ROAD": Known("lower", SHARE, alone=True, grey=True),
     "Infidelity": Known("lower", POSITIVE),
     "Sufficiency": Known("higher", SHARE),
     **{
@@ -130,6 +141,8 @@ class Quantus(RowMetric):
         if not self.argument:
             raise Unsupported(f"names no metric of Quantus: write quantus:{self.takes}")
         image(scene)
+        if self.known.grey and scene.x.shape[1] > 1:
+            raise Unsupported("Quantus' own code fails on colour images with maps of one channel")
         name, settings = self.quantus_name, {**self.known.settings, **self.settings}
         softmax = bool(settings.pop("softmax"))
         if PERTURBED in self.known.needs:
@@ -146,7 +159,8 @@ class Quantus(RowMetric):
             more = {"custom_batch": quarters(scene)[numbers]} if name == "Focus" else {}
         scores = torch.full((len(row.map),), torch.nan, dtype=torch.float64)
         for some in [[each] for each in numbers] if self.known.alone else [numbers] * bool(numbers):
-            found = call(name, part(scene, some), maps[some], softmax=softmax, more=more, **settings)
+            with any_step():
+                found = call(name, part(scene, some), maps[some], softmax=softmax, more=more, **settings)
             if isinstance(found, dict):  # ROAD: a share for each percentage
                 found = [sum(found.values()) / len(found)]
             scores[some] = scored(found, len(some))
@@ -166,7 +180,9 @@ def metric_class(name: str) -> Any:
 
 def settings_of(cls: Any, asked: Spec) -> dict[str, Any]:
     """The settings of a spec as Quantus takes them, with `softmax`, and `abs` as its constructor has it."""
-    known = {name: each.default for name, each in inspect.signature(cls.__init__).parameters.items()}
+    parameters = inspect.signature(cls.__init__).parameters
+    known = {name: each.default for name, each in parameters.items()}
+    kinds = {name: str(each.annotation) for name, each in parameters.items()}
     offered = known.keys() - {
         "self",
         "kwargs",
@@ -183,16 +199,19 @@ def settings_of(cls: Any, asked: Spec) -> dict[str, Any]:
     return {
         "softmax": True if own is None or own is inspect.Parameter.empty else own,
         "abs": known["abs"],
-        **{key: _value(asked.name, key, text) for key, text in asked.parameters.items()},
+        **{key: _setting(asked.name, key, text, kinds.get(key, "")) for key, text in asked.parameters.items()},
     }
 
 
-def _value(name: str, key: str, text: str) -> Any:
-    """A setting from its text: a number, true, false, none, a name, or several with + between them."""
+def _setting(name: str, key: str, text: str, kind: str) -> Any:
+    """A setting from its text: one value, or several with + between them where Quantus wants a list."""
     if key.endswith("_func"):
         return _function(name, key, text)
-    if "+" in text.strip("+"):
-        return [_value(name, key, each) for each in text.split("+")]
+    return [_value(each) for each in text.split("+")] if "List" in kind else _value(text)
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, none, or a word."""
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]

@@ -22,7 +22,7 @@ class Checked(Part):
     original: Name
     scores: Count  # that were compared
     without: Count  # scores of ours for which Quantus has no comparable number
-    deviation: Finite  # the largest, as a share of the range; of the score itself where that has no end
+    deviation: Finite  # the largest, as a share of the range; of a row's largest distance from its one end
     seconds: Finite
     reason: Line = ""  # why nothing could be compared
     exception: Line = ""  # why it may differ by more than rounding

@@ -7,6 +7,7 @@ seed. The network answers again, so that perturbed inputs are checked as well; n
 from __future__ import annotations
 
 import datetime
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -90,11 +91,12 @@ def verify(folder: Path, samples: int, say: Say = lambda _: None) -> Verified:
 
 
 def deviations(metric: Metric, ours: Tensor, theirs: Tensor) -> Tensor:
-    """How far scores (n,) are from each other: as a share of the range, or of the score where the range has no end."""
+    """How far scores (n,) of a row differ: as a share of the range, or of their largest distance from its one end."""
     low, high = metric.range
-    bounded = low > -float("inf") and high < float("inf")
-    scale = torch.full_like(ours, high - low) if bounded else ours.abs().clamp(min=1e-12)
-    return (ours - theirs).abs() / scale
+    if math.isfinite(low) and math.isfinite(high):
+        return (ours - theirs).abs() / (high - low)
+    end = next((each for each in metric.range if math.isfinite(each)), 0.0)
+    return (ours - theirs).abs() / (ours - end).abs().max().clamp(min=1e-12)
 
 
 def _is_there(name: str) -> bool:
