@@ -9,7 +9,7 @@ With x_s the image of which the s / S most relevant pixels are replaced, y_s the
 A pixel goes in all its channels, equal values in a random order of the sample's own. RISE replaces 224 pixels of its
 photographs at a time (`steps=224`), by zero in the network's space, which is the mean, and blurs by a Gaussian of 11
 pixels; ours grows with the image. Forwards a row and sample: deletion as many as steps, none where pixel flipping has
-the same steps and baseline; insertion as many as steps.
+the same steps and baseline; insertion as many as steps. The image itself is shared by all rows.
 """
 
 from __future__ import annotations

@@ -153,9 +153,12 @@ class Quantus(RowMetric):
             if name == "RandomLogit":
                 settings = {"num_classes": len(scene.probe.classes), **settings}
             return against_second(name, scene, row, variant, first=variant in RANDOM, **settings)
-        numbers, maps, more = list(range(len(row.map))), row.map, {}
+        maps, more = row.map, {}
+        finite = maps.flatten(1).isfinite().all(1)  # (B,) Quantus stops at others, or takes them for numbers
+        numbers = finite.nonzero()[:, 0].tolist()
         if "mask" in self.known.needs:
-            numbers, maps = placed(scene, row)
+            judged, maps = placed(scene, row)
+            numbers = [each for each in judged if finite[each]]
             more = {"custom_batch": quarters(scene)[numbers]} if name == "Focus" else {}
         scores = torch.full((len(row.map),), torch.nan, dtype=torch.float64)
         for some in [[each] for each in numbers] if self.known.alone else [numbers] * bool(numbers):

@@ -151,7 +151,7 @@ def test_equal_pixels_are_taken_in_the_same_order_by_both(spec: str) -> None:
     assert float((ours - theirs).abs().max()) < 1e-9
 
 
-def test_untied_values_keep_the_order_of_unequal_ones_and_follow_ours_among_equals() -> None:
+def test_untied_values_keep_their_order_and_follow_ours_among_equals() -> None:
     scene = image_world(count=5).scene
     values = torch.randn(5, 24, 24, generator=torch.Generator().manual_seed(1)).round(decimals=1) * 1e-3
     apart = untied(scene, values).flatten(1)
