@@ -184,9 +184,9 @@ def metrics_of_the_room() -> Iterator[type[Metric]]:
     """Every metric in metrics/ that has a name of its own, by listing the room."""
     for module in pkgutil.iter_modules(mibench.metrics.__path__, "mibench.metrics."):
         for _, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            if issubclass(found, Metric) and not inspect.isabstract(found) and found.__module__ == module.name:
-                if not found.takes:
-                    yield found
+            ours = issubclass(found, Metric) and not inspect.isabstract(found) and found.__module__ == module.name
+            if ours and not found.takes:
+                yield found
 
 
 def quantus_score(
