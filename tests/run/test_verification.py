@@ -47,7 +47,7 @@ def test_scores_are_those_of_quantus_and_the_board_carries_the_line(toy_plugins:
     assert kept(tmp_path) == found
 
 
-def test_a_wrong_score_is_named_and_a_run_with_more_scores_unverified(
+def test_a_wrong_score_is_named_and_a_damaged_file_is_as_none(
     toy_plugins: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = Complexity.judge
