@@ -8,6 +8,7 @@ random order of the sample's own. The explained class's probability after step s
     RegionPerturbation  AOPC = 1 / (L + 1) sum_{s = 0 … L} (p_0 - p_s)                Samek et al. 2017, eq. 12
     IROF                (L - area under p_1/p_0 … p_L/p_0) / L                        Rieger & Hansen 2020
     ROAD                share of removals after which the class is still predicted    Rong et al. 2022
+    ROAD, LeRF          the same with the least relevant first, so that high is good  Rong et al. 2022
 
 Each is Quantus' number for one image, but for the stated divisions, which make images and sizes comparable.
 """
@@ -148,18 +149,40 @@ class ROAD(RowMetric[ROADParameters]):
     needs = frozenset({"image"})
 
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
-        height, width = image(scene)
+        return _decisions_kept(scene, descending(scene, row.map.flatten(1)), self.parameters)
+
+
+class ROADLeRF(RowMetric[ROADParameters]):
+    """High when the decision stays although all but the most relevant pixels are filled in smoothly."""
+
+    name = "road-lerf"
+    title = "ROAD, least relevant first: how often the decision stays when the least relevant pixels are imputed"
+    family = "faithfulness"
+    cost = "forwards"
+    direction = "higher"
+    range = (0.0, 1.0)
+    paper = "Rong et al. 2022, arXiv:2202.00449"
+    needs = frozenset({"image"})
+    default = False
+
+    def judge(self, scene: Scene, row: Evidence) -> Tensor:
         places = descending(scene, row.map.flatten(1))  # (B, F)
-        steps = self.parameters.steps
-        counts = [height * width * (2 * step + 1) // (2 * steps) for step in range(steps)]
-        noise = self.parameters.noise * noises(scene)  # (B, C, H, W)
-        answers = []
-        for part in parts(scene.x, steps):
-            holes = [(places[part] < count).reshape(-1, height, width) for count in counts]  # each (b, H, W)
-            x = scene.x[part]
-            shown = [torch.where(hole[:, None], impute(x, hole) + noise[part], x).float() for hole in holes]
-            answers.append(forwards(scene).shown(part, torch.stack(shown, 1)))
-        return join(answers).kept.mean(1)
+        return _decisions_kept(scene, places.shape[1] - 1 - places, self.parameters)
+
+
+def _decisions_kept(scene: Scene, places: Tensor, parameters: ROADParameters) -> Tensor:
+    """The share (B,) of removals, in the order of `places` (B, F), after which the class is still predicted."""
+    height, width = image(scene)
+    steps = parameters.steps
+    counts = [height * width * (2 * step + 1) // (2 * steps) for step in range(steps)]
+    noise = parameters.noise * noises(scene)  # (B, C, H, W)
+    answers = []
+    for part in parts(scene.x, steps):
+        holes = [(places[part] < count).reshape(-1, height, width) for count in counts]  # each (b, H, W)
+        x = scene.x[part]
+        shown = [torch.where(hole[:, None], impute(x, hole) + noise[part], x).float() for hole in holes]
+        answers.append(forwards(scene).shown(part, torch.stack(shown, 1)))
+    return join(answers).kept.mean(1)
 
 
 @once

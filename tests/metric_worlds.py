@@ -83,9 +83,10 @@ def smooth(count: int, channels: int, side: int) -> Tensor:
 
 
 def image_world(count: int = 5, channels: int = 1, side: int = 24) -> World:
-    """A scene of images with two baselines, of which one differs from pixel to pixel, and a box as mask."""
+    """A scene of images with three baselines, of which two differ from pixel to pixel, and a box as mask."""
     x = smooth(count, channels, side)
     baselines = {"mean": x.mean(0).expand_as(x).clone() * 0.3, "black": torch.full_like(x, float(x.min()))}
+    baselines["blur"] = nn.functional.avg_pool2d(x, 9, 1, 4, count_include_pad=False)
     mask = torch.zeros(count, side, side, dtype=torch.bool)
     for sample in range(count):
         mask[sample, sample : sample + 8, 5:14] = True
@@ -180,10 +181,11 @@ def signed_maps(world: World) -> Tensor:
 
 
 def metrics_of_the_room() -> Iterator[type[Metric]]:
-    """Every metric in metrics/, by listing the room."""
+    """Every metric in metrics/ that has a name of its own, by listing the room."""
     for module in pkgutil.iter_modules(mibench.metrics.__path__, "mibench.metrics."):
         for _, found in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            if issubclass(found, Metric) and not inspect.isabstract(found) and found.__module__ == module.name:
+            ours = issubclass(found, Metric) and not inspect.isabstract(found) and found.__module__ == module.name
+            if ours and not found.takes:
                 yield found
 
 

@@ -19,9 +19,9 @@ from tests.house import LINKED, ROOT, arrows, dotted, files, floors, room, rooms
 LOOSE = {"errors", "version", "__main__"}  # modules that lie beside the rooms
 PLUGINS = {  # what a room of plug-ins may stand on, beside itself
     "methods": {"plugins.contract", "network", "information"},
-    "metrics": {"plugins.contract", "network", "information"},
+    "metrics": {"plugins.contract", "plugins.spec", "errors", "network", "information"},
 }
-WORDS = {"random", "constant", "region", "truth"}  # names of controls that are English words too
+WORDS = {"random", "constant", "region", "truth", "quantus"}  # names that are words too, or a library's
 HARNESS = ("engines", "gate", "leaderboard", "network", "plugins", "record", "run", "statistics")
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mibench.models.layers import Proposal
     from mibench.record.store import Recorded, Store
     from mibench.record.symptom import Symptom
+    from mibench.record.verified import Verified
     from mibench.run.dry_run import Outlook
     from mibench.run.run import Summary
 
@@ -82,6 +83,8 @@ def _parameters(card: Card) -> str:
     if isinstance(card, WrapperCard):
         return f"{card.name}:METHOD"
     shown = ", ".join(f"{option.name}={option.default}" for option in card.options)
+    if isinstance(card, MetricCard) and card.takes:
+        return f"{card.name}:{card.takes}"
     takes = card.takes if isinstance(card, ModelCard) else ""
     return f"{card.name}[…]:{takes}, with {shown}" if takes else shown
 
@@ -187,6 +190,22 @@ def findings(console: Console, name: str, found: Iterable[Finding]) -> None:
     line(console, name, "bold")
     rows = [(Text(each.verdict, STYLES.get(each.verdict, "")), each.network, each.rule, each.reason) for each in found]
     grid(console, ("", "network", "rule", ""), rows)
+
+
+def verified(console: Console, found: Verified) -> None:
+    """Each metric's largest deviation from Quantus, and the line that the board carries."""
+    heads = ("metric", "in Quantus", "", "scores", "without", "deviation", "seconds")
+    rows = [
+        (
+            *(each.metric, each.original, each.reason or each.exception, str(each.scores), str(each.without)),
+            *(f"{each.deviation:.1e}" if each.scores else "", f"{each.seconds:.1f}"),
+        )
+        for each in found.metrics
+    ]
+    grid(console, heads, rows, numbers=4)
+    scores, seconds = (sum(getattr(each, name) for each in found.metrics) for name in ("scores", "seconds"))
+    style = STYLES["wrong"] if found.wrong else ""
+    line(console, f"verified {found} ({scores} scores, {seconds:.0f} s)", style)
 
 
 def symptoms(console: Console, seen: Iterable[Symptom]) -> int:

@@ -27,6 +27,7 @@ from mibench.cli.run import run
 from mibench.cli.score import score
 from mibench.cli.show import show
 from mibench.cli.study import study
+from mibench.cli.verify import verify
 from mibench.errors import MibenchError
 from mibench.files import sources
 from mibench.version import __version__
@@ -55,7 +56,7 @@ def start(version: Annotated[bool, typer.Option("--version", help="Print the ver
 for command in (run, score):
     app.command()(command)
 app.command("list")(list_)
-for command in (layers, explain, check, report, compare, gate, show, study, figures, cost, doctor):
+for command in (layers, explain, check, report, compare, gate, show, study, figures, cost, verify, doctor):
     app.command()(command)
 
 

@@ -20,7 +20,7 @@ from mibench.leaderboard.results import CELLS, COSTS, Results, Sample, TaskCard
 from mibench.leaderboard.sanity import gates
 from mibench.plugins import catalogue, registry, trial
 from mibench.plugins.contract import Explanation
-from mibench.record import maps
+from mibench.record import maps, verified
 from mibench.record.about import About, RowAbout, TaskAbout
 from mibench.record.cells import TRAINED, UNPREPARED, USABLE
 from mibench.record.store import Recorded, Store
@@ -47,7 +47,7 @@ def results_of(store: Store) -> Results:
         costs=_costs(store.cells(), places, about.rows),
         gates=gates(scores, cells, metrics, suite.chance, suite.known_good, tasks),
         samples=tuple(each for name in about.tasks for each in samples_of(store, name, range(about.pictures))),
-        facts=_facts(about),
+        facts=_facts(about) | _verified(store),
         chance=suite.chance,
         encoding=suite.encoding,
         known_good=suite.known_good,
@@ -208,6 +208,12 @@ def _truth(about: TaskAbout) -> str:
     if about.facts.truth:
         return "planted"
     return "few-shot" if about.architecture == "prototype" else "table" if about.facts.kind == "columns" else "images"
+
+
+def _verified(store: Store) -> dict[str, str]:
+    """What Quantus made of the scores, if they were verified as they are now."""
+    found = verified.current(store)
+    return {"verified": str(found)} if found else {}
 
 
 def _facts(about: About) -> dict[str, str]:

@@ -91,6 +91,7 @@ class MetricCard(Card):
     limit: float
     fails: float | None
     judged: Literal["limit", "panel", "never"]
+    takes: str
 
 
 class Source(Card):

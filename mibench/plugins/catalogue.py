@@ -123,8 +123,8 @@ def metric(text: str) -> MetricCard:
 def metrics(texts: Sequence[str]) -> list[MetricCard]:
     """The metrics of specs."""
     for text in texts:
-        card("metrics", parse(text).name)
-        refuse_argument(parse(text))
+        found = card("metrics", parse(text).name)
+        refuse_argument(parse(text), found.takes if isinstance(found, MetricCard) else "")
     return _all("metrics", texts, MetricCard)
 
 

@@ -98,12 +98,19 @@ def made(cls: type[Any], spec: Spec) -> Any:
     if issubclass(cls, Wrapper):
         return cls()
     typed = parameters(cls, spec)
-    return cls(typed, spec.argument) if issubclass(cls, Model | Data) else cls(typed)
+    return cls(typed, spec.argument) if issubclass(cls, Model | Data) or _takes(cls) else cls(typed)
 
 
-def refuse_argument(spec: Spec) -> None:
-    """Refuse what follows a colon where nothing may."""
-    if spec.argument:
+def _takes(cls: type[Any]) -> str:
+    """What must follow the name of a metric and a colon."""
+    return str(getattr(cls, "takes", ""))
+
+
+def refuse_argument(spec: Spec, takes: str = "") -> None:
+    """Refuse what follows a colon where nothing may, and nothing where something must."""
+    if takes and not spec.argument:
+        raise UsageError(f"{spec.name!r} alone names nothing: write {spec.name}:{takes}")
+    if spec.argument and not takes:
         raise UsageError(f"{spec.name!r} takes no argument after a colon, but was given {spec.argument!r}")
 
 

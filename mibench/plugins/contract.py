@@ -492,10 +492,11 @@ class Metric(Configured[P_co], ABC):
     needs: ClassVar[frozenset[str]] = frozenset()  # mask, truth, image, signals:NAME, map:NAME, VARIANTS, PERTURBED
     no_score: ClassVar[str] = "the metric gives no number for this sample"  # the reason where a score is NaN
     chance: ClassVar[float | None] = None  # the expected score of a random map, where it is known
-    gate: ClassVar[bool] = False  # a sanity gate: shown, not ranked
+    gate: ClassVar[bool] = False  # a sanity check, or a number without a direction: shown, not ranked
     limit: ClassVar[float] = 0.9  # of a gate that is a similarity: up to here it is passed …
     fails: ClassVar[float | None] = None  # … and from here on failed; None: there is nothing between
     judged: ClassVar[Literal["limit", "panel", "never"]] = "limit"  # by that, by the panel's limit, or only shown
+    takes: ClassVar[str] = ""  # what must follow the name and a colon, which `__init__` gets as `argument`
 
     @final
     def __call__(

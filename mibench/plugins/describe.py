@@ -90,7 +90,7 @@ def _card(cls: type[Any], spec: Spec, origin: Origin, attribute: str) -> AnyCard
     plugin = classes.made(cls, spec)
     facts: dict[str, Any] = {
         "name": cls.name,
-        "title": one_line(str(cls.title)),
+        "title": one_line(str(plugin.title)),
         "paper": one_line(str(getattr(cls, "paper", ""))),
         "about": one_line((cls.__doc__ or "").strip().partition("\n")[0]),
         "place": Place(module=origin.module, attribute=attribute, ours=origin.ours),
@@ -156,6 +156,7 @@ def _metric(plugin: Metric, facts: dict[str, Any]) -> MetricCard:
         limit=plugin.limit,
         fails=plugin.fails,
         judged=plugin.judged,
+        takes=plugin.takes,
     )
 
 

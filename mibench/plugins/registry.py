@@ -78,7 +78,7 @@ def metric(text: str) -> Metric:
     """The metric of a spec."""
     asked = parse(text)
     cls = _loaded("metrics", asked.name)
-    refuse_argument(asked)
+    refuse_argument(asked, cls.takes if asked.argument else "")
     found: Metric = classes.made(cls, asked)
     return found
 

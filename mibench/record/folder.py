@@ -13,7 +13,7 @@ from mibench.errors import RecordError, UsageError
 
 ENOUGH = 2**20  # bytes that a record must have room for
 BEGUN = {"lock", "maps", "logs", "results.sqlite-journal"}  # what a record is before it has a database
-TEXTS = ("run.json", "suite.toml", "tasks.json", "overview.json", "leaderboard")
+TEXTS = ("run.json", "suite.toml", "tasks.json", "overview.json", "verified.json", "leaderboard")
 HALVES = ("maps/*.part", "logs/*.part", *(f".{name}*.part" for name in TEXTS))
 
 

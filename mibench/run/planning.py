@@ -254,7 +254,10 @@ def _need(variant: str) -> str:
 
 def _identity(plugin: ExplainerCard | MetricCard, harness: str) -> str:
     """A plug-in with its parameters, and the harness's part in what it does."""
-    return fingerprint.digest(plugin.name, plugin.parameters, _sources(plugin), fingerprint.sources([harness]))
+    argument = [plugin.argument] if plugin.argument else []
+    return fingerprint.digest(
+        plugin.name, plugin.parameters, *argument, _sources(plugin), fingerprint.sources([harness])
+    )
 
 
 def _sources(*plugins: Card) -> str:

@@ -96,7 +96,7 @@ class Suite(BaseModel):
             written: Iterable[str] = self.metrics
         else:
             every = [card for card in catalogue.cards("metrics") if isinstance(card, MetricCard)]
-            written = [card.name for card in every if self.metrics == "all" or card.default]
+            written = [card.name for card in every if not card.takes and (self.metrics == "all" or card.default)]
         return tuple({metric.label: metric for metric in catalogue.metrics(list(written))}.values())
 
 

@@ -24,8 +24,7 @@ from mibench.metrics.localisation import (
 )
 from mibench.plugins import registry
 from mibench.plugins.contract import Unsupported
-from tests import needs
-from tests.metric_worlds import digit_world, evidence, image_world, photograph_world, quantus_score, signed_maps
+from tests.metric_worlds import digit_world, evidence, image_world, photograph_world, signed_maps
 
 ALL = [
     PointingGame,
@@ -63,50 +62,6 @@ def half_masked() -> Any:
 )
 def world(request: pytest.FixtureRequest) -> Any:
     return {"grey": half_masked, "digits": partial(digit_world, 16), "lite": photograph_world}[request.param]()
-
-
-@pytest.mark.parametrize(
-    ("metric", "theirs", "settings"),
-    [
-        (PointingGame, "PointingGame", {}),
-        (TopKIntersection, "TopKIntersection", {}),
-        (RelevanceRankAccuracy, "RelevanceRankAccuracy", {}),
-        (RelevanceMassAccuracy, "RelevanceMassAccuracy", {}),
-        (AUC, "AUC", {}),
-        (AttributionLocalisation, "AttributionLocalisation", {}),
-    ],
-)
-def test_localisation_scores_are_quantus_on_maps_without_ties(
-    metric: Any, theirs: str, settings: dict[str, Any], world: Any
-) -> None:
-    maps = evidence(signed_maps(world).abs())
-    ours = score(metric, world, maps)
-    if metric is TopKIntersection:
-        settings = {"k": int(0.01 * maps.map[0].numel())}
-    np.testing.assert_allclose(
-        ours, np.array(quantus_score(theirs, world, maps, **settings), dtype=float), atol=1e-6, rtol=0
-    )
-    assert ours.std() > 1e-3, "all scores are alike: the comparison says nothing"
-
-
-def test_auc_is_quantus_on_maps_with_ties() -> None:
-    world = image_world(count=8)
-    maps = evidence((signed_maps(world) * 3).round().clamp(min=0) + torch.eye(24))
-    np.testing.assert_allclose(score(AUC, world, maps), quantus_score("AUC", world, maps), atol=1e-6)
-
-
-def test_focus_is_quantus_on_mosaics() -> None:
-    world = image_world(count=8)
-    mosaics, maps = with_mask(world, quadrant(8, 24)), evidence(signed_maps(world))
-    theirs = needs.quantus().Focus(normalise=False, abs=False, disable_warnings=True)(
-        model=world.model,
-        x_batch=world.scene.x.numpy(),
-        y_batch=world.scene.target.numpy(),
-        a_batch=maps.map[:, None].double().numpy(),
-        channel_first=True,
-        custom_batch=np.tile([0, 1, 0, 0], (8, 1)),
-    )
-    np.testing.assert_allclose(score(Focus, mosaics, maps), theirs, atol=1e-6)
 
 
 def test_focus_refuses_what_is_no_mosaic() -> None:

@@ -14,7 +14,7 @@ from mibench.plugins.contract import FittedExplainer
 from mibench.record.cells import TaskSpec
 from mibench.run.explaining import in_batches, sample_seeds, task_of
 from tests import needs
-from tests.metric_worlds import evidence, image_world, quantus_score, signed_maps
+from tests.metric_worlds import evidence, image_world, signed_maps
 
 quantus = needs.quantus()
 
@@ -36,52 +36,6 @@ class Recorder:
 
 def score(metric: Any, world: Any, row: Any) -> np.ndarray:
     return metric().score(world.scene, {"row": row})["row"].numpy()
-
-
-def test_random_logit_is_quantus() -> None:
-    world, explain = image_world(count=8), Recorder()
-    maps = signed_maps(world)
-    state = np.random.get_state()
-    asked = {"num_classes": 5, "similarity_func": quantus.similarity_func.correlation_pearson}
-    theirs = quantus_score("RandomLogit", world, evidence(maps), **asked, call={"explain_func": explain})
-    np.random.set_state(state)
-    ours = score(RandomLogit, world, evidence(maps, variants={"other-class": explain.maps[-1]}))
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    assert ours.std() > 1e-3
-
-
-def test_mprt_is_quantus_at_the_end_of_the_cascade() -> None:
-    world, explain = image_world(count=8), Recorder()
-    maps = signed_maps(world)
-    theirs = quantus_score(
-        "MPRT",
-        world,
-        evidence(maps),
-        abs=True,
-        skip_layers=True,
-        return_last_correlation=True,
-        layer_order="top_down",
-        call={"explain_func": explain},
-    )
-    ours = score(MPRT, world, evidence(maps, variants={"random-weights": explain.maps[-1]}))
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    assert ours.std() > 1e-3
-
-
-def test_efficient_mprt_is_quantus() -> None:
-    world, explain = image_world(count=8), Recorder()
-    maps = evidence(signed_maps(world))
-    theirs = quantus_score(
-        "EfficientMPRT",
-        world,
-        maps,
-        abs=False,
-        skip_layers=True,
-        layer_order="top_down",
-        call={"explain_func": explain},
-    )
-    ours = score(EfficientMPRT, world, evidence(maps.raw, variants={"random-weights": explain.maps[-1]}))
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("metric", [RandomLogit, MPRT, Repeatability])
