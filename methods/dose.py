@@ -51,5 +51,6 @@ class Dose(Known[Parameters]):
         if self.parameters.kind == "mixed":
             shown = (1 - share) * cells + share * noise
         else:
-            shown = torch.where(which < which.flatten(1).quantile(share, 1)[:, None, None], noise, cells)
+            place = which.flatten(1).argsort(1).argsort(1).reshape(which.shape)  # (N, h, w)
+            shown = torch.where(place < round(share * which[0].numel()), noise, cells)
         return Explanation({"decision": probe.upsample(shown.to(probe.device))})

@@ -10,6 +10,11 @@ class. With p_s the class's probability after s of S cells, equal cells in a ran
     road@cells                      share of five removals after which the class is still predicted, holes imputed
     faithfulness-estimate@cells     correlation of a cell's value with the fall of the logit when it alone is replaced
     faithfulness-correlation@cells  the same over random sets of a fifth of the cells
+    relevance-mass-accuracy@cells   share of all cells' values that is on the mask's pixels; it perturbs nothing
+
+Evidence for and against the class are alike in a magnitude. With `signed=true` a cell has the mean of its signed
+values, which is what a score without `@cells` goes by: the two parts of a difference, of resolution and of sign, can be
+told apart.
 
 Region perturbation and IROF on cells put maps in the order that pixel flipping puts them in, or nearly: they are left
 out. What a score gains by resolution is its own value less its value here.
@@ -26,8 +31,10 @@ from torch import Tensor
 from mibench.metrics.faithfulness_agreement import NO_CHANGE, random_sets
 from mibench.metrics.faithfulness_curves import noises
 from mibench.metrics.imputation import impute
+from mibench.metrics.localisation import target
 from mibench.metrics.perturbation import descending, forwards, join, parts
 from mibench.metrics.sharing import RowMetric, correlation, image, mean_by, once
+from mibench.plugins import contract
 from mibench.plugins.contract import Evidence, Scene, Unsupported
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the cells, which ROAD imputes
@@ -46,7 +53,13 @@ def cell_of(scene: Scene) -> Tensor:
     return (down[:, None] * columns + right).flatten()
 
 
-class OnCells(RowMetric):
+class Parameters(contract.Parameters):
+    """What a cell is worth."""
+
+    signed: bool = False  # the mean of its signed values in place of that of its magnitudes
+
+
+class OnCells(RowMetric[Parameters]):
     """A score of what a map puts on each cell."""
 
     family = "faithfulness"
@@ -57,7 +70,9 @@ class OnCells(RowMetric):
     @final
     def judge(self, scene: Scene, row: Evidence) -> Tensor:
         cell = cell_of(scene).expand(len(row.map), -1)  # (B, F)
-        values = mean_by(row.map.flatten(1).double().abs(), cell)[:, : int(cell.max()) + 1]  # (B, K)
+        pixels = row.map.flatten(1).double()
+        values = mean_by(pixels if self.parameters.signed else pixels.abs(), cell)  # (B, F), of which K are cells
+        values = values[:, : int(cell.max()) + 1]
         return self.on_cells(scene, values, cell)
 
     @abstractmethod
@@ -156,3 +171,24 @@ class FaithfulnessCorrelationOnCells(OnCells):
             falls = before[part] - ask.replaced(part, masks, "mean").logit  # (b, R)
             scores.append(correlation((sets.double() @ values[part, :, None])[..., 0], falls))
         return torch.cat(scores)
+
+
+class RelevanceMassAccuracyOnCells(OnCells):
+    """How much of what the cells hold is on the mask's pixels?"""
+
+    name = "relevance-mass-accuracy@cells"
+    title = "Relevance mass accuracy on cells: share of the cells' positive relevance that is where the class is"
+    family = "localisation"
+    cost = "maps"
+    direction = "higher"
+    range = (0.0, 1.0)
+    needs = frozenset({"image", "mask"})
+    paper = "Arras et al. 2022, arXiv:2003.07258"
+    no_score = "the mask is empty or full, or the map has no positive part"
+
+    def on_cells(self, scene: Scene, values: Tensor, cell: Tensor) -> Tensor:
+        mask = target(scene)
+        share = mask.mean(1)
+        spread = values.clamp(min=0).gather(1, cell)  # (B, F)
+        accuracy = (spread * mask).sum(1) / spread.sum(1)
+        return torch.where((share > 0) & (share < 1), accuracy, torch.nan)
