@@ -1,0 +1,117 @@
+"""Sight: whether a score puts maps in the order of how right they are, judged by maps of which that order is known.
+
+A dose is the truth with a share of noise in it; `half` is the truth with half of its cells replaced. With a score that
+is higher where a map is better, and t_d the difference of two rows' scores on the same sample, averaged over seeds:
+
+    response   no dose is significantly above the one with less noise, and any two that are two steps apart are
+               significantly in order: truth, .25, .5, .75, random                                               (1)
+    half       truth is significantly above half, half significantly above random                                (2)
+    rivals     no explainer is significantly above the truth                                                     (3)
+
+Differences are tested by Student's t over samples, two-sided, at 5 %. All that must be significant stand together, so
+they need no correction; where a single one of several would cost the score its sight, Holm's correction is used. A map
+that is random has no part in (3). Nothing else is known of a score than what (1) to (3) test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.special import stdtr
+
+from mibench.statistics.arrays import LEVEL, ROUNDING, Array
+from mibench.statistics.pairs import holm
+
+FEWEST = 8  # samples on which two rows have a score; with fewer nothing is judged
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """A score's values on the same samples, (N,) each, NaN where there is none, higher is better."""
+
+    truth: Array  # the map that the score should put first
+    doses: Sequence[tuple[str, Array]]  # from no noise to nothing else; the first is the truth that is diluted
+    half: Array
+    rivals: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a score has sight, and a sentence with figures."""
+
+    sight: bool
+    reason: str
+    above: tuple[str, ...] = ()  # rivals that are significantly above the truth
+
+    @property
+    def judged(self) -> bool:
+        """Whether there were scores to judge by."""
+        return not self.reason.startswith("not judged")
+
+
+def sight(ladder: Ladder, span: float = np.nan) -> Verdict:
+    """Judge a score; `span` is the length of its range, of which a millionth is rounding."""
+    names = [name for name, _ in ladder.doses]
+    rows = [values for _, values in ladder.doses]
+    if any(_shared(values, rows[0]) < FEWEST for values in (ladder.truth, ladder.half, *rows)):
+        return Verdict(False, f"not judged: fewer than {FEWEST} samples on which every dose has this score")
+    means = ", ".join(f"{name} {np.nanmean(values):.3g}" for name, values in ladder.doses)
+    faults = [*_response(names, rows, span), *_half(rows, ladder.half, span)]
+    above = beaten(ladder.truth, ladder.rivals, span)
+    if above:
+        faults.append("above the truth: " + ", ".join(f"{name} (by {gain:.3g})" for name, gain in above.items()))
+    means += f", half {np.nanmean(ladder.half):.3g}"
+    return Verdict(not faults, f"{'; '.join([*faults, means])}", tuple(above))
+
+
+def beaten(truth: Array, rivals: Mapping[str, Array], span: float = np.nan) -> dict[str, float]:
+    """The rivals that are significantly above the truth (3), and by how much, the largest first."""
+    tested = {name: values for name, values in rivals.items() if _shared(values, truth) >= FEWEST}
+    found = {name: paired(values, truth, span) for name, values in tested.items()}
+    adjusted = holm(np.array([p for _, p in found.values()], float))
+    sure = {
+        name: gain for (name, (gain, _)), p in zip(found.items(), adjusted, strict=True) if gain > 0 and p <= 1 - LEVEL
+    }
+    return dict(sorted(sure.items(), key=lambda each: -each[1]))
+
+
+def paired(first: Array, second: Array, span: float = np.nan) -> tuple[float, float]:
+    """The mean difference of two rows on the samples that both have, and its two-sided p value."""
+    difference = first - second
+    difference = difference[np.isfinite(difference)]
+    count, mean = len(difference), float(difference.mean())
+    size = span if np.isfinite(span) else float(np.nanmax(np.abs([first, second])))
+    if abs(mean) <= ROUNDING * size:
+        return 0.0, 1.0
+    error = float(difference.std(ddof=1)) / np.sqrt(count)
+    return mean, 2 * float(stdtr(count - 1, -abs(mean) / error)) if error > 0 else 0.0
+
+
+def _response(names: Sequence[str], rows: Sequence[Array], span: float) -> Iterator[str]:
+    """What is wrong with the order of the doses (1)."""
+    steps = [paired(*each, span) for each in pairwise(rows)]
+    adjusted = holm(np.array([p for _, p in steps]))
+    for (less, more), (fall, _), p in zip(pairwise(names), steps, adjusted, strict=True):
+        if fall < 0 and p <= 1 - LEVEL:
+            yield f"{more} is above {less} by {-fall:.3g}"
+    for k in range(len(rows) - 2):
+        yield from _not_above(names[k], rows[k], names[k + 2], rows[k + 2], span)
+
+
+def _half(rows: Sequence[Array], half: Array, span: float) -> Iterator[str]:
+    """What is wrong with the place of the truth that lost half of its cells (2)."""
+    yield from _not_above("the truth", rows[0], "its half", half, span)
+    yield from _not_above("its half", half, "random", rows[-1], span)
+
+
+def _not_above(first: str, better: Array, second: str, worse: Array, span: float) -> Iterator[str]:
+    mean, p = paired(better, worse, span)
+    if mean <= 0 or p > 1 - LEVEL:
+        yield f"{first} is not significantly above {second} (by {mean:.3g}, p = {p:.2g})"
+
+
+def _shared(first: Array, second: Array) -> int:
+    return int((np.isfinite(first) & np.isfinite(second)).sum())
