@@ -101,7 +101,12 @@ def verdict_lines(made: Board) -> Iterator[Line]:
     """Whether each score sees on each task, and what truth and random have."""
     for each in every(made):
         if each.sees is not None:
-            for figure, value in (("sees", each.sees), ("truth", each.truth), ("random", each.random), ("above", len(each.above))):
+            for figure, value in (
+                ("sees", each.sees),
+                ("truth", each.truth),
+                ("random", each.random),
+                ("above", len(each.above)),
+            ):
                 yield Line(f"sight: {each.task}", each.metric, figure, float(value), float("nan"), 1)
 
 
@@ -116,7 +121,14 @@ def order_lines(made: Board) -> Iterator[Line]:
             some = [row for row in rows if truth and panel.samples(row) and truth.samples(row)]
             if truth and len(some) > 2 and not panel.card.gate:
                 tau = kendalltau([panel.mean(row) for row in some], [truth.mean(row) for row in some]).statistic
-                yield Line(f"order: {model}", panel.card.name, "tau with the truth's order", float(tau), float("nan"), len(some))
+                yield Line(
+                    f"order: {model}",
+                    panel.card.name,
+                    "tau with the truth's order",
+                    float(tau),
+                    float("nan"),
+                    len(some),
+                )
 
 
 def verdicts(made: Board, folder: Path) -> dict[tuple[str, str], tuple[bool | None, str]]:
