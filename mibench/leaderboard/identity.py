@@ -55,16 +55,17 @@ def _seeds(store: Store) -> dict[str, int]:
     return {metric: len(seeds) for metric, seeds in asked.items()}
 
 
-def _fits(store: Store) -> dict[str, dict[str, str]]:
-    """A digest of what each row's explainer learned, of all seeds together, by task and row."""
-    learned: dict[tuple[str, str], Any] = {}
+def _fits(store: Store) -> dict[str, dict[str, tuple[str, ...]]]:
+    """A digest of what each row's explainer learned by seed, by task and row; empty for a seed without a fit."""
+    learned: dict[tuple[str, str], dict[int, str]] = {}
     rows = store.about().rows
     for cell in store.cells("fit"):
         if cell.variant == TRAINED and cell.status in USABLE:
             content = writing.read(maps.path(store.folder, cell.key), cell.digest, cell.key)
-            learned.setdefault((cell.task, cell.method), hashlib.sha256()).update(content)
-    found: dict[str, dict[str, str]] = {}
+            learned.setdefault((cell.task, cell.method), {})[cell.seed] = hashlib.sha256(content).hexdigest()[:24]
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
     for (task, explainer), fits in learned.items():
-        same = {row: fits.hexdigest()[:24] for row, source in rows.items() if source.explainer == explainer}
+        by_seed = tuple(fits.get(seed, "") for seed in range(max(fits) + 1))
+        same = {row: by_seed for row, source in rows.items() if source.explainer == explainer}
         found.setdefault(task, {}).update(same)
     return found
