@@ -145,9 +145,18 @@ def _score_change(score: Scored, p: float, level: float, reach: float) -> Change
     was, now = score.records
     visible, ranks = score.visible(reach), (_rank(was), _rank(now))
     before, after = score.means
-    figures = (before, after, score.difference, p)
-    seen = {"visible": visible, "scale": score.scale}
-    change = Change(score.row, score.family, *figures, **seen, how=score.how, ranks=ranks)
+    change = Change(
+        score.row,
+        score.family,
+        before,
+        after,
+        score.difference,
+        p,
+        visible=visible,
+        scale=score.scale,
+        how=score.how,
+        ranks=ranks,
+    )
     edge = score.retrained and now["status"] == "incomplete"  # how far the coverage fell decides
     if _loss(now) > _loss(was) and not edge:
         return replace(change, verdict="lost", reason=_words(now, "reason") or now["status"])
@@ -178,7 +187,8 @@ def _unpaired_seeds(scores: list[Scored]) -> tuple[int, ...]:
     found: set[int] = set()
     for each in scores:
         if each.common:
-            found |= set(each.before.samples[each.row].columns) ^ set(each.after.samples[each.row].columns)
+            was, now = ({int(seed) for seed in side.samples[each.row].columns} for side in (each.before, each.after))
+            found |= was ^ now
     return tuple(sorted(found))
 
 

@@ -1,4 +1,4 @@
-"""A comparison as a comment for a pull request: the verdict, a line a method, what would have been seen; the rest folded.
+"""A comparison as a comment for a pull request: a verdict, a line a method, what would have been seen; the rest folded.
 
 Names come from whoever wrote a plug-in or a folder, so nothing in them can break the table, open a tag, make a link or
 call a person.
@@ -192,9 +192,9 @@ def _judged(comparison: Comparison) -> Iterator[str]:
     limits = comparison.thresholds
     yield (
         f"- A score has changed if p ≤ {limits.level:g} over the whole table (Holm) and the effect is larger than a "
-        f"share of the metric's range or spread: {_shares(limits)}. {comparison.paired:,} scores were compared sample by "
-        f"sample, the others by their intervals. Losses in few samples count where more than {limits.flips:.0%} fell. A "
-        "method's scores are tested together, too: the mean over families of their differences in standard deviations. "
+        f"share of the metric's range or spread: {_shares(limits)}. {comparison.paired:,} scores were compared sample "
+        f"by sample, the others by intervals. Losses in few samples count where more than {limits.flips:.0%} fell. "
+        "A method's scores are tested together, too: the mean over families of differences in standard deviations. "
         "A loss that would have been seen is one that is spread over samples as the scores are."
     )
     counts = "exactly" if limits.counts == 0 else f"to {limits.counts:.2%}"
@@ -205,8 +205,8 @@ def _judged(comparison: Comparison) -> Iterator[str]:
     if comparison.redrawn:
         yield (
             f"- These were fitted again, and are judged by the scatter of their fits, too: "
-            f"{escaped(', '.join(comparison.redrawn[:FOLDED]))}. It is known from committed tables, or estimated from the "
-            f"seeds and at most a share likewise: {_shares(limits.redrawn)}. More seeds detect smaller losses."
+            f"{escaped(', '.join(comparison.redrawn[:FOLDED]))}. It is known from committed tables, or estimated from "
+            f"the seeds and at most a share likewise: {_shares(limits.redrawn)}. More seeds detect smaller losses."
         )
     if comparison.retrained:
         yield (

@@ -6,7 +6,7 @@ from mibench.gate.scored import Priors
 from mibench.gate.side import Row
 from mibench.gate.significance import Prior
 from mibench.record.identity import Identity
-from mibench.statistics.panel import Panel
+from mibench.record.panel import Panel
 
 
 def priors(panel: Panel, identity: Identity) -> Priors:

@@ -81,10 +81,14 @@ def _nothing(before: str, after: str, differing: Mapping[str, str]) -> str:
 
 
 def _kind(was: TaskIdentity, now: TaskIdentity, accuracy: float) -> tuple[Kind, str]:
-    """How a task can be compared, and in what it differs if it cannot."""
+    """How a task can be compared, and in what it differs if it cannot.
+
+    Where the seeds take several networks in turn, those of the seeds that both sides have must be the same.
+    """
     if was.data_hash != now.data_hash and not (was.drawing and was.drawing == now.drawing):
         return "other", "other samples"
-    if was.weights_hash == now.weights_hash:
+    networks = [*zip(_weights(was), _weights(now), strict=False)]
+    if all(before == after for before, after in networks):
         return "paired", ""
     if not (was.recipe and was.recipe == now.recipe):
         return "other", "another recipe of the network" if was.recipe and now.recipe else "other weights"
@@ -92,6 +96,11 @@ def _kind(was: TaskIdentity, now: TaskIdentity, accuracy: float) -> tuple[Kind, 
     if None not in (was.accuracy, now.accuracy) and abs(gap) > accuracy:
         return "other", f"a network of another accuracy by the same recipe ({gap:+.1%})"
     return "retrained", ""
+
+
+def _weights(task: TaskIdentity) -> list[str]:
+    """The digests of the weights that the seeds take in turn."""
+    return [weights for weights, _ in task.networks] or [task.weights_hash]
 
 
 def _has_value(side: Side, row: Row) -> bool:

@@ -22,8 +22,8 @@ from mibench.leaderboard.placing import placed_scores
 from mibench.leaderboard.results import SCORES
 from mibench.leaderboard.row import COLUMNS
 from mibench.record.identity import Identity
+from mibench.record.panel import committed
 from mibench.record.store import Store
-from mibench.statistics.panel import committed
 
 WORDS = ("suite", "data", "model", "method", "metric", "family", "direction", "unit", "tie", "status", "reason")
 MEND = "make both by `mibench report RUN`"
@@ -85,10 +85,10 @@ def gate(run: Path, baseline: Path, thresholds: Thresholds) -> Comparison:
 def refuse_itself(run: Path, baseline: Path) -> None:
     """Refuse a board that the run itself has written: measured seconds make no two runs' boards equal to the byte."""
     own = run / "leaderboard.csv"
-    for committed in sorted(baseline.glob("*.csv")) if baseline.is_dir() else [baseline]:
-        if os.path.isfile(own) and os.path.isfile(committed) and filecmp.cmp(own, committed, shallow=False):
+    for board in sorted(baseline.glob("*.csv")) if baseline.is_dir() else [baseline]:
+        if os.path.isfile(own) and os.path.isfile(board) and filecmp.cmp(own, board, shallow=False):
             raise UsageError(
-                f"{committed} was written by {run} itself, which is never worse than itself: "
+                f"{board} was written by {run} itself, which is never worse than itself: "
                 "restore the committed one, and run with --no-publish"
             )
 

@@ -78,7 +78,7 @@ class Scored:
     @property
     def seeds(self) -> list[int]:
         """The seeds whose samples pair."""
-        return list(self.common[0].columns) if self.common else []
+        return [int(seed) for seed in self.common[0].columns.to_list()] if self.common else []
 
     @cached_property
     def common(self) -> tuple[pd.DataFrame, pd.DataFrame] | None:
@@ -109,10 +109,10 @@ class Scored:
     def means(self) -> tuple[float, float]:
         """The score before and after, over what is compared."""
         if self.common is None:
-            was, now = self.records
-            return float(was["value"]), float(now["value"])
-        was, now = (self.sign * float(each.mean(axis=1).mean()) for each in self.common)
-        return was, now
+            first, second = (float(each["value"]) for each in self.records)
+        else:
+            first, second = (self.sign * float(each.mean(axis=1).mean()) for each in self.common)
+        return first, second
 
     @cached_property
     def difference(self) -> float:
@@ -134,7 +134,7 @@ class Scored:
         was = self.before.samples.get(self.row)
         if was is not None and len(was) > 1:
             return float(was.mean(axis=1).std())
-        return _error(self.records[0]) * self.records[0]["samples"] ** 0.5
+        return float(_error(self.records[0]) * self.records[0]["samples"] ** 0.5)
 
     @cached_property
     def scale(self) -> float:

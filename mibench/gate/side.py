@@ -67,7 +67,7 @@ class Side:
         """Whether both sides' explainers learned the same, to the byte: for these seeds, or for all (None)."""
         mine, theirs = self._fits(row), other._fits(row)
         if seeds is None or isinstance(mine, str) or isinstance(theirs, str):
-            return bool(mine) and mine == theirs and "" not in mine
+            return bool(mine) and mine == theirs and all(mine)
         by_seed = [(mine[seed : seed + 1], theirs[seed : seed + 1]) for seed in seeds]
         return all(was == now and any(was) for was, now in by_seed)
 

@@ -13,7 +13,7 @@ is the smallest loss that is caught in 95 % of repetitions: it must be significa
 makes it matter, and survive the noise of its own estimate.
 
 Losses in a few samples escape a mean's test, for they are its variance too. Where nothing was drawn again, samples are
-equal unless something changed; only rounding elsewhere may flip a score that hits or misses, in a share `flips` of them.
+equal unless something changed; only rounding elsewhere may flip a score that hits or misses, in a share `flips` of all.
 
     p_few = P(Binomial(n, flips) >= falls - rises)                                                              (3)
 
@@ -22,7 +22,7 @@ It is used where most samples did not move, and where signs alone make it unlike
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +52,8 @@ class Noise:
 
     error: float  # of the mean over samples
     freedom: float
-    fits: Array = NONE  # (G,) standard deviations that fits may add
-    weight: Array = ONE  # (G,) how likely each is
+    fits: Array = field(default_factory=lambda: NONE)  # (G,) standard deviations that fits may add
+    weight: Array = field(default_factory=lambda: ONE)  # (G,) how likely each is
 
     def p(self, difference: float) -> float:
         """The p value of a difference in its own direction; 1 where the error is unknown."""

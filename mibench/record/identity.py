@@ -40,6 +40,7 @@ class TaskIdentity(Part):
     truth: Line = ""  # what the committed panel calls such samples and …
     network: Line = ""  # … such networks; empty: it lacks them
     fits: dict[Name, Digest | tuple[Digest, ...]] = Field(default_factory=dict)
+    networks: tuple[tuple[Digest, Digest], ...] = ()  # weights and data of each network that the seeds take in turn
 
 
 class Identity(Stored):
