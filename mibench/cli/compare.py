@@ -14,23 +14,33 @@ if TYPE_CHECKING:
 
 ThresholdsOption = Annotated[Path | None, typer.Option(help="A TOML of what counts as a change; default: ours.")]
 
+TableOption = Annotated[
+    Path | None, typer.Option(help="Write every score as CSV: what became of it, and what would show.")
+]
+PagesOption = Annotated[str, typer.Option(help="The address of the leaderboards' pages, to which the comment links.")]
+
 
 def compare(
     before: Annotated[Path, typer.Argument(help="A run's folder, or a leaderboard's CSV.")],
     after: Annotated[Path, typer.Argument(help="The later one.")],
     thresholds: ThresholdsOption = None,
+    table: TableOption = None,
+    pages: PagesOption = "",
 ) -> None:
     """What became better or worse, as Markdown. Exit 1 if anything became worse, 4 if they cannot be compared."""
-    from mibench.gate import comparison, regression
+    from mibench.gate import regression
     from mibench.gate import thresholds as limits
 
-    sides = regression.side(before), regression.side(after)
-    tell(comparison.compare(*sides, limits.read_thresholds(thresholds)), before, after)
+    tell(regression.compared(before, after, limits.read_thresholds(thresholds)), before, after, table, pages)
 
 
-def tell(compared: Comparison, before: Path, after: Path) -> None:
+def tell(compared: Comparison, before: Path, after: Path, table: Path | None, pages: str) -> None:
     """Print a comparison, and leave with 1 if anything became worse."""
     from mibench.gate.markdown import to_markdown
+    from mibench.gate.table import to_csv
+    from mibench.leaderboard.board_files import put
 
-    out.print(to_markdown(compared, str(before), str(after)), soft_wrap=True)
+    if table:
+        put(table, to_csv(compared))
+    out.print(to_markdown(compared, str(before), str(after), pages), soft_wrap=True)
     raise typer.Exit(1 if compared.regressions else 0)

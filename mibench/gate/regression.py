@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from mibench.errors import UsageError
+from mibench.errors import UsageError, one_line
 from mibench.files.reading import read_text
-from mibench.gate.comparison import Comparison, Side, compare
+from mibench.gate.comparison import Comparison, compare
+from mibench.gate.priors import priors
+from mibench.gate.side import Side
 from mibench.gate.thresholds import Thresholds
 from mibench.leaderboard import overview
 from mibench.leaderboard.csv_text import restored
 from mibench.leaderboard.identity import identity_of
 from mibench.leaderboard.placing import placed_scores
+from mibench.leaderboard.results import SCORES
 from mibench.leaderboard.row import COLUMNS
 from mibench.record.identity import Identity
+from mibench.record.panel import committed
 from mibench.record.store import Store
 
 WORDS = ("suite", "data", "model", "method", "metric", "family", "direction", "unit", "tie", "status", "reason")
@@ -41,7 +45,28 @@ def side(path: Path) -> Side:
         raise UsageError(
             f"{path} cannot be compared without {beside.name} in its folder, which records its origin: {MEND}"
         )
-    return Side(str(path), Identity.read_file(beside, MEND), _read(read_text(path), path))
+    identity = Identity.read_file(beside, MEND)
+    return Side(str(path), identity, _read(read_text(path), path), committed_scores(path.with_suffix(".parquet")))
+
+
+def committed_scores(file: Path) -> pd.DataFrame | None:
+    """Every sample's score of a committed leaderboard; None where it has none, and intervals are compared."""
+    if not file.exists():
+        return None
+    try:
+        table = pd.read_parquet(file)
+        return table[list(SCORES)].astype({"seed": int, "value": float})
+    except (ImportError, OSError, ValueError, KeyError) as error:  # of pandas' reader, pyarrow and a lacking column
+        raise UsageError(f"{file} is not a table of samples' scores ({one_line(str(error))}): {MEND}") from error
+
+
+def compared(before: Path, after: Path, thresholds: Thresholds) -> Comparison:
+    """What two sides differ in, with what the committed panel knows of fits."""
+    return _with_priors(side(before), side(after), thresholds)
+
+
+def _with_priors(before: Side, after: Side, thresholds: Thresholds) -> Comparison:
+    return compare(before, after, thresholds, priors(committed(), after.identity))
 
 
 def gate(run: Path, baseline: Path, thresholds: Thresholds) -> Comparison:
@@ -54,16 +79,16 @@ def gate(run: Path, baseline: Path, thresholds: Thresholds) -> Comparison:
             there = f"there are {', '.join(boards)}" if boards else "there is none"
             raise UsageError(f"{baseline} has no leaderboard of the suite {suite!r} ({there}); give another --baseline")
         baseline = baseline / f"{suite}.csv"
-    return compare(side(baseline), after, thresholds)
+    return _with_priors(side(baseline), after, thresholds)
 
 
 def refuse_itself(run: Path, baseline: Path) -> None:
     """Refuse a board that the run itself has written: measured seconds make no two runs' boards equal to the byte."""
     own = run / "leaderboard.csv"
-    for committed in sorted(baseline.glob("*.csv")) if baseline.is_dir() else [baseline]:
-        if os.path.isfile(own) and os.path.isfile(committed) and filecmp.cmp(own, committed, shallow=False):
+    for board in sorted(baseline.glob("*.csv")) if baseline.is_dir() else [baseline]:
+        if os.path.isfile(own) and os.path.isfile(board) and filecmp.cmp(own, board, shallow=False):
             raise UsageError(
-                f"{committed} was written by {run} itself, which is never worse than itself: "
+                f"{board} was written by {run} itself, which is never worse than itself: "
                 "restore the committed one, and run with --no-publish"
             )
 

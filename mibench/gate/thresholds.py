@@ -55,6 +55,7 @@ class Thresholds(Effects):
 
     level: float = Field(default=0.01, gt=0, lt=1)
     counts: float = Field(default=0.0, ge=0)  # the relative rise of a count
+    flips: float = Field(default=0.01, ge=0, lt=1)  # the share of samples whose score rounding may flip
     forwards: float = Field(default=19.0, ge=0)  # of a multiple of a forward, whose rise must also be one forward
     redrawn: Redrawn = Field(default_factory=lambda: Redrawn())
     retrained: Retrained = Field(default_factory=lambda: Retrained())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any, Literal
+from typing import Literal
 
 from mibench.files import writing
 from mibench.record import maps
@@ -35,6 +35,9 @@ def identity_of(store: Store) -> Identity:
                 drawing=task.drawing,
                 recipe=task.recipe,
                 accuracy=float(f"{task.accuracy:.6g}") if task.recipe else None,
+                truth=task.truth,
+                network=task.architecture,
+                networks=tuple((each.weights_hash, each.data_hash) for each in task.networks),
                 fits=fits.get(name, {}),
             )
             for name, task in about.tasks.items()
@@ -55,16 +58,19 @@ def _seeds(store: Store) -> dict[str, int]:
     return {metric: len(seeds) for metric, seeds in asked.items()}
 
 
-def _fits(store: Store) -> dict[str, dict[str, str]]:
-    """A digest of what each row's explainer learned, of all seeds together, by task and row."""
-    learned: dict[tuple[str, str], Any] = {}
+def _fits(store: Store) -> dict[str, dict[str, str | tuple[str, ...]]]:
+    """A digest of what each row's explainer learned by seed, by task and row; empty for a seed without a fit."""
+    learned: dict[tuple[str, str], dict[int, str]] = {}
     rows = store.about().rows
     for cell in store.cells("fit"):
         if cell.variant == TRAINED and cell.status in USABLE:
             content = writing.read(maps.path(store.folder, cell.key), cell.digest, cell.key)
-            learned.setdefault((cell.task, cell.method), hashlib.sha256()).update(content)
-    found: dict[str, dict[str, str]] = {}
+            learned.setdefault((cell.task, cell.method), {})[cell.seed] = hashlib.sha256(content).hexdigest()[:24]
+    found: dict[str, dict[str, str | tuple[str, ...]]] = {}
     for (task, explainer), fits in learned.items():
-        same = {row: fits.hexdigest()[:24] for row, source in rows.items() if source.explainer == explainer}
+        by_seed = tuple(fits.get(seed, "") for seed in range(max(fits) + 1))
+        same: dict[str, str | tuple[str, ...]] = {
+            row: by_seed for row, source in rows.items() if source.explainer == explainer
+        }
         found.setdefault(task, {}).update(same)
     return found

@@ -199,15 +199,8 @@ def _task(name: str, about: TaskAbout) -> TaskCard:
     facts |= {
         "networks": f"{count}, which the seeds take in turn" if count > 1 else "1: what is found is of this network"
     }
-    truth, kind = _truth(about), about.architecture
+    truth, kind = about.truth, about.architecture
     return TaskCard(about.data, about.model, name, facts, about.notices, truth, kind, count)
-
-
-def _truth(about: TaskAbout) -> str:
-    """Whether the truth is known, or the kind of the samples, as the panel calls it."""
-    if about.facts.truth:
-        return "planted"
-    return "few-shot" if about.architecture == "prototype" else "table" if about.facts.kind == "columns" else "images"
 
 
 def _verified(store: Store) -> dict[str, str]:

@@ -82,6 +82,13 @@ class TaskAbout(Place):
     architecture: Line = ""  # the network's kind
     networks: tuple[NetworkAbout, ...] = ()  # all of them; of records before they were counted, none
 
+    @property
+    def truth(self) -> str:
+        """Whether the truth is known, or the kind of the samples, as the panel calls it."""
+        if self.facts.truth:
+            return "planted"
+        return "few-shot" if self.architecture == "prototype" else "table" if self.facts.kind == "columns" else "images"
+
 
 class LostTask(Place):
     """A task that could not be prepared."""

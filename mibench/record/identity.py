@@ -27,14 +27,20 @@ class MetricIdentity(Part):
 
 
 class TaskIdentity(Part):
-    """A task: samples and weights must be equal, or drawn and trained in the same way."""
+    """A task: samples and weights must be equal, or drawn and trained in the same way.
+
+    `fits` has what each row's explainer learned: a digest a seed, in boards of before one digest of all seeds.
+    """
 
     data_hash: Digest
     weights_hash: Digest
     drawing: Digest = ""  # excuses samples whose last digits differ
     recipe: Digest = ""  # excuses other weights, if the accuracy is about the same
     accuracy: Accuracy | None = None  # of a network with a recipe
-    fits: dict[Name, Digest] = Field(default_factory=dict)  # row -> what its explainer learned
+    truth: Line = ""  # what the committed panel calls such samples and …
+    network: Line = ""  # … such networks; empty: it lacks them
+    fits: dict[Name, Digest | tuple[Digest, ...]] = Field(default_factory=dict)
+    networks: tuple[tuple[Digest, Digest], ...] = ()  # weights and data of each network that the seeds take in turn
 
 
 class Identity(Stored):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,12 @@ import pytest
 from scipy.stats import ttest_ind
 
 from mibench.errors import UsageError
-from mibench.gate.comparison import Change, Comparison, NotComparable, Side, paired_p, redrawn_p
+from mibench.gate.comparison import COMBINED, Change, Comparison
 from mibench.gate.comparison import compare as compared
 from mibench.gate.markdown import to_markdown
+from mibench.gate.question import NotComparable
+from mibench.gate.side import Side
+from mibench.gate.significance import Noise, fits_variance
 from mibench.gate.thresholds import Retrained, Thresholds, read_thresholds
 from mibench.record.identity import Identity, MetricIdentity, TaskIdentity
 from tests.effort import Effort
@@ -205,9 +209,10 @@ def test_unchanged_scores_do_not_make_it_harder_for_others() -> None:
 
 
 def test_two_fits_at_the_allowed_scatter_are_judged_by_the_normal_law() -> None:
-    """By hand: with one seed on either side, a difference of 2 sqrt(2) times the scatter has p = 0.0455."""
-    one = np.array([0.5])
-    assert redrawn_p(2 * 2**0.5 * 0.05, 0.0, 10**6, one, one, 0.05) == pytest.approx(0.0455, abs=1e-4)
+    """By hand: with one seed on either side, a difference of 2 sqrt(2) times the scatter has p = 0.0455 / 2."""
+    variance, weight = fits_variance(0.0, 0.0, None, 0.05**2)
+    noise = Noise(0.0, 1e6, np.sqrt(2 * variance), weight)
+    assert noise.p(2 * 2**0.5 * 0.05) == pytest.approx(0.0455 / 2, abs=1e-4)
 
 
 def test_many_seeds_without_a_bound_are_judged_by_students_test() -> None:
@@ -215,9 +220,10 @@ def test_many_seeds_without_a_bound_are_judged_by_students_test() -> None:
     rng = np.random.default_rng(17)
     first, second = rng.normal(0, 1, 4), rng.normal(1, 1, 3)
     difference = float(second.mean() - first.mean())
-    assert redrawn_p(difference, 0.0, 10**6, first, second, 1e6) == pytest.approx(
-        ttest_ind(first, second).pvalue, rel=1e-3
-    )
+    squares = sum(float(((each - each.mean()) ** 2).sum()) for each in (first, second))
+    variance, weight = fits_variance(squares, 5.0, None, 1e12)
+    noise = Noise(0.0, 1e9, np.sqrt(variance * (1 / 4 + 1 / 3)), weight)
+    assert noise.p(difference) == pytest.approx(ttest_ind(first, second).pvalue / 2, rel=1e-3)
 
 
 def test_networks_trained_again_seldom_alarm_and_would_if_they_were_paired(effort: Effort) -> None:
@@ -383,11 +389,10 @@ def test_a_multiple_of_a_forward_is_not_compared_between_processors() -> None:
 @pytest.mark.parametrize(
     ("task", "version", "named_in_error"),
     [
-        ({"data_hash": "2"}, 1, "the samples of d/m"),
-        ({"weights_hash": "2"}, 1, "the weights of d/m"),
-        ({}, 2, "the version of metric auc"),
-        ({"weights_hash": "2"}, 2, "metric order; the weights of d/m"),
-        ({"data_hash": "2", "drawing": "d"}, 1, "the samples of d/m"),
+        ({"data_hash": "2"}, 1, r"d/m \(other samples\)"),
+        ({"weights_hash": "2"}, 1, r"d/m \(other weights\)"),
+        ({"weights_hash": "2"}, 2, r"version 1 before, 2 after.*; d/m \(other weights\)"),
+        ({"data_hash": "2", "drawing": "d"}, 1, r"d/m \(other samples\)"),
     ],
 )
 def test_another_question_is_refused_by_name(task: dict[str, object], version: int, named_in_error: str) -> None:
@@ -395,6 +400,22 @@ def test_another_question_is_refused_by_name(task: dict[str, object], version: i
     with pytest.raises(NotComparable, match=named_in_error) as refusal:
         compare(before, with_metrics(named(before, task), version=version), read_thresholds())
     assert refusal.value.code == 4
+
+
+def test_another_definition_of_a_metric_is_said_and_is_no_regression() -> None:
+    before = side(noisy(np.random.default_rng(8)))
+    after = with_metrics(side(noisy(np.random.default_rng(8)) - 0.3), version=2)
+    found = [each for each in compare(before, after, read_thresholds()) if each.row.metric in METRICS]
+    assert {each.verdict for each in found} == {"other"}
+    assert {each.reason for each in found} == {"definition changed: version 1 before, 2 after"}
+
+
+def test_seeds_that_take_networks_in_turn_pair_where_their_weights_are_the_same() -> None:
+    three = {"networks": (("1", "1"), ("2", "1"), ("3", "1"))}
+    before = named(side(noisy(np.random.default_rng(8))), three)
+    assert compared(before, named(before, {"networks": (("1", "1"),)}), read_thresholds()).paired == len(METRICS)
+    with pytest.raises(NotComparable, match="other weights"):
+        compare(before, named(before, {"networks": (("1", "1"), ("9", "1"))}), read_thresholds())
 
 
 TRAINED: dict[str, object] = {"weights_hash": "1", "recipe": "a", "accuracy": 0.970}
@@ -411,7 +432,7 @@ def test_other_weights_by_the_same_recipe_are_compared_by_intervals() -> None:
 
 @pytest.mark.parametrize(
     ("other", "named_in_error"),
-    [({"recipe": "b"}, "the recipe"), ({"accuracy": 0.90}, "the accuracy .*-7.0%")],
+    [({"recipe": "b"}, "another recipe"), ({"accuracy": 0.90}, "another accuracy .*-7.0%")],
 )
 def test_another_recipe_and_another_accuracy_are_refused(other: dict[str, object], named_in_error: str) -> None:
     before = named(side(noisy(np.random.default_rng(8))), TRAINED)
@@ -419,9 +440,12 @@ def test_another_recipe_and_another_accuracy_are_refused(other: dict[str, object
         compare(before, named(before, {"weights_hash": "2"} | other), read_thresholds())
 
 
-def test_samples_with_other_last_digits_are_compared_as_if_trained_again() -> None:
+def test_samples_with_other_last_digits_are_paired_and_rounding_is_no_change() -> None:
     before = named(side(noisy(np.random.default_rng(8))), TRAINED | {"drawing": "d"})
-    assert compared(before, named(before, {"data_hash": "2"}), read_thresholds()).retrained == (TASK,)
+    rounded = side(noisy(np.random.default_rng(8)) * (1 - 1e-7))
+    found = compared(before, named(rounded, TRAINED | {"drawing": "d", "data_hash": "2"}), read_thresholds())
+    assert (found.retrained, found.paired) == ((), len(METRICS))
+    assert {each.difference for each in found.changes if each.row.metric in METRICS} == {0.0}
 
 
 def test_a_network_trained_again_excuses_a_small_loss_and_not_a_large_one() -> None:
@@ -432,11 +456,9 @@ def test_a_network_trained_again_excuses_a_small_loss_and_not_a_large_one() -> N
         assert bool(compared(before, again, read_thresholds()).regressions) == red
 
 
-def test_a_files_weights_elsewhere_are_compared_as_if_trained_again() -> None:
+def test_the_same_weights_on_another_processor_are_paired() -> None:
     before = side(noisy(np.random.default_rng(8)))
-    assert compared(before, named(before, processor="another"), read_thresholds()).retrained == (TASK,)
-    ours = named(before, TRAINED)  # the same bits after training: the same arithmetic
-    assert compared(ours, named(ours, processor="another"), read_thresholds()).retrained == ()
+    assert compared(before, named(before, processor="another"), read_thresholds()).paired == len(METRICS)
 
 
 def test_runs_without_a_task_or_a_score_in_common_are_refused() -> None:
@@ -466,7 +488,9 @@ def test_names_cannot_break_a_comment() -> None:
         each.table["method"] = each.scores["method"] = hostile  # type: ignore[index]
     text = to_markdown(compared(before, after, read_thresholds()), hostile, "</details>")
     lines = text.splitlines()
-    assert {line.count("|") for line in lines if line.startswith("|")} == {9}
+    tables = [[*some] for is_table, some in groupby(lines, key=lambda line: line.startswith("|")) if is_table]
+    assert tables
+    assert all(len({line.count("|") for line in table}) == 1 for table in tables)
     assert not any(line.startswith("# ") for line in lines)
     for forbidden in ("<script>", "`", "](", "@team", "~~", "\\"):
         assert forbidden not in text
@@ -479,8 +503,8 @@ def test_a_comment_tells_the_verdict_first_and_stays_below_githubs_limit() -> No
     many = [pd.concat([table.assign(method=f"method-{n}" * 5) for n in range(800)]) for table in tables]
     before, after = (replace(side(scores, paired=False), table=table) for table in many)
     text = to_markdown(compared(before, after, read_thresholds()), "a", "b")
-    assert text.startswith("### mibench: 2400 regressions\n")
-    assert "2360 more" in text
+    assert text.startswith("### mibench: 800 methods became worse (2400 results)\n")
+    assert " more" in text
     assert len(text) < 65_536
 
 
@@ -501,6 +525,47 @@ def test_a_wrong_toml_is_named(tmp_path: Path, wrong: str) -> None:
         read_thresholds(file)
 
 
-def test_the_paired_test_finds_no_difference_in_equals_and_a_sure_one_else() -> None:
-    assert paired_p(np.zeros(20)) == 1.0
-    assert paired_p(np.full(20, 0.3)) < 1e-4
+def test_no_difference_is_no_evidence_and_a_sure_one_is() -> None:
+    assert Noise(0.1, 19).p(0.0) == 1.0
+    assert Noise(0.0, 19).p(0.3) < 1e-4
+
+
+def test_the_smallest_loss_that_is_printed_is_caught_in_nineteen_of_twenty(effort: Effort) -> None:
+    rng, thresholds, caught, seen = np.random.default_rng(21), read_thresholds(), [], []
+    for _ in range(effort.of(400)):
+        before = side(noisy(rng))
+        quiet = compare(before, side(before_scores(before)), thresholds)
+        loss = next(each.visible for each in quiet if each.row.metric == "auc")
+        scores = before_scores(before)
+        scores[0] -= loss + rng.normal(0, scores[0].std(), SAMPLES)
+        changes = compare(before, side(scores), thresholds)
+        caught.append(any(each.row.metric == "auc" and each.verdict == "worse" for each in changes))
+        seen.append(loss)
+    assert effort.within(caught, low=0.95)
+    assert np.mean(seen) < 0.1
+
+
+def before_scores(one: Side) -> np.ndarray:
+    """The scores (metrics, samples) that a side was made of."""
+    assert one.scores is not None
+    return one.scores["value"].to_numpy(float).reshape(len(METRICS), SAMPLES).copy()
+
+
+def test_nine_tenths_lost_in_six_of_sixty_four_samples_are_caught(effort: Effort) -> None:
+    rng, caught = np.random.default_rng(22), []
+    for _ in range(effort.of(200)):
+        scores = noisy(rng, 0.95)
+        worse = scores.copy()
+        worse[0, rng.permutation(SAMPLES)[:6]] -= 0.9
+        changes = compare(side(scores), side(worse), read_thresholds())
+        caught.append(any(each.row.metric == "auc" and each.verdict == "worse" for each in changes))
+    assert effort.within(caught, low=0.95)
+
+
+def test_a_loss_that_no_score_shows_alone_is_seen_in_all_together() -> None:
+    rng = np.random.default_rng(23)
+    scores = noisy(rng)
+    worse = scores - 0.02 + rng.normal(0, 0.06, scores.shape)
+    found = compare(side(scores), side(worse), read_thresholds())
+    (together,) = [each for each in found if each.row.metric == COMBINED]
+    assert together.p < min(each.p for each in found if each.row.metric in METRICS)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mibench.leaderboard import sanity as judged
-from mibench.leaderboard.results import CELLS, Gate
+from mibench.leaderboard.results import CELLS, Gate, TaskCard
 from mibench.leaderboard.sanity import LEVEL
 from mibench.record.cards import MetricCard
+from mibench.record.panel import Limit, Panel
 
 ALIKE = MetricCard("alike", "Alike", "randomisation", "lower", (-1.0, 1.0), gate=True, limit=0.99)
 AGAIN = MetricCard("again", "Again", "randomisation", "higher", (-1.0, 1.0), gate=True)
@@ -48,12 +49,12 @@ def outcome(found: tuple[Gate, ...], method: str, gate: str) -> Gate:
 @pytest.mark.parametrize(("similarity", "passed"), [(0.98, True), (1.0, False)])
 def test_a_map_that_is_the_same_for_another_class_fails(similarity: float, passed: bool) -> None:
     found = outcome(gates(scores(a_alike=np.full(8, similarity)), [ALIKE], "random"), "a", "alike")
-    assert found.passed is passed
+    assert found.verdict == ("passed" if passed else "failed")
     assert f"{similarity:.3f}" in found.reason
 
 
 def test_a_map_that_does_not_repeat_itself_fails() -> None:
-    assert not outcome(gates(scores(a_again=np.full(8, 0.2)), [AGAIN], "random"), "a", "again").passed
+    assert outcome(gates(scores(a_again=np.full(8, 0.2)), [AGAIN], "random"), "a", "again").verdict == "failed"
 
 
 def test_only_a_row_that_beats_chance_beyond_noise_passes() -> None:
@@ -66,9 +67,9 @@ def test_only_a_row_that_beats_chance_beyond_noise_passes() -> None:
         same_quality=rng.permutation(chance),
     )
     found = gates(table, [QUALITY], "random")
-    assert outcome(found, "better", "not random").passed
-    assert not outcome(found, "worse", "not random").passed
-    assert not outcome(found, "same", "not random").passed
+    assert outcome(found, "better", "not random").verdict == "passed"
+    assert outcome(found, "worse", "not random").verdict == "failed"
+    assert outcome(found, "same", "not random").verdict == "failed"
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "crash", "oom", "nan", "missing"])
@@ -76,31 +77,33 @@ def test_only_a_row_that_beats_chance_beyond_noise_passes() -> None:
 def test_a_gate_that_was_lost_is_failed_with_the_reason(status: str, values: list[float]) -> None:
     table = scores(a_quality=np.ones(8), a_alike=np.array(values))
     found = outcome(gates(table, [ALIKE, QUALITY], "", a_alike=(status, "stopped after 600 s")), "a", "alike")
-    assert found.passed is False
+    assert found.verdict == "failed"
     assert found.reason == "could not be judged: stopped after 600 s"
 
 
 def test_a_row_without_a_gates_score_fails_it_with_its_samples_reason() -> None:
     found = outcome(gates(scores(a_alike=np.full(8, np.nan)), [ALIKE], ""), "a", "alike")
-    assert found.passed is False
+    assert found.verdict == "failed"
     assert found.reason == "could not be judged: the map is constant"
 
 
 def test_a_row_whose_explanation_was_lost_fails_its_gates() -> None:
     found = outcome(gates(scores(a_alike=np.full(8, 0.1)), [ALIKE], "", b_=("crash", "signal 11")), "b", "alike")
-    assert found == Gate("d", "m", "b", "alike", False, "could not be judged: signal 11")
+    assert found == Gate("d", "m", "b", "alike", "failed", "could not be judged: signal 11")
 
 
 def test_a_gate_skipped_or_not_requested_is_not_judged_and_gives_a_reason() -> None:
     table = scores(a_quality=np.ones(8), b_alike=np.full(8, 0.1))
     found = gates(table, [ALIKE, AGAIN, QUALITY], "", a_alike=("skipped", "the same for every class"))
-    assert outcome(found, "a", "alike") == Gate("d", "m", "a", "alike", None, "the same for every class")
-    assert outcome(found, "a", "again") == Gate("d", "m", "a", "again", None, "not requested")
+    assert outcome(found, "a", "alike") == Gate("d", "m", "a", "alike", "not applicable", "the same for every class")
+    assert outcome(found, "a", "again") == Gate("d", "m", "a", "again", "not applicable", "not requested")
 
 
 def test_a_seed_that_was_skipped_does_not_excuse_the_others() -> None:
     table = scores(a_alike=np.ones(8))
-    assert outcome(gates(table, [ALIKE], "", a_alike=("skipped", "not with this seed")), "a", "alike").passed is False
+    assert (
+        outcome(gates(table, [ALIKE], "", a_alike=("skipped", "not with this seed")), "a", "alike").verdict == "failed"
+    )
 
 
 DIFFERENCES = st.lists(st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.25, 3.0]), min_size=70, max_size=70)
@@ -131,7 +134,7 @@ def passes_or_is_not_judged(counts: list[int], differences: list[float]) -> None
     )
     tests = sum(2.0**-count <= LEVEL for count in counts)
     told = tests > 0 and 2.0 ** -max(counts) * tests <= LEVEL
-    assert outcome(found, "a", "not random").passed is (True if told else None)
+    assert outcome(found, "a", "not random").verdict == ("passed" if told else "undecided")
 
 
 @pytest.mark.parametrize(("samples", "metrics", "needed"), [(4, 1, 5), (7, 7, 8), (8, 14, 9)])
@@ -139,10 +142,10 @@ def test_too_few_samples_to_tell_are_said_and_pass_nobody(samples: int, metrics:
     cards = [MetricCard(f"q{k}", "Quality", "localisation", "higher", (0.0, 1.0)) for k in range(metrics)]
     same = {f"{row}_{card.name}": np.full(samples, 0.5) for row in ("a", "random") for card in cards}
     found = outcome(gates(scores(**same), cards, "random"), "a", "not random")
-    assert found.passed is None
+    assert found.verdict == "undecided"
     assert found.reason == f"too few samples: {samples}, at least {needed} are needed"
     same = {name: np.full(needed, 0.5) for name in same}
-    assert outcome(gates(scores(**same), cards, "random"), "a", "not random").passed is False
+    assert outcome(gates(scores(**same), cards, "random"), "a", "not random").verdict == "failed"
 
 
 @pytest.mark.parametrize("samples", [5, 8, 14, 60])
@@ -155,15 +158,17 @@ def test_with_a_known_score_of_chance_an_unlucky_random_row_has_no_effect() -> N
     rng = np.random.default_rng(0)
     known = replace(QUALITY, chance=0.5)
     table = scores(random_quality=np.full(32, 0.3), a_quality=rng.uniform(0.3, 0.7, 32), b_quality=np.full(32, 0.6))
-    assert outcome(gates(table, [QUALITY], "random"), "a", "not random").passed  # told from one row, and no better
+    assert (
+        outcome(gates(table, [QUALITY], "random"), "a", "not random").verdict == "passed"
+    )  # told from one row, and no better
     found = gates(table, [known], "random")
-    assert not outcome(found, "a", "not random").passed
-    assert outcome(found, "b", "not random").passed
+    assert outcome(found, "a", "not random").verdict == "failed"
+    assert outcome(found, "b", "not random").verdict == "passed"
 
 
 def test_without_scores_of_random_maps_no_row_is_told_from_them() -> None:
     found = gates(scores(a_quality=np.ones(8)), [QUALITY], "random", random_quality=("crash", "signal 11"))
-    assert outcome(found, "a", "not random").passed is None
+    assert outcome(found, "a", "not random").verdict == "undecided"
 
 
 def test_rows_are_separated_from_random_maps_alone_and_together(
@@ -194,3 +199,44 @@ def test_rows_are_separated_from_random_maps_alone_and_together(
         )
         assert found == pytest.approx(told, rel=1e-12, nan_ok=True)
     assert len(asked) == 3, "lines of 64, of 34, and with ties; not one by one"
+
+
+BETWEEN = MetricCard("between", "Between", "randomisation", "lower", (-1.0, 1.0), gate=True, limit=0.6, fails=0.98)
+PANELLED = MetricCard("panelled", "By the panel", "randomisation", "lower", (-1.0, 1.0), gate=True, judged="panel")
+SHOWN = MetricCard("shown", "Only shown", "randomisation", "lower", (-1.0, 1.0), gate=True, judged="never")
+
+
+@pytest.mark.parametrize(("similarity", "verdict"), [(0.59, "passed"), (0.8, "undecided"), (0.98, "failed")])
+def test_between_two_limits_nothing_is_decided(similarity: float, verdict: str) -> None:
+    found = outcome(gates(scores(a_between=np.full(8, similarity)), [BETWEEN], ""), "a", "between")
+    assert found.verdict == verdict
+    assert f"{similarity:.3f}" in found.reason
+
+
+def test_a_limit_of_the_panel_is_used_with_its_error_rates_and_without_one_nothing_is_decided() -> None:
+    table, cells = (
+        scores(a_panelled=np.full(8, 0.7)),
+        pd.DataFrame([("d", "m", "a", "", "ok", "")], columns=list(CELLS)),
+    )
+    task = TaskCard("d", "m", truth="images", network="cnn")
+    limit = Limit(check="panelled", truth="images", network="cnn", limit=0.8, false_pass=0.05, false_fail=0.1)
+    panel = Panel(limits=(limit,))
+    (known,) = judged.gates(table, cells, [PANELLED], "", tasks=[task], panel=panel)
+    assert known.verdict == "passed"
+    assert "10% fail wrongly and 5% pass wrongly" in known.reason
+    (other,) = judged.gates(table, cells, [PANELLED], "", tasks=[replace(task, network="vit")], panel=panel)
+    assert (other.verdict, "the panel has no limit" in other.reason) == ("undecided", True)
+
+
+def test_a_check_that_is_only_shown_is_not_judged() -> None:
+    assert gates(scores(a_shown=np.ones(8)), [SHOWN], "") == ()
+
+
+def test_where_the_samples_do_not_separate_what_is_good_from_random_nothing_is_decided() -> None:
+    rng = np.random.default_rng(0)
+    chance = rng.uniform(0.3, 0.7, 32)
+    table = scores(random_quality=chance, good_quality=rng.permutation(chance), a_quality=rng.permutation(chance))
+    cells = pd.DataFrame([("d", "m", each, "", "ok", "") for each in ("random", "good", "a")], columns=list(CELLS))
+    for known, verdict in ((("good",), "undecided"), ((), "failed")):
+        found = judged.gates(table, cells, [QUALITY], "random", known)
+        assert outcome(found, "a", "not random").verdict == verdict

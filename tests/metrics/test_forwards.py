@@ -88,8 +88,8 @@ def test_two_baselines_never_share_an_answer(rows: tuple[Any, dict[str, Any]]) -
 
 def test_a_baseline_that_is_not_there_is_refused_by_name(rows: tuple[Any, dict[str, Any]]) -> None:
     world, all_rows = rows
-    with pytest.raises(Unsupported, match="no baseline 'blur'"):
-        PixelFlipping(PixelFlipping.Parameters(baseline="blur")).score(world.scene, all_rows)
+    with pytest.raises(Unsupported, match="no baseline 'uniform'"):
+        PixelFlipping(PixelFlipping.Parameters(baseline="uniform")).score(world.scene, all_rows)
 
 
 def test_replacing_like_by_like_is_the_unperturbed_input() -> None:

@@ -1,0 +1,125 @@
+"""The page of the study of sight, from the lines of its table."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from leaderboards.studies.lines import TABLE, Line, pivoted
+from leaderboards.studies.sight import scatter
+from leaderboards.studies.sight.judging import Judged
+
+COMMAND = "python -m mibench study sight"
+CELLS = "@cells"
+
+
+def describe(lines: Sequence[Line], folder: Path, found: Sequence[Judged]) -> str:
+    """The page."""
+    from leaderboards.studies.sight import study
+
+    about = " ".join((study.__doc__ or "").split("\n\n", 1)[1].split())
+    parts = [
+        "# Sight: which scores see, and what is known of them",
+        f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE}); what boards read is `mibench/record/panel.json`.",
+        about,
+        *sight(folder, found),
+        *resolution(lines),
+        *order(lines),
+        *spread(lines),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def sight(folder: Path, found: Sequence[Judged]) -> Iterator[str]:
+    """Which scores see where, and why not."""
+    written = tomllib.loads((folder / "sides.toml").read_text(encoding="utf-8"))
+    tasks = [task for side in ("A", "B") for task in written[side] if any(each.task == task for each in found)]
+    at = {(each.metric, each.task): each for each in found}
+    metrics = [m for m in dict.fromkeys(each.metric for each in found) if any(at[m, t].sees is not None for t in tasks)]
+    yield "## Which scores see"
+    yield (
+        f"A judges: {', '.join(written['A'])}. B validates: {', '.join(written['B'])}. ✓ sees, ✗ does not; in "
+        "brackets the number of explainers significantly above the truth."
+    )
+    rows = [f"| | {' | '.join(tasks)} |", f"| --- |{' :---: |' * len(tasks)}"]
+    for metric in metrics:
+        cells = (at[metric, task] for task in tasks)
+        shown = (
+            ("✓" if e.sees else "✗") + (f" ({len(e.above)})" if e.above else "") if e.sees is not None else ""
+            for e in cells
+        )
+        rows.append(f"| {metric} | {' | '.join(shown)} |")
+    yield "\n".join(rows)
+    on_a = [m for m in metrics if all(at[m, t].sees for t in written["A"] if (m, t) in at)]
+    kept = [m for m in on_a if all(at[m, t].sees for t in written["B"] if (m, t) in at)]
+    yield (
+        f"On all of A {len(on_a)} of {len(metrics)} scores see: {', '.join(on_a) or 'none'}. On all of B too, "
+        f"{len(kept)}: {', '.join(kept) or 'none'}. The others keep their sight only for kinds of network on "
+        "which they see."
+    )
+    lost = [f"- {m} on {t}: {at[m, t].why}" for m in on_a for t in written["B"] if (m, t) in at and not at[m, t].sees]
+    if lost:
+        yield "Lost in validation:"
+        yield "\n".join(lost)
+    blind = [
+        f"- {m} on {t}: {at[m, t].why}"
+        for m in metrics
+        if m not in on_a
+        for t in written["A"]
+        if (m, t) in at and not at[m, t].sees
+    ]
+    if blind:
+        yield "Without sight on A:"
+        yield "\n".join(blind)
+
+
+def resolution(lines: Sequence[Line]) -> Iterator[str]:
+    """How many explainers were above the truth for being finer."""
+    above = {(line.question, line.subject): line.mean for line in lines if line.figure == "above"}
+    pairs = [(q, m) for q, m in above if (q, m + CELLS) in above]
+    if pairs:
+        native, cells = (sum(above[q, m + tail] for q, m in pairs) for tail in ("", CELLS))
+        yield "## How much was resolution"
+        yield (
+            f"Over {len(pairs)} pairs of a score and a task, {native:.0f} explainers are significantly above "
+            f"the truth by the score on pixels, and {cells:.0f} by the same score on cells."
+        )
+
+
+def order(lines: Sequence[Line]) -> Iterator[str]:
+    """Which scores order explainers as the truth does."""
+    taus = [line for line in lines if line.question.startswith("order: ")]
+    if not taus:
+        return
+    yield "## Do scores order explainers as the truth does?"
+    yield (
+        "Kendall's tau between a score's order of the explainers and that of `information-rank-additive`, "
+        "which compares each map with the network's own additive truth."
+    )
+    shown = [Line("", e.subject, e.question.removeprefix("order: "), e.mean, e.half, e.count) for e in taus]
+    yield "\n".join(pivoted(shown))
+    means = {m: [e.mean for e in taus if e.subject == m] for m in dict.fromkeys(e.subject for e in taus)}
+    pairs = [m for m in means if m + CELLS in means]
+    if pairs:
+        native = sum(sum(means[m]) / len(means[m]) for m in pairs) / len(pairs)
+        cells = sum(sum(means[m + CELLS]) / len(means[m + CELLS]) for m in pairs) / len(pairs)
+        yield (
+            f"Over the scores that exist on pixels and on cells, the mean tau is {native:.2f} on pixels and "
+            f"{cells:.2f} on cells, where magnitudes are read and signs are not."
+        )
+
+
+def spread(lines: Sequence[Line]) -> Iterator[str]:
+    """How fits and networks scatter."""
+    level, weight = scatter.medians(lines, "freedom"), scatter.medians(lines, "ratio_freedom")
+    if level:
+        yield "## How fits and networks scatter"
+        yield (
+            "Of rows that move, medians over metrics: the degrees of freedom that a row's variance is worth "
+            "to other rows (d0), and those that its ratio to E is worth."
+        )
+        rows = ["| | d0 of the variance | d0 of the ratio |", "| --- | ---: | ---: |"]
+        yield "\n".join(
+            [*rows, *(f"| {q.removeprefix('scatter of ')} | {level[q]:.2f} | {weight[q]:.2f} |" for q in level)]
+        )
