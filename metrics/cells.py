@@ -23,7 +23,7 @@ out. What a score gains by resolution is its own value less its value here.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -33,9 +33,9 @@ from mibench.metrics.faithfulness_curves import noises
 from mibench.metrics.imputation import impute
 from mibench.metrics.localisation import target
 from mibench.metrics.perturbation import descending, forwards, join, parts
-from mibench.metrics.sharing import RowMetric, correlation, image, mean_by, once
+from mibench.metrics.sharing import Cost, RowMetric, correlation, image, mean_by, once
 from mibench.plugins import contract
-from mibench.plugins.contract import Evidence, Scene, Unsupported
+from mibench.plugins.contract import Evidence, Family, Scene, Unsupported
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)  # of the cells, which ROAD imputes
 RUNS, SHARE = 100, 0.2  # random sets of cells, and how large they are
@@ -62,8 +62,8 @@ class Parameters(contract.Parameters):
 class OnCells(RowMetric[Parameters]):
     """A score of what a map puts on each cell."""
 
-    family = "faithfulness"
-    cost = "forwards"
+    family: ClassVar[Family] = "faithfulness"
+    cost: ClassVar[Cost] = "forwards"
     needs = frozenset({"image"})
     default = False
 

@@ -1,7 +1,7 @@
 """Sight: whether a score puts maps in the order of how right they are, judged by maps of which that order is known.
 
-A dose is the truth with a share of noise in it; `half` is the truth with half of its cells replaced. With a score that
-is higher where a map is better, and t_d the difference of two rows' scores on the same sample, averaged over seeds:
+A dose is the truth with a share of noise in it; `half` is the truth with half of its cells replaced. Of the differences
+of two rows' scores on the same samples, each averaged over seeds, and higher where a map is better:
 
     response   no dose is significantly above the one with less noise, and any two that are two steps apart are
                significantly in order: truth, .25, .5, .75, random                                               (1)
@@ -9,8 +9,7 @@ is higher where a map is better, and t_d the difference of two rows' scores on t
     rivals     no explainer is significantly above the truth                                                     (3)
 
 Differences are tested by Student's t over samples, two-sided, at 5 %. All that must be significant stand together, so
-they need no correction; where a single one of several would cost the score its sight, Holm's correction is used. A map
-that is random has no part in (3). Nothing else is known of a score than what (1) to (3) test.
+they need no correction; where a single one of several would cost the score its sight, Holm's correction is used.
 """
 
 from __future__ import annotations
@@ -52,19 +51,20 @@ class Verdict:
         return not self.reason.startswith("not judged")
 
 
-def sight(ladder: Ladder, span: float = np.nan) -> Verdict:
-    """Judge a score; `span` is the length of its range, of which a millionth is rounding."""
+def sight(ladder: Ladder, sign: int = 1, span: float = np.nan) -> Verdict:
+    """Judge a score; means are shown times `sign`, and a millionth of `span`, its range's length, is rounding."""
     names = [name for name, _ in ladder.doses]
     rows = [values for _, values in ladder.doses]
     if any(_shared(values, rows[0]) < FEWEST for values in (ladder.truth, ladder.half, *rows)):
         return Verdict(False, f"not judged: fewer than {FEWEST} samples on which every dose has this score")
-    means = ", ".join(f"{name} {np.nanmean(values):.3g}" for name, values in ladder.doses)
+    means = ", ".join(
+        f"{name} {sign * np.nanmean(values):.3g}" for name, values in (*ladder.doses, ("half", ladder.half))
+    )
     faults = [*_response(names, rows, span), *_half(rows, ladder.half, span)]
     above = beaten(ladder.truth, ladder.rivals, span)
     if above:
         faults.append("above the truth: " + ", ".join(f"{name} (by {gain:.3g})" for name, gain in above.items()))
-    means += f", half {np.nanmean(ladder.half):.3g}"
-    return Verdict(not faults, f"{'; '.join([*faults, means])}", tuple(above))
+    return Verdict(not faults, "; ".join([*faults, means]), tuple(above))
 
 
 def beaten(truth: Array, rivals: Mapping[str, Array], span: float = np.nan) -> dict[str, float]:

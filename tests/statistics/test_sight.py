@@ -28,7 +28,7 @@ def ladder(means: tuple[float, ...] = (0.9, 0.8, 0.6, 0.4, 0.2), half: float = 0
 
 def test_a_score_that_falls_with_the_dose_has_sight() -> None:
     known = ladder()
-    found = sight(known, 1.0)
+    found = sight(known, 1, 1.0)
     assert found.sight
     assert found.judged
     assert f"truth {known.truth.mean():.3g}" in found.reason
@@ -38,8 +38,8 @@ def test_a_score_that_falls_with_the_dose_has_sight() -> None:
 def test_neighbouring_doses_may_tie_and_none_may_be_turned_round() -> None:
     tied = ladder()
     same = replace(tied, doses=(tied.doses[0], ("0.25", tied.doses[0][1].copy()), *tied.doses[2:]))
-    assert sight(same, 1.0).sight
-    turned = sight(ladder((0.8, 0.9, 0.6, 0.4, 0.2)), 1.0)
+    assert sight(same, 1, 1.0).sight
+    turned = sight(ladder((0.8, 0.9, 0.6, 0.4, 0.2)), 1, 1.0)
     assert not turned.sight
     assert "0.25 is above truth" in turned.reason
 
@@ -49,19 +49,19 @@ def test_neighbouring_doses_may_tie_and_none_may_be_turned_round() -> None:
     [((0.9, 0.89, 0.9, 0.4, 0.2), 0.6), ((0.9, 0.8, 0.6, 0.2, 0.2), 0.2), ((0.5, 0.5, 0.5, 0.5, 0.5), 0.5)],
 )
 def test_no_response_no_half_or_no_order_at_all_is_no_sight(means: tuple[float, ...], half: float) -> None:
-    assert not sight(ladder(means, half), 1.0).sight
+    assert not sight(ladder(means, half), 1, 1.0).sight
 
 
 def test_whoever_is_surely_above_the_truth_costs_a_score_its_sight() -> None:
     known = ladder()
     rng = np.random.default_rng(1)
     better = replace(known, rivals={**known.rivals, "ig": known.truth + 0.03 + 0.02 * rng.standard_normal(48)})
-    found = sight(better, 1.0)
+    found = sight(better, 1, 1.0)
     assert not found.sight
     assert found.above == ("ig",)
     assert "ig (by 0.0" in found.reason
     level = replace(known, rivals={"ig": known.truth + 0.2 * rng.standard_normal(48) - 0.01})
-    assert sight(level, 1.0).above == ()
+    assert sight(level, 1, 1.0).above == ()
 
 
 def test_many_rivals_that_equal_the_truth_seldom_beat_it() -> None:
@@ -97,4 +97,4 @@ def test_without_enough_scores_nothing_is_judged() -> None:
     lacking = ladder()
     nothing = np.full(48, np.nan)
     assert not sight(replace(lacking, half=nothing)).judged
-    assert sight(replace(lacking, rivals={"milr": nothing}), 1.0).sight, "who has no score beats nobody"
+    assert sight(replace(lacking, rivals={"milr": nothing}), 1, 1.0).sight, "who has no score beats nobody"
