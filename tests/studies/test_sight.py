@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from leaderboards.studies.lines import PAGE, TABLE, Line, read_table
 from leaderboards.studies.sight import judging, page, scatter, study
 from mibench.leaderboard.results import CELLS, Results, TaskCard
 from mibench.leaderboard.tables import Board, board
@@ -111,7 +112,6 @@ def test_what_fails_in_validation_loses_its_sight_there_and_is_named() -> None:
     assert why.startswith(f"lost in validation on {FRAIL_ON}")
     assert all(verdicts["good", kind][0] for kind in ("cnn", "residual", "vit"))
     assert not any(seen for (metric, _), (seen, _) in verdicts.items() if metric == "edges")
-    assert f"- frail on {FRAIL_ON}: " in page.describe([], HOME, [*study.every(made())])
 
 
 def test_the_panel_that_is_written_has_the_constants_and_is_read(
@@ -125,6 +125,22 @@ def test_the_panel_that_is_written_has_the_constants_and_is_read(
     assert entry.sight
     assert (entry.random, entry.top) == (pytest.approx(0.3, abs=0.03), pytest.approx(0.9, abs=0.03))
     assert entry.prior_networks is not None
+
+
+def test_the_page_is_made_from_the_table_and_the_verdicts_alone(tmp_path: Path) -> None:
+    (tmp_path / "sides.toml").write_text((HOME / "sides.toml").read_text("utf-8"))
+    study.measured(made(), tmp_path, lambda text: None)
+    assert judging.read_verdicts(tmp_path / judging.VERDICTS)[0].above == found("good")[0].above
+    text = (tmp_path / PAGE).read_text("utf-8")
+    assert text == page.describe(read_table(tmp_path / TABLE), tmp_path)
+    assert f"- frail on {FRAIL_ON}: " in text
+    assert "On all of A 2 of 3 scores see: good, frail. On all of B too, 1: good." in text
+
+
+def test_what_is_gained_by_resolution_and_by_sign_is_told_apart(tmp_path: Path) -> None:
+    names = {"irof": 0.2, "irof@cells[signed=true]": 0.5, "irof@cells": 0.6}
+    lines = [Line("order: task", name, "tau", tau, float("nan"), 9) for name, tau in names.items()]
+    assert "So resolution is worth +0.30 and sign +0.10." in "\n".join(page.order(lines))
 
 
 def test_without_sight_the_truth_is_not_first_and_with_it_it_is(

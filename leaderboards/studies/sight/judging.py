@@ -9,8 +9,10 @@ decides) which the score likes best; what is diluted is the additive one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from mibench.statistics.sight import Ladder, sight
 ADDITIVE = "truth.additive"
 TRUTHS = ("truth", "truth.marginal", "truth.conditional", ADDITIVE)
 DOSES = ("dose[noise=0.25]", "dose", "dose[noise=0.75]")  # `dose` alone has half
+VERDICTS = "verdicts.csv"
 HALF, RANDOM = "dose[kind=swapped]", "random"
 
 
@@ -52,3 +55,23 @@ def judged(panel: Panel, task: str, explainers: Sequence[str]) -> Judged:
         return Judged(panel.card.name, task, None, found.reason, np.nan, np.nan)
     top, random = (panel.card.sign * panel.mean(row) for row in (truth, RANDOM))
     return Judged(panel.card.name, task, found.sight, found.reason, top, random, found.above)
+
+
+def write_verdicts(found: Iterable[Judged], file: Path) -> None:
+    """A line a score and task."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(each.name for each in fields(Judged))
+        for *whole, truth, random, above in map(astuple, found):
+            writer.writerow((*whole, f"{truth:.6g}", f"{random:.6g}", " ".join(above)))
+
+
+def read_verdicts(file: Path) -> list[Judged]:
+    """What was written."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        _, *rows = csv.reader(stream)
+    known = {"True": True, "False": False, "": None}
+    return [
+        Judged(metric, task, known[sees], why, float(truth), float(random), tuple(above.split()))
+        for metric, task, sees, why, truth, random, above in rows
+    ]

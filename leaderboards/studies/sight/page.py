@@ -8,20 +8,22 @@ from pathlib import Path
 
 from leaderboards.studies.lines import TABLE, Line, pivoted
 from leaderboards.studies.sight import scatter
-from leaderboards.studies.sight.judging import Judged
+from leaderboards.studies.sight.judging import VERDICTS, Judged, read_verdicts
 
 COMMAND = "python -m mibench study sight"
-CELLS = "@cells"
+CELLS, SIGNED = "@cells", "[signed=true]"
 
 
-def describe(lines: Sequence[Line], folder: Path, found: Sequence[Judged]) -> str:
-    """The page."""
+def describe(lines: Sequence[Line], folder: Path) -> str:
+    """The page, from the table and the verdicts beside it."""
     from leaderboards.studies.sight import study
 
+    found = read_verdicts(folder / VERDICTS)
     about = " ".join((study.__doc__ or "").split("\n\n", 1)[1].split())
     parts = [
         "# Sight: which scores see, and what is known of them",
-        f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE}); what boards read is `mibench/record/panel.json`.",
+        f"Made by `{COMMAND}`; every number is in [{TABLE}]({TABLE}), every verdict in "
+        f"[{VERDICTS}]({VERDICTS}); what boards read is `mibench/record/panel.json`.",
         about,
         *sight(folder, found),
         *resolution(lines),
@@ -107,6 +109,17 @@ def order(lines: Sequence[Line]) -> Iterator[str]:
         yield (
             f"Over the scores that exist on pixels and on cells, the mean tau is {native:.2f} on pixels and "
             f"{cells:.2f} on cells, where magnitudes are read and signs are not."
+        )
+    three = [m for m in pairs if m + CELLS + SIGNED in means]
+    if three:
+        pixels, signed, cells = (
+            sum(sum(means[m + tail]) / len(means[m + tail]) for m in three) / len(three)
+            for tail in ("", CELLS + SIGNED, CELLS)
+        )
+        yield (
+            f"Of {', '.join(three)} there are scores on cells by their signed means too: mean tau is {pixels:.2f} "
+            f"on pixels, {signed:.2f} on signed cells, {cells:.2f} on magnitudes. So resolution is worth "
+            f"{signed - pixels:+.2f} and sign {cells - signed:+.2f}."
         )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from leaderboards.studies.lines import Line, publish
 from leaderboards.studies.sight import page, scatter
-from leaderboards.studies.sight.judging import TRUTHS, Judged, judged
+from leaderboards.studies.sight.judging import TRUTHS, VERDICTS, Judged, judged, write_verdicts
 from mibench.leaderboard import reporting
 from mibench.leaderboard.panels import Panel as Judgement
 from mibench.leaderboard.tables import Board, board
@@ -42,6 +42,11 @@ def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path
         few = {"methods": ("saliency", "occlusion", "ig"), "samples": 8, "seeds": 2, "calibration": 64}
         suite = suite.model_copy(update={**few, "tasks": suite.tasks[:2]})
     run(suite, Options(out=place))
+    return judge(place, folder, quick=quick, say=say)
+
+
+def judge(place: Path, folder: Path, *, quick: bool = False, say: Callable[[str], None] = print) -> list[Path]:
+    """From the record of a finished run: the verdicts, the table, the page and, unless it is a quick one, the panel."""
     with Store(place) as store:
         made = board(reporting.results_of(store), Panel())
         alike = {name: blind(store, name) for name in store.about().tasks}
@@ -70,9 +75,10 @@ def sides(folder: Path) -> dict[str, str]:
 
 
 def measured(made: Board, folder: Path, say: Callable[[str], None]) -> list[Path]:
-    """The table and the page."""
+    """The verdicts, the table and the page."""
+    write_verdicts(every(made), folder / VERDICTS)
     lines = [*verdict_lines(made), *order_lines(made), *scatter.lines(made)]
-    return publish(folder, lines, lambda found: page.describe(found, folder, [*every(made)]), say)
+    return [folder / VERDICTS, *publish(folder, lines, lambda found: page.describe(found, folder), say)]
 
 
 def explainers(made: Board) -> list[str]:
