@@ -6,7 +6,7 @@ of the same network and class again (repeatability). The similarity is one of Qu
 the class and of the magnitudes for the weights. A second map that is constant has nothing in common with the first: its
 correlation is 0.
 
-For the class both maps are of the logit less the mean logit: evidence that says the same of every class makes maps
+For the class both maps are of the logit less the mean logit: evidence that all classes share makes maps
 alike, exactly true ones among them, and is left out. The limit is the panel's, for each kind of task and network; where
 the panel has none, nothing is judged. Quantus' default, SSIM of the flattened maps, cannot separate maps that react to
 the class from those that do not: integrated gradients have .92, and class-blind maps with 1 % of noise .72.
@@ -17,7 +17,7 @@ samples, and SmoothGrad and gradient SHAP drawn again, at most .94.
 Of the weights, Pearson's correlation of magnitudes separates what reacts to them (occlusion, Grad-CAM, integrated
 gradients, input x gradient, saliency and gradient SHAP on planted images and digits: at most .60) from what hardly
 varies (edges and intensities with a little noise: at least .98); between the two nothing is decided. MPRT's Spearman,
-which is Quantus', is a number beside it: gradient SHAP reacts and has .92 on digits, whose ground stays dark at any
+which is Quantus', is shown as well: gradient SHAP reacts and has .92 on digits, whose ground stays dark at any
 weights; edges and intensities with noise of a millionth have .42 to .50, as the ranks of a dark ground are its noise's.
 """
 

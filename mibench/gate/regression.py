@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from mibench.errors import UsageError, one_line
+from mibench.errors import UsageError
 from mibench.files.reading import read_text
 from mibench.gate.comparison import Comparison, compare
 from mibench.gate.priors import priors
 from mibench.gate.side import Side
 from mibench.gate.thresholds import Thresholds
 from mibench.leaderboard import overview
+from mibench.leaderboard.board_files import unpacked
 from mibench.leaderboard.csv_text import restored
 from mibench.leaderboard.identity import identity_of
 from mibench.leaderboard.placing import placed_scores
-from mibench.leaderboard.results import SCORES
 from mibench.leaderboard.row import COLUMNS
 from mibench.record.identity import Identity
 from mibench.record.panel import committed
@@ -33,7 +33,8 @@ def side(path: Path) -> Side:
     """A run's folder, with every sample's score, or a leaderboard's CSV with the JSON file of the same name."""
     if _is_run(path):
         with Store(path) as store:
-            return Side(str(path), identity_of(store), _read(_table(store), path), placed_scores(store))
+            identity = identity_of(store)
+            return Side(str(path), identity, _read(_table(store), path), placed_scores(store), identity.places or None)
     if path.is_dir():
         raise UsageError(
             f"{path} is not the folder of a run: it has no results.sqlite; pass a run or a leaderboard's CSV"
@@ -46,18 +47,8 @@ def side(path: Path) -> Side:
             f"{path} cannot be compared without {beside.name} in its folder, which records its origin: {MEND}"
         )
     identity = Identity.read_file(beside, MEND)
-    return Side(str(path), identity, _read(read_text(path), path), committed_scores(path.with_suffix(".parquet")))
-
-
-def committed_scores(file: Path) -> pd.DataFrame | None:
-    """Every sample's score of a committed leaderboard; None where it has none, and intervals are compared."""
-    if not file.exists():
-        return None
-    try:
-        table = pd.read_parquet(file)
-        return table[list(SCORES)].astype({"seed": int, "value": float})
-    except (ImportError, OSError, ValueError, KeyError) as error:  # of pandas' reader, pyarrow and a lacking column
-        raise UsageError(f"{file} is not a table of samples' scores ({one_line(str(error))}): {MEND}") from error
+    scores = unpacked(path.with_suffix(".parquet"), MEND)
+    return Side(str(path), identity, _read(read_text(path), path), scores, identity.places or None)
 
 
 def compared(before: Path, after: Path, thresholds: Thresholds) -> Comparison:

@@ -22,15 +22,15 @@ def cards(suite: Suite) -> Cards:
 
 def _method_card(row: str, method: MethodCards, spec: MapSpec) -> MethodCard:
     """What an explainer declares about one of its rows."""
-    said = method.explainer
-    facts = (method.control, spec.unit, spec.signed, one_line(said.paper), said.of_class, said.seeded)
+    explainer = method.explainer
+    facts = (method.control, spec.unit, spec.signed, one_line(explainer.paper), explainer.of_class, explainer.seeded)
     return MethodCard(row, one_line(_title(method, spec.name)), *facts)
 
 
 def metric_card(metric: plugins.MetricCard | Metric) -> MetricCard:
     """What a metric declares about itself."""
-    said = metric.about if isinstance(metric, plugins.MetricCard) else (type(metric).__doc__ or "").strip()
-    about, name = one_line(said.partition("\n")[0]), label(metric)
+    text = metric.about if isinstance(metric, plugins.MetricCard) else (type(metric).__doc__ or "").strip()
+    about, name = one_line(text.partition("\n")[0]), label(metric)
     facts = (metric.family, metric.direction, metric.range, metric.unit, metric.gate, one_line(metric.paper))
     return MetricCard(
         name,

@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 from mibench.files import writing
+from mibench.leaderboard import overview
 from mibench.record import maps
 from mibench.record.cards import MetricCard
 from mibench.record.cells import TRAINED, USABLE
@@ -20,7 +21,7 @@ def identity_of(store: Store) -> Identity:
     `complete` records whether all methods or metrics were requested: then one that is missing later is a loss.
     """
     about = store.about()
-    seeds, fits = _seeds(store), _fits(store)
+    seeds, fits, known = _seeds(store), _fits(store), overview.current(store)
     words: dict[Literal["methods", "metrics"], tuple[str, ...]] = {"methods": ("all",), "metrics": ("all", "default")}
     return Identity(
         schema_number=2,
@@ -42,6 +43,7 @@ def identity_of(store: Store) -> Identity:
             )
             for name, task in about.tasks.items()
         },
+        places=known.places if known else {},
     )
 
 

@@ -9,6 +9,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from mibench.errors import MibenchError
 from mibench.files import writing
 from mibench.record import fingerprint, panel
@@ -56,11 +58,14 @@ class Overview(Stored):
     schema_number: Literal[2] = 2
     made_from: Digest
     tasks: tuple[TaskOverview, ...]
+    places: dict[Name, Count] = Field(default_factory=dict)  # over all tasks
 
 
 def overview(board: Board, made_from: str) -> Overview:
     """What a board comes to."""
-    return Overview(made_from=made_from, tasks=tuple(_task(board, task) for task in board.panels))
+    tasks = tuple(_task(board, task) for task in board.panels)
+    places = {place.method: place.rank for place in board.order().places if place.rank is not None}
+    return Overview(made_from=made_from, tasks=tasks, places=places)
 
 
 def _task(board: Board, task: Task) -> TaskOverview:

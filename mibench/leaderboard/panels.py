@@ -2,7 +2,7 @@
 
 A row is ranked if it is not a control, failed no gate, has a score for COMPLETE of the samples that any row has one
 for, and is known beyond its own fit. Its value and interval are over its own samples, and every two rows are compared
-on the samples that both have, so that no row changes what is said of two others. Every other row is shown with its
+on the samples that both have, so that no row changes how two others compare. Every other row is shown with its
 reason. A metric that cannot separate the known-good map from the random one is blind on the task: its values are shown,
 its ranks are not. One that sees, but puts a row significantly above a known-good control, keeps its ranks and is
 marked. Two marks are computed from the rows: *saturated* where the means of most ranked rows are at one end of the
@@ -180,7 +180,7 @@ class Panel:
     @property
     def marks(self) -> tuple[str, ...]:
         """The marks in the head of its column, a few words each."""
-        said = {
+        marks = {
             "gate, not ranked": self.card.gate,
             "no sight": self.sight is False,
             "blind here": self.blind and not self.card.gate,
@@ -188,7 +188,7 @@ class Panel:
             "saturated": self.saturated,
             "fooled by an encoding": self.fooled,
         }
-        return tuple(words for words, true in said.items() if true)
+        return tuple(words for words, true in marks.items() if true)
 
     def scores(self, methods: Sequence[str]) -> Means:
         """Some rows' means."""
@@ -264,8 +264,8 @@ def why(panels: Sequence[Panel], method: str) -> str:
     some = [panel for panel in panels if panel.sound] or panels  # not those that no row has a score by
     rows = [(panel, row) for panel in some for row in panel.rows if row.method == method]
     gated = [row.reason for _, row in rows if row.status == "gated"]
-    said = ("ok", "control", "gated", "gate", "blind")  # no fault of the row's
-    other = [row.reason for panel, row in rows if not panel.card.gate and row.status not in said]
+    plain = ("ok", "control", "gated", "gate", "blind")  # no fault of the row's
+    other = [row.reason for panel, row in rows if not panel.card.gate and row.status not in plain]
     return "; ".join(dict.fromkeys(gated or other))
 
 

@@ -10,19 +10,23 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mibench.errors import MibenchError, UsageError, one_line
 from mibench.files.reading import MIB, file_name, read_text
 from mibench.leaderboard import overview
-from mibench.leaderboard.board_files import ENDINGS, put
+from mibench.leaderboard.board_files import ENDINGS, packed, put
 from mibench.leaderboard.csv_text import restored
 from mibench.leaderboard.identity import identity_of
+from mibench.leaderboard.placing import placed_scores
 from mibench.leaderboard.results import LOST
 from mibench.leaderboard.row import COLUMNS
 from mibench.leaderboard.template import template
 from mibench.record.identity import Identity
 from mibench.record.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_PAGE = 512 * MIB
 MADE = "mibench:"  # how the names of a page's own facts begin
@@ -38,12 +42,12 @@ def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> lis
     for run in runs:
         with Store(run) as store:
             name, identity = store.about().suite.name, identity_of(store)
-            texts = _texts(store)
+            texts, scores = _texts(store), placed_scores(store)
         if not replace and (more := _more(folder, name, texts[".csv"], identity)):
             raise UsageError(f"{folder / name}.csv has {more}; give --output, or --replace")
         for ending, text in texts.items():
             put(folder / f"{file_name(name)}{ending}", text)
-        written += _beside(folder, name, identity)
+        written += _beside(folder, name, identity, scores)
     index(folder)
     return [*written, folder / "index.html"]
 
@@ -64,8 +68,9 @@ def shelve(run: Path, folder: Path) -> list[Path]:
         name, identity = store.about().suite.name, identity_of(store)
         for ending in ENDINGS:
             put(folder / f"{file_name(name)}{ending}", store.read_text(f"leaderboard{ending}"))
+        files = _beside(folder, name, identity, placed_scores(store))
     index(folder)
-    return [*_beside(folder, name, identity), folder / "index.html"]
+    return [*files, folder / "index.html"]
 
 
 def outdone(run: Path, folder: Path) -> str:
@@ -106,10 +111,11 @@ def _is_score(row: Mapping[str, str]) -> bool:
     return row["family"] != "runtime" and row["status"] != "published"
 
 
-def _beside(folder: Path, name: str, identity: Identity) -> list[Path]:
-    """Write what a later run must share with a board to be compared with it; the board's files."""
+def _beside(folder: Path, name: str, identity: Identity, scores: pd.DataFrame) -> list[Path]:
+    """Write what a later run must share with a board to be compared with it, and its samples; the board's files."""
     put(folder / f"{file_name(name)}.json", identity.written())
-    return [folder / f"{name}{ending}" for ending in (*ENDINGS, ".json")]
+    put(folder / f"{file_name(name)}.parquet", packed(scores))
+    return [folder / f"{name}{ending}" for ending in (*ENDINGS, ".json", ".parquet")]
 
 
 def index(folder: Path) -> None:

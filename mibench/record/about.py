@@ -67,7 +67,7 @@ class NetworkAbout(Part):
 
 
 class TaskAbout(Place):
-    """A task that was prepared; what is said of one network is of the first."""
+    """A task that was prepared; figures of one network are the first's."""
 
     accuracy: Unit
     classes: tuple[Line, ...]

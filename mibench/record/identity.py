@@ -52,6 +52,7 @@ class Identity(Stored):
     complete: tuple[Literal["methods", "metrics"], ...] = ()  # what the suite names as a whole: a lack is a loss
     metrics: dict[Name, MetricIdentity] = Field(default_factory=dict)
     tasks: dict[Name, TaskIdentity] = Field(default_factory=dict)
+    places: dict[Name, Count] = Field(default_factory=dict)  # of the methods over all tasks, where there is an order
 
     @property
     def machine(self) -> tuple[str, str]:

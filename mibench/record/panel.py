@@ -1,4 +1,4 @@
-"""What fixed, committed tables say of each score: whether it has sight, the constants of the order, how seeds scatter.
+"""What fixed, committed tables show of each score: whether it has sight, the constants of the order, how seeds scatter.
 
 Nothing of this follows from the rows of the run at hand, so that no row changes another's verdict. An entry that is
 missing stays missing: without a prior one seed speaks of its own fit, without sight and constants a score orders
@@ -40,7 +40,7 @@ class Entry(Part):
     reason: Line = ""
     random: Finite  # the order's constants: a score counts as (score - random) / (top - random)
     top: Finite
-    top_is: Literal["truth", "occlusion"]
+    top_is: Line  # whose score `top` is
     prior_fits: Prior | None = None  # of fits on one network
     prior_networks: Prior | None = None  # of networks, their fits included
 

@@ -301,7 +301,7 @@ def randomised(probe: OpenProbe, seed: int) -> OpenProbe:
 
 
 def centred(probe: OpenProbe) -> OpenProbe:
-    """The network with each logit less the mean logit: what says the same of every class says nothing of one."""
+    """The network with each logit less the mean logit: evidence that all classes share is left out."""
     model = copy.deepcopy(probe.model)
     model.register_forward_hook(lambda _network, _inputs, logits: logits - logits.mean(1, keepdim=True))
     return OpenProbe(replace(probe.network, model=model), probe.local, probe.depths)

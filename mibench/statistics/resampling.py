@@ -13,8 +13,8 @@ DRAWS = 2000
 
 def generator(*names: str | bytes) -> np.random.Generator:
     """Random numbers that depend on the names alone, so that a board comes out the same to the byte."""
-    said = b"\0".join(name.encode() if isinstance(name, str) else name for name in names)
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(said).digest()[:16], "big"))
+    joined = b"\0".join(name.encode() if isinstance(name, str) else name for name in names)
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(joined).digest()[:16], "big"))
 
 
 def resamples(samples: int, rng: np.random.Generator, draws: int = DRAWS) -> Counts:

@@ -410,7 +410,7 @@ def test_another_definition_of_a_metric_is_said_and_is_no_regression() -> None:
     assert {each.reason for each in found} == {"definition changed: version 1 before, 2 after"}
 
 
-def test_seeds_that_take_networks_in_turn_pair_where_their_weights_are_the_same() -> None:
+def test_seeds_with_networks_of_their_own_pair_where_weights_are_the_same() -> None:
     three = {"networks": (("1", "1"), ("2", "1"), ("3", "1"))}
     before = named(side(noisy(np.random.default_rng(8))), three)
     assert compared(before, named(before, {"networks": (("1", "1"),)}), read_thresholds()).paired == len(METRICS)
@@ -440,7 +440,7 @@ def test_another_recipe_and_another_accuracy_are_refused(other: dict[str, object
         compare(before, named(before, {"weights_hash": "2"} | other), read_thresholds())
 
 
-def test_samples_with_other_last_digits_are_paired_and_rounding_is_no_change() -> None:
+def test_samples_with_other_last_digits_are_paired_and_not_changed() -> None:
     before = named(side(noisy(np.random.default_rng(8))), TRAINED | {"drawing": "d"})
     rounded = side(noisy(np.random.default_rng(8)) * (1 - 1e-7))
     found = compared(before, named(rounded, TRAINED | {"drawing": "d", "data_hash": "2"}), read_thresholds())

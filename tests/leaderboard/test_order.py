@@ -32,7 +32,7 @@ def placed(order: Order) -> dict[str, Standing]:
     return {place.method: place for place in order.placed}
 
 
-def test_a_standing_is_the_mean_over_families_of_scores_between_random_and_top(whole: Board) -> None:
+def test_a_standing_is_the_mean_over_families_between_random_and_top(whole: Board) -> None:
     order, entries = whole.order(MNIST), {e.metric: e for e in made_up.panel().entries if e.truth == "images"}
     panels = {panel.card.name: panel for panel in whole.panels[MNIST]}
     families: dict[str, list[str]] = {}
@@ -57,7 +57,7 @@ def test_where_the_truth_is_known_information_alone_decides(whole: Board) -> Non
     assert "information-error" not in [panel.card.name for _, panel in whole.order(MNIST).scores]
 
 
-def test_better_rows_stand_higher_and_equal_ones_are_within_each_other_s_places(whole: Board) -> None:
+def test_better_rows_stand_higher_and_equal_ones_share_their_places(whole: Board) -> None:
     places = placed(whole.order())
     assert list(places) == sorted(places, key=lambda name: -places[name].value)
     assert places["iba"].rank_low <= places["iba[steps=50]"].rank <= places["iba"].rank_high
@@ -72,7 +72,7 @@ def test_only_the_first_map_of_a_method_has_a_place() -> None:
     assert "mire.total" in made.panels[PLANTED][0].ranked, "the others have places in their columns"
 
 
-def test_a_method_that_lacks_a_score_that_counts_has_no_place_but_its_pairs(whole: Board) -> None:
+def test_a_method_without_a_score_that_counts_has_pairs_and_no_place(whole: Board) -> None:
     order = whole.order()
     lacks = dict(order.incomplete)
     assert lacks["nif"] == "mnist/cnn-m: stopped after 600 s"
@@ -177,7 +177,7 @@ def test_no_method_changes_what_is_found_of_two_others(kept: set[str], renamed: 
     assert {panel.card.name: (panel.sight, panel.blind) for panel in after.panels[MNIST]} == seen
 
 
-def test_nobody_is_listed_among_the_first_whose_bar_does_not_touch_the_first_s(whole: Board) -> None:
+def test_nobody_is_among_the_first_whose_bar_does_not_touch_the_firsts(whole: Board) -> None:
     for task in (None, *whole.panels):
         order = whole.order(task)
         first = order.placed[0]

@@ -139,13 +139,13 @@ def test_rows_of_no_class_and_of_one_seed_are_marked_and_others_are_not() -> Non
 
 def test_a_gate_that_is_not_judged_ranks_its_row_and_has_no_blank_cell() -> None:
     few = "too few samples: 8, at least 9 are needed"
-    undecided = Gate("mnist", "cnn-m", "mire", "not random", None, few)
+    undecided = Gate("mnist", "cnn-m", "mire", "not random", "undecided", few)
     made = board(replace(made_up.whole(), gates=(*made_up.whole().gates, undecided)))
     (row,) = [row for row in made.rows if (row.data, row.method, row.metric) == ("mnist", "mire", "auc")]
     assert row.status == "ok"
     assert row.rank is not None
     panel = to_html(made).partition('<table class="gates">')[2].partition("</table>")[0]
-    assert f'<td>not judged <span class="place">{few}</span></td>' in panel
+    assert f'<td>undecided <span class="place">{few}</span></td>' in panel
     assert "<td>not requested</td>" in panel
     assert "<td></td>" not in panel
 

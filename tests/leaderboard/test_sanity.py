@@ -213,7 +213,7 @@ def test_between_two_limits_nothing_is_decided(similarity: float, verdict: str) 
     assert f"{similarity:.3f}" in found.reason
 
 
-def test_a_limit_of_the_panel_is_used_with_its_error_rates_and_without_one_nothing_is_decided() -> None:
+def test_the_panels_limit_is_used_with_its_error_rates_or_nothing_decided() -> None:
     table, cells = (
         scores(a_panelled=np.full(8, 0.7)),
         pd.DataFrame([("d", "m", "a", "", "ok", "")], columns=list(CELLS)),
@@ -232,7 +232,7 @@ def test_a_check_that_is_only_shown_is_not_judged() -> None:
     assert gates(scores(a_shown=np.ones(8)), [SHOWN], "") == ()
 
 
-def test_where_the_samples_do_not_separate_what_is_good_from_random_nothing_is_decided() -> None:
+def test_nothing_is_decided_where_samples_do_not_separate_what_is_good() -> None:
     rng = np.random.default_rng(0)
     chance = rng.uniform(0.3, 0.7, 32)
     table = scores(random_quality=chance, good_quality=rng.permutation(chance), a_quality=rng.permutation(chance))

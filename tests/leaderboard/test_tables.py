@@ -140,7 +140,7 @@ def test_controls_are_shown_and_never_ranked() -> None:
 
 
 def test_a_row_that_failed_a_gate_is_shown_with_the_reason_and_no_rank() -> None:
-    gate = Gate("data", "model", "best", "random-weights", False, "similarity 0.97")
+    gate = Gate("data", "model", "best", "random-weights", "failed", "similarity 0.97")
     made = rows(board(small({"best": noise(1) + 3, "next": noise(2), **LAST}, gates=(gate,))))
     assert made["best"].status == "gated"
     assert made["best"].reason == "failed the gate random-weights: similarity 0.97"
@@ -148,7 +148,7 @@ def test_a_row_that_failed_a_gate_is_shown_with_the_reason_and_no_rank() -> None
 
 
 def test_all_gates_that_a_row_failed_are_named_in_one_order() -> None:
-    gates = (Gate("data", "model", "a", "z", False), Gate("data", "model", "a", "b", False))
+    gates = (Gate("data", "model", "a", "z", "failed"), Gate("data", "model", "a", "b", "failed"))
     for order in (gates, gates[::-1]):
         made = rows(board(small({"a": noise(1), "other": noise(2)}, gates=order)))
         assert made["a"].reason == "failed the gate b; failed the gate z"

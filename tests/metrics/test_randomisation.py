@@ -104,7 +104,7 @@ def test_no_limit_of_mprt_stops_a_map_that_trembles_on_dark_ground() -> None:
     assert mean(noisy(still, 1, 1e-6), noisy(still, 2, 1e-6), MPRT) < 0.5, "the gate's limit was to be calibrated again"
 
 
-def test_maps_of_one_logit_less_the_mean_react_to_the_class_and_noise_does_not() -> None:
+def test_maps_of_a_logit_less_the_mean_react_to_the_class_and_noise_not() -> None:
     task = task_of(TaskSpec("planted", "planted", 8, 320), "cpu", "fp32")
     some = task.calibration[slice(16)]  # not what is scored
     target = task.predictions(some.x)

@@ -46,7 +46,7 @@ def test_equal_rows_and_single_rows_need_no_bars() -> None:
     assert bars(np.empty(0), np.zeros((0, 0), bool)).tolist() == []
 
 
-def test_a_near_pair_that_is_apart_and_a_far_pair_that_is_tied_cannot_both_be_shown() -> None:
+def test_a_near_pair_apart_and_a_far_pair_tied_cannot_both_be_shown() -> None:
     mean = np.array([0.0, 1.0, 10.0])
     apart = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], bool)  # the third is uncertain
     half = bars(mean, apart)

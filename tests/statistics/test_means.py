@@ -40,7 +40,7 @@ def test_the_parts_of_a_variance_are_those_of_an_analysis_of_variance() -> None:
     assert found.third[0] == pytest.approx(((y.mean(0) - y.mean()) ** 3).mean() / 81)
 
 
-def test_a_sample_that_one_seed_lacks_is_left_out_and_a_seed_that_did_not_run_is_not() -> None:
+def test_a_sample_that_one_seed_lacks_is_left_out_and_a_missing_seed_not() -> None:
     scores = np.arange(12.0).reshape(1, 3, 4)
     scores[0, 1, 2], scores[0, 2] = np.nan, np.nan
     assert averages(scores)[0].tolist() == pytest.approx([2, 3, np.nan, 5], nan_ok=True)
@@ -50,7 +50,7 @@ def test_a_sample_that_one_seed_lacks_is_left_out_and_a_seed_that_did_not_run_is
     assert found.between[0] == pytest.approx(np.var([4 / 3, 16 / 3], ddof=1) / 2)
 
 
-def test_a_seeds_variance_is_pooled_with_the_prior_by_their_degrees_of_freedom() -> None:
+def test_a_seeds_variance_is_pooled_with_the_prior_by_degrees_of_freedom() -> None:
     found = parts(np.random.default_rng(2).normal(size=(3, 3, 7)))
     between, freedom = moderated(found, np.array([True, True, False]), np.array([0.6, np.nan, 0.6]), 4.0)
     assert between.tolist() == pytest.approx([(4 * 0.6 / 3 + 2 * found.between[0]) / 6, found.between[1], 0])
@@ -122,7 +122,7 @@ def test_a_rows_interval_is_the_same_to_the_bit_whoever_else_is_there() -> None:
         assert some.tobytes() == np.ascontiguousarray(whole[:, rows]).tobytes()
 
 
-def test_with_several_seeds_the_rest_of_the_row_itself_says_what_seeds_may_do() -> None:
+def test_with_several_seeds_the_rows_own_rest_shows_what_seeds_may_do() -> None:
     rng = np.random.default_rng(3)
     scores = rng.normal(size=(1, 3, 40)) + rng.normal(size=(1, 1, 40))
     found = parts(scores)

@@ -115,7 +115,7 @@ def test_intervals_of_few_samples_cover_the_mean(shape: str, samples: int, least
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_the_noisiest_quarter_of_the_rows_is_covered_less_and_within_bounds(seeds: int, effort: Effort) -> None:
+def test_the_noisiest_quarter_of_rows_is_covered_less_and_within_bounds(seeds: int, effort: Effort) -> None:
     world, rows, again = World("normal", seeds, 0.5), effort.of(8000), generator("noisy", str(seeds))
     scores, truth, seeded = world.draw(generator("noisy", str(seeds)), rows, 0.0, 0.0)
     low, high = Means(scores, world.fits(seeded, world.level())).intervals()
