@@ -91,7 +91,8 @@ def _parts(scores: Array) -> tuple[float, float, float, int] | None:
 def priors(made: Board) -> dict[tuple[str, str, str], Prior]:
     """By which, truth and metric."""
     families = {card.name: card.family for card in made.results.metrics}
-    every, found = [*scattered(made)], {}
+    every = [*scattered(made)]
+    found: dict[tuple[str, str, str], Prior] = {}
     for which, degrees in DEGREES.items():
         for truth in dict.fromkeys(each.truth for each in every):
             rows = [each for each in every if (each.which, each.truth) == (which, truth)]

@@ -49,7 +49,8 @@ def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path
 
 def judge(places: Sequence[Path], folder: Path, say: Callable[[str], None], *, quick: bool = False) -> list[Path]:
     """The panel, the table and the page of finished runs of both suites."""
-    boards, alike = [], {}
+    boards: list[Board] = []
+    alike: dict[str, list[float]] = {}
     for place in places:
         with Store(place) as store:
             boards.append(board(reporting.results_of(store), Panel()))
