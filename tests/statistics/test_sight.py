@@ -46,10 +46,21 @@ def test_neighbouring_doses_may_tie_and_none_may_be_turned_round() -> None:
 
 @pytest.mark.parametrize(
     ("means", "half"),
-    [((0.9, 0.89, 0.9, 0.4, 0.2), 0.6), ((0.9, 0.8, 0.6, 0.2, 0.2), 0.2), ((0.5, 0.5, 0.5, 0.5, 0.5), 0.5)],
+    [((0.9, 0.6, 0.63, 0.4, 0.41), 0.5), ((0.9, 0.8, 0.6, 0.3, 0.2), 0.1), ((0.5, 0.5, 0.5, 0.5, 0.5), 0.5)],
 )
 def test_no_response_no_half_or_no_order_at_all_is_no_sight(means: tuple[float, ...], half: float) -> None:
     assert not sight(ladder(means, half), 1, 1.0).sight
+
+
+def test_a_ceiling_that_milder_doses_reach_is_no_blindness() -> None:
+    known = ladder()
+    full = np.ones(48)
+    doses = (*((name, full) for name in DOSES[:3]), *known.doses[3:])
+    assert sight(replace(known, truth=full, doses=doses), 1, 1.0).sight
+    flat = (*((name, full) for name in DOSES[:4]), known.doses[4])
+    found = sight(replace(known, truth=full, doses=flat), 1, 1.0)
+    assert not found.sight
+    assert "out of order" in found.reason
 
 
 def test_whoever_is_surely_above_the_truth_costs_a_score_its_sight() -> None:

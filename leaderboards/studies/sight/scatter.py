@@ -6,7 +6,7 @@ one network, for networks from seeds of different ones; E is what single samples
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,7 @@ from mibench.statistics.priors import fitted
 NETWORKS = 3
 ROUNDING = 1e-12  # a share of the scale: what varies less does not draw, but rounds
 Which = Literal["fits", "networks"]
-DEGREES = {"fits": NETWORKS, "networks": NETWORKS - 1}  # of freedom, of a row
+DEGREES: Mapping[Which, int] = {"fits": NETWORKS, "networks": NETWORKS - 1}  # of freedom, of a row
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,11 @@ def scattered(made: Board) -> Iterator[Scatter]:
     """Every row that moves."""
     cards = {(card.data, card.model): card for card in made.results.tasks}
     for task, panels in made.panels.items():
+        drawn: tuple[Which, ...] = ("fits", "networks") if cards[task].networks == NETWORKS else ()
         for panel in panels:
             if not panel.card.gate:
-                for which in DEGREES:
-                    yield from _of(panel, which, cards[task].truth, made.results.controls)  # type: ignore[arg-type]
+                for which in drawn:
+                    yield from _of(panel, which, cards[task].truth, made.results.controls)
 
 
 def _of(panel: Panel, which: Which, truth: str, controls: frozenset[str]) -> Iterator[Scatter]:
@@ -90,7 +91,8 @@ def _parts(scores: Array) -> tuple[float, float, float, int] | None:
 def priors(made: Board) -> dict[tuple[str, str, str], Prior]:
     """By which, truth and metric."""
     families = {card.name: card.family for card in made.results.metrics}
-    every, found = [*scattered(made)], {}
+    every = [*scattered(made)]
+    found: dict[tuple[str, str, str], Prior] = {}
     for which, degrees in DEGREES.items():
         for truth in dict.fromkeys(each.truth for each in every):
             rows = [each for each in every if (each.which, each.truth) == (which, truth)]

@@ -18,7 +18,7 @@ import numpy as np
 
 from leaderboards.studies.lines import Line, publish
 from leaderboards.studies.sight import page, scatter
-from leaderboards.studies.sight.judging import TRUTHS, VERDICTS, Judged, judged, write_verdicts
+from leaderboards.studies.sight.judging import TRUTHS, Judged, judged
 from mibench.leaderboard import reporting
 from mibench.leaderboard.panels import Panel as Judgement
 from mibench.leaderboard.tables import Board, board
@@ -28,31 +28,36 @@ from mibench.run.run import Options, run
 from mibench.suites import suite as suites
 
 COMMAND = "python -m mibench study sight"
-RUN = Path("runs/panel")  # what is there is not computed again
+RUNS = Path("runs")  # what is there is not computed again
 CLASS_CHECK, NOISE = "random-logit", 0.02
 REACT = ("gradcam", "ig", "input-x-gradient", "occlusion", "saliency")  # maps that are known to react to the class
 DIGITS = 6
 
 
 def write(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Path]:
-    """Run the suite, judge its scores, and write the panel, the table and the page."""
-    suite, place = suites.load("panel"), RUN
+    """Run both suites, judge their scores, and write the panel, the table and the page."""
+    suite, more = suites.load("panel"), suites.load("panel-images")
     if quick:
-        place = RUN.with_name("panel-quick")
-        few = {"methods": ("saliency", "occlusion", "ig"), "samples": 8, "seeds": 2, "calibration": 64}
-        suite = suite.model_copy(update={**few, "tasks": suite.tasks[:2]})
-    run(suite, Options(out=place))
-    return judge(place, folder, quick=quick, say=say)
+        few = {"methods": ("saliency", "occlusion", "ig"), "samples": 8, "calibration": 64}
+        suite = suite.model_copy(update={**few, "seeds": 2, "tasks": suite.tasks[:2]})
+        more = more.model_copy(update={**few, "tasks": more.tasks[:1]})
+    places = [RUNS / f"{each.name}{'-quick' * quick}" for each in (suite, more)]
+    for each, place in zip((suite, more), places, strict=True):
+        run(each, Options(out=place))
+    return judge(places, folder, say, quick=quick)
 
 
-def judge(place: Path, folder: Path, *, quick: bool = False, say: Callable[[str], None] = print) -> list[Path]:
-    """From the record of a finished run: the verdicts, the table, the page and, unless it is a quick one, the panel."""
-    with Store(place) as store:
-        made = board(reporting.results_of(store), Panel())
-        alike = {name: blind(store, name) for name in store.about().tasks}
-    files = measured(made, folder, say)
+def judge(places: Sequence[Path], folder: Path, say: Callable[[str], None], *, quick: bool = False) -> list[Path]:
+    """The panel, the table and the page of finished runs of both suites."""
+    boards: list[Board] = []
+    alike: dict[str, list[float]] = {}
+    for place in places:
+        with Store(place) as store:
+            boards.append(board(reporting.results_of(store), Panel()))
+            alike |= {name: blind(store, name) for name in store.about().tasks}
+    files = measured(boards[0], folder, say)
     if not quick:
-        write_panel(made, folder, alike)
+        write_panel(boards, folder, alike)
         files.append(FILE)
     return files
 
@@ -75,10 +80,9 @@ def sides(folder: Path) -> dict[str, str]:
 
 
 def measured(made: Board, folder: Path, say: Callable[[str], None]) -> list[Path]:
-    """The verdicts, the table and the page."""
-    write_verdicts(every(made), folder / VERDICTS)
+    """The table and the page."""
     lines = [*verdict_lines(made), *order_lines(made), *scatter.lines(made)]
-    return [folder / VERDICTS, *publish(folder, lines, lambda found: page.describe(found, folder), say)]
+    return publish(folder, lines, lambda found: page.describe(found, folder, [*every(made)]), say)
 
 
 def explainers(made: Board) -> list[str]:
@@ -160,12 +164,12 @@ def verdicts(made: Board, folder: Path) -> dict[tuple[str, str], tuple[bool | No
     return found
 
 
-def write_panel(made: Board, folder: Path, alike: Mapping[str, Sequence[float]]) -> None:
+def write_panel(boards: Sequence[Board], folder: Path, alike: Mapping[str, Sequence[float]]) -> None:
     """What boards read."""
-    seen, priors = verdicts(made, folder), scatter.priors(made)
-    cards = {(card.data, card.model): card for card in made.results.tasks}
+    seen, priors = verdicts(boards[0], folder), scatter.priors(boards[0])
+    cards = {(card.data, card.model): card for made in boards for card in made.results.tasks}
     groups: dict[tuple[str, str], list[tuple[Judgement, ...]]] = {}
-    for task, panels in made.panels.items():
+    for task, panels in ((task, panels) for made in boards for task, panels in made.panels.items()):
         groups.setdefault((cards[task].truth, cards[task].network), []).append(panels)
     entries = []
     for (truth, network), tasks in sorted(groups.items()):
@@ -185,7 +189,7 @@ def write_panel(made: Board, folder: Path, alike: Mapping[str, Sequence[float]])
                     prior_fits=fits, prior_networks=networks,
                 )
             )  # fmt: skip
-    panel = Panel(entries=tuple(entries), limits=tuple(limits(made, folder, alike)))
+    panel = Panel(entries=tuple(entries), limits=tuple(limits(boards, folder, alike)))
     FILE.write_text(json.dumps(panel.model_dump(), indent=1) + "\n", encoding="utf-8")
 
 
@@ -198,11 +202,11 @@ def ends_of(panel: Judgement, truth: str) -> tuple[float, float] | None:
     return sign * panel.mean("random"), sign * max(map(panel.mean, good))
 
 
-def limits(made: Board, folder: Path, alike: Mapping[str, Sequence[float]]) -> Iterator[Limit]:
+def limits(boards: Sequence[Board], folder: Path, alike: Mapping[str, Sequence[float]]) -> Iterator[Limit]:
     """The class check's: halfway between the maps that react most alike and those that do not; errors are B's."""
-    side, cards = sides(folder), {(card.data, card.model): card for card in made.results.tasks}
+    side, cards = sides(folder), {(card.data, card.model): card for made in boards for card in made.results.tasks}
     groups: dict[tuple[str, str], dict[str, tuple[list[float], list[float]]]] = {}
-    for task, panels in made.panels.items():
+    for task, panels in ((task, panels) for made in boards for task, panels in made.panels.items()):
         check = next((panel for panel in panels if panel.card.name == CLASS_CHECK), None)
         kind = groups.setdefault((cards[task].truth, cards[task].network), {"A": ([], []), "B": ([], [])})
         reacting, unmoved = kind[side.get(task[1], "A")]
