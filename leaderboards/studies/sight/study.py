@@ -53,13 +53,29 @@ def judge(places: Sequence[Path], folder: Path, say: Callable[[str], None], *, q
     alike: dict[str, list[float]] = {}
     for place in places:
         with Store(place) as store:
-            boards.append(board(reporting.results_of(store), Panel()))
+            results = reporting.results_of(store)
+            boards.append(board(results, with_priors(board(results, Panel()))))
             alike |= {name: blind(store, name) for name in store.about().tasks}
     files = measured(boards[0], folder, say)
     if not quick:
         write_panel(boards, folder, alike)
         files.append(FILE)
     return files
+
+
+def with_priors(made: Board) -> Panel:
+    """A panel that knows nothing but how fits and networks scatter: with it the run's own scores are compared."""
+    found, kinds = scatter.priors(made), {(card.truth, card.network) for card in made.results.tasks}
+    versions = {card.name: card.version for card in made.results.metrics}
+    return Panel(
+        entries=tuple(
+            Entry(
+                metric=name, version=version, truth=truth, network=network, random=0.0, top=1.0, top_is="nothing yet",
+                prior_fits=found.get(("fits", truth, name)), prior_networks=found.get(("networks", truth, name)),
+            )
+            for name, version in versions.items() for truth, network in sorted(kinds)
+        )
+    )  # fmt: skip
 
 
 def blind(store: Store, task: str) -> list[float]:
@@ -142,7 +158,10 @@ def order_lines(made: Board) -> Iterator[Line]:
 
 
 def verdicts(made: Board, folder: Path) -> dict[tuple[str, str], tuple[bool | None, str]]:
-    """Sight by metric and kind of network: on all of A, and on all of B's tasks of that kind."""
+    """Sight by metric and kind of network: on all of A, and on all of B's tasks of that kind.
+
+    A task on which the truth has no such score (no cell holds anything given the others, say) judges nothing.
+    """
     side, kinds = sides(folder), {card.model: card.network for card in made.results.tasks}
     found: dict[tuple[str, str], tuple[bool | None, str]] = {}
     all_of = [*every(made)]
@@ -151,8 +170,8 @@ def verdicts(made: Board, folder: Path) -> dict[tuple[str, str], tuple[bool | No
         judging = [each for each in mine.values() if side.get(each.task) == "A"]
         for kind in dict.fromkeys(kinds[task] for task in mine):
             validating = [each for each in mine.values() if side.get(each.task) == "B" and kinds[each.task] == kind]
-            some = [*judging, *validating]
-            if not some or any(each.sees is None for each in some):
+            some = [each for each in (*judging, *validating) if each.sees is not None]
+            if not any(each in judging for each in some):
                 found[metric, kind] = None, "not judged: the truth with noise has no such score"
                 continue
             wrong = next((each for each in some if not each.sees), None)
