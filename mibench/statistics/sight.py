@@ -3,8 +3,8 @@
 A dose is the truth with a share of noise in it; `half` is the truth with half of its cells replaced. Of the differences
 of two rows' scores on the same samples, each averaged over seeds, and higher where a map is better:
 
-    response   the truth is significantly above random; of the doses none is significantly above one with less noise, and
-               Kendall's tau-b of their means with the noise is at least TAU                                      (1)
+    response   the truth is significantly above random; no dose is significantly above one with less noise; Kendall's
+               tau-b of the doses' means with their order is at least TAU                                         (1)
     half       in the mean it is between the truth and random                                                     (2)
     rivals     no explainer is significantly above the truth                                                     (3)
 

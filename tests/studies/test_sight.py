@@ -88,7 +88,7 @@ def _row(rng: np.random.Generator, model: str, metric: str, row: str, mean: floa
 def panel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Panel:
     """What the study writes of it, read again."""
     monkeypatch.setattr(study, "FILE", tmp_path / "panel.json")
-    study.write_panel(made(), HOME, {f"{model}/{model}": [] for model in study.sides(HOME)})
+    study.write_panel([made()], HOME, {f"{model}/{model}": [] for model in study.sides(HOME)})
     return Panel.read_file(tmp_path / "panel.json", "")
 
 
@@ -118,7 +118,7 @@ def test_the_panel_that_is_written_has_the_constants_and_is_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(study, "FILE", tmp_path / "panel.json")
-    study.write_panel(made(), HOME, {f"{model}/{model}": [] for model in study.sides(HOME)})
+    study.write_panel([made()], HOME, {f"{model}/{model}": [] for model in study.sides(HOME)})
     panel = Panel.read_file(tmp_path / "panel.json", "")
     entry = panel.entry("good", 1, "planted", "vit")
     assert entry is not None
@@ -147,7 +147,7 @@ def test_without_sight_the_truth_is_not_first_and_with_it_it_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(study, "FILE", tmp_path / "panel.json")
-    study.write_panel(made(), HOME, {f"{model}/{model}": [] for model in study.sides(HOME)})
+    study.write_panel([made()], HOME, {f"{model}/{model}": [] for model in study.sides(HOME)})
     panel = Panel.read_file(tmp_path / "panel.json", "")
     blindfold = panel.model_copy(
         update={"entries": tuple(each.model_copy(update={"sight": True}) for each in panel.entries)}

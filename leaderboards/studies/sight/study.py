@@ -18,7 +18,7 @@ import numpy as np
 
 from leaderboards.studies.lines import Line, publish
 from leaderboards.studies.sight import page, scatter
-from leaderboards.studies.sight.judging import TRUTHS, Judged, judged
+from leaderboards.studies.sight.judging import TRUTHS, VERDICTS, Judged, judged, write_verdicts
 from mibench.leaderboard import reporting
 from mibench.leaderboard.panels import Panel as Judgement
 from mibench.leaderboard.tables import Board, board
@@ -96,9 +96,10 @@ def sides(folder: Path) -> dict[str, str]:
 
 
 def measured(made: Board, folder: Path, say: Callable[[str], None]) -> list[Path]:
-    """The table and the page."""
+    """The verdicts, the table and the page."""
+    write_verdicts(every(made), folder / VERDICTS)
     lines = [*verdict_lines(made), *order_lines(made), *scatter.lines(made)]
-    return publish(folder, lines, lambda found: page.describe(found, folder, [*every(made)]), say)
+    return [folder / VERDICTS, *publish(folder, lines, lambda found: page.describe(found, folder), say)]
 
 
 def explainers(made: Board) -> list[str]:
