@@ -35,6 +35,11 @@ class TaskSpec:
     retrain: bool = False  # whether weights that come with the package are left alone
 
     @property
+    def first(self) -> TaskSpec:
+        """The same task with the first of its network's weights."""
+        return replace(self, network=0)
+
+    @property
     def shown_model(self) -> str:
         """What the network is called on boards."""
         return shown(self.model)

@@ -78,8 +78,8 @@ def outlook(suite: Suite, options: Options, watch: Watch | None = None, *, open_
     specs = planning.specs(suite, retrain=options.retrain)
     opened, lost = _opened(specs, options, setting, workers, watch) if open_tasks else ({}, ())
     tally = _Tally(known, timed)
-    for name in dict.fromkeys(spec.name for spec in specs):
-        mine = [spec for spec in specs if spec.name == name]
+    for first in dict.fromkeys(spec.first for spec in specs):
+        mine = [spec for spec in specs if spec.first == first]
         if not open_tasks:
             tally.add(suite, {spec: _prepared(spec, about) for spec in mine}, setting)
         elif set(mine) <= set(opened):

@@ -77,10 +77,10 @@ def _spec(suite: Suite, task: DeclaredTask) -> TaskSpec:
 
 def plan(suite: Suite, tasks: Mapping[TaskSpec, Prepared], setting: Setting, workers: int) -> Plan:
     """Everything that the suite requests for its tasks."""
-    named: dict[str, dict[TaskSpec, Prepared]] = {}
+    whole: dict[TaskSpec, dict[TaskSpec, Prepared]] = {}
     for spec, prepared in tasks.items():
-        named.setdefault(spec.name, {})[spec] = prepared
-    parts = [_TaskPlan(suite, [*some], [*some.values()], setting) for some in named.values()]
+        whole.setdefault(spec.first, {})[spec] = prepared
+    parts = [_TaskPlan(suite, [*some], [*some.values()], setting) for some in whole.values()]
     jobs = [job for part in parts for job in part.explanations()]
     jobs += [job for part in parts for job in part.scorings(max(1, workers))]
     return Plan(tuple(jobs), tuple(job for part in parts for job in part.costs()))

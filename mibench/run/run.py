@@ -291,10 +291,10 @@ def prepare(
         found[job.task] = answer
         if watch:
             watch.prepared(answer)
-    if not {spec.name for spec in found} - {spec.name for spec in lost}:
+    if not {spec.first for spec in found} - {spec.first for spec in lost}:
         raise MibenchError("; ".join(f"{spec.name}: {loss.reason}" for spec, loss in lost.items()))
-    gone = {spec.name for spec in lost}  # a task with some of its networks would be another
-    return {spec: found[spec] for spec in specs if spec in found and spec.name not in gone}, lost
+    gone = {spec.first for spec in lost}  # a task with some of its networks would be another
+    return {spec: found[spec] for spec in specs if spec in found and spec.first not in gone}, lost
 
 
 def still_known(known: Mapping[str, Outcome], rerun: Rerun) -> dict[str, Outcome]:
@@ -373,7 +373,7 @@ def _about(
 
 
 def _task_about(suite: Suite, spec: TaskSpec, tasks: Mapping[TaskSpec, Prepared]) -> TaskAbout:
-    task, networks = tasks[spec], [each for other, each in tasks.items() if other.name == spec.name]
+    task, networks = tasks[spec], [each for other, each in tasks.items() if other.first == spec]
     return TaskAbout(
         data=spec.data,
         model=spec.shown_model,

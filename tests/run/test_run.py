@@ -63,7 +63,8 @@ def test_the_board_is_written_and_says_who_is_better(toy_plugins: None, tmp_path
     summary = go(tmp_path, toy())
     table = pd.read_csv(tmp_path / "leaderboard.csv")
     inside = table[table["metric"] == "inside"].set_index("method")
-    assert inside.loc["learned", "rank"] == 1
+    assert inside.loc["learned", "value"] > inside.loc["bright", "value"]
+    assert inside.loc["learned", "status"] == "alone", "one fit, of whose scatter nothing is known"
     assert inside.loc["noise", "status"] == "control"
     assert "<html" in (tmp_path / "leaderboard.html").read_text()
     assert summary.board.results.tasks[0].facts["accuracy"] == "100.0%"
@@ -331,7 +332,7 @@ def test_a_gate_is_not_dodged_by_an_error_in_the_maps_that_it_compares(
     clean = inside(go(tmp_path / "clean", declared))
     monkeypatch.setattr(explaining, "in_batches", spoilt)
     table = inside(go(tmp_path / "spoilt", declared))
-    assert clean.loc["bright", "status"] == table.loc["learned", "status"] == "ok"
+    assert (clean.loc["bright", "status"], table.loc["learned", "status"]) == ("ok", "alone")
     assert table.loc["bright", "status"] == "gated"
     assert table.loc["bright", "reason"] == f"failed the gate repeatability: could not be judged: {reason}"
 
@@ -341,7 +342,7 @@ def test_a_metric_that_fails_on_one_row_scores_the_others(toy_plugins: None, tmp
     table = pd.read_csv(tmp_path / "leaderboard.csv").query("metric == 'picky'").set_index("method")
     assert table.loc["bright", "status"] == "failed"
     assert "too bright for me" in table.loc["bright", "reason"]
-    assert table.loc["learned", "status"] == "ok"
+    assert table.loc["learned", "status"] == "alone"
     assert {cell.method for cell, _ in summary.failures} == {"bright", "upside:bright"}
 
 
