@@ -84,6 +84,9 @@ def blind(store: Store, task: str) -> list[float]:
     maps = reporting.row_maps(store, task)
     for row in (row for row in REACT if row in maps):
         flat = maps[row].reshape(len(maps[row]), -1).astype(float)
+        flat = flat[flat.std(1) > 0]  # a constant map correlates with nothing
+        if not len(flat):
+            continue
         twice = [flat + NOISE * np.abs(flat).max(1, keepdims=True) * rng.normal(size=flat.shape) for _ in range(2)]
         found.append(float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(*twice, strict=True)])))
     return found
