@@ -16,7 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TABLE = Path(__file__).with_name("claims.toml")
 NUMBER = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w])")
-PLAIN = re.compile(r"`[^`]*`|\]\([^)]*\)|[Ee]quation \(\d+\)|\[\d+\]|\b\d+ x \d+\b")  # digits that are no finding's figure
+PLAIN = re.compile(
+    r"`[^`]*`|\]\([^)]*\)|[Ee]quation \(\d+\)|\[\d+\]|\b\d+ x \d+\b"
+)  # digits that are no finding's figure
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Claim:
     def now(self) -> str:
         """The figure as its source has it now."""
         with (ROOT / self.file).open(newline="", encoding="utf-8") as stream:
-            found = [row for row in csv.DictReader(stream) if all(row[name] == value for name, value in self.rows.items())]
+            found = [
+                row for row in csv.DictReader(stream) if all(row[name] == value for name, value in self.rows.items())
+            ]
         if self.take == "count":
             return str(len(found))
         values = [self.scale * float(row[self.column]) for row in found if row[self.column]]
@@ -52,7 +56,13 @@ def claims() -> list[Claim]:
 
 def findings() -> str:
     """The README's section of findings, in one line."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## What was found")[1].split("\n", 1)[1].split("\n## ")[0]
+    text = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .split("## What was found")[1]
+        .split("\n", 1)[1]
+        .split("\n## ")[0]
+    )
     return " ".join(text.split())
 
 
@@ -65,7 +75,9 @@ def unsourced(text: str, known: list[Claim]) -> list[str]:
 def main() -> None:
     for claim in claims():
         figure = NUMBER.findall(claim.says)[-1]
-        print(f"{'  ' if figure == claim.now() else '! '}{claim.says:60} {claim.now():>10}  {claim.file} {dict(claim.rows)}")
+        print(
+            f"{'  ' if figure == claim.now() else '! '}{claim.says:60} {claim.now():>10}  {claim.file} {dict(claim.rows)}"
+        )
 
 
 if __name__ == "__main__":
