@@ -12,6 +12,7 @@ from leaderboards.studies.sight.judging import VERDICTS, Judged, read_verdicts
 
 COMMAND = "python -m mibench study sight"
 CELLS, SIGNED = "@cells", "[signed=true]"
+FINER, ABOVE = "resolution", "explainers above the truth"
 
 
 def describe(lines: Sequence[Line], folder: Path) -> str:
@@ -54,44 +55,49 @@ def sight(folder: Path, found: Sequence[Judged]) -> Iterator[str]:
         rows.append(f"| {metric} | {' | '.join(shown)} |")
     yield "\n".join(rows)
     yield (
-        "Sides, and what must hold, were written before the panel was run. That differences are tested over samples was "
-        "decided while it ran, on a simulation: tests of all pairs that know six seeds and no more find a map that is .3 "
-        "of the range above the truth in one case of ten. Stricter steps of the dose were tried on the record, took the "
-        "sight of scores that are at their best, and were given up."
+        "Sides, and what must hold, were written before the panel was run. That differences are tested over samples "
+        "was decided while it ran, on a simulation: tests of all pairs that know six seeds and no more find a map that "
+        "is .3 of the range above the truth in one case of ten. Stricter steps of the dose were tried on the record, "
+        "took the sight of scores that are at their best, and were given up."
     )
-    on_a = [m for m in metrics if all(at[m, t].sees for t in written["A"] if (m, t) in at)]
-    kept = [m for m in on_a if all(at[m, t].sees for t in written["B"] if (m, t) in at)]
+    known = {key: each for key, each in at.items() if each.sees is not None}
+    judged = [m for m in metrics if any((m, t) in known for t in written["A"])]
+    on_a = [m for m in judged if all(known[m, t].sees for t in written["A"] if (m, t) in known)]
+    kept = [m for m in on_a if all(known[m, t].sees for t in written["B"] if (m, t) in known)]
     yield (
-        f"On all of A {len(on_a)} of {len(metrics)} scores see: {', '.join(on_a) or 'none'}. On all of B too, "
+        f"On all of A {len(on_a)} of {len(judged)} scores see: {', '.join(on_a) or 'none'}. On all of B too, "
         f"{len(kept)}: {', '.join(kept) or 'none'}. The others keep their sight only for kinds of network on "
         "which they see."
     )
-    lost = [f"- {m} on {t}: {at[m, t].why}" for m in on_a for t in written["B"] if (m, t) in at and not at[m, t].sees]
+    lost = [f"- {m} on {t}: {e.why}" for (m, t), e in known.items() if m in on_a and t in written["B"] and not e.sees]
     if lost:
         yield "Lost in validation:"
         yield "\n".join(lost)
     blind = [
-        f"- {m} on {t}: {at[m, t].why}"
-        for m in metrics
-        if m not in on_a
-        for t in written["A"]
-        if (m, t) in at and not at[m, t].sees
+        f"- {m} on {t}: {e.why}" for (m, t), e in known.items() if m not in on_a and t in written["A"] and not e.sees
     ]
     if blind:
         yield "Without sight on A:"
         yield "\n".join(blind)
 
 
-def resolution(lines: Sequence[Line]) -> Iterator[str]:
-    """How many explainers were above the truth for being finer."""
+def together(lines: Sequence[Line]) -> Iterator[Line]:
+    """How many explainers are above the truth by scores on pixels, and by the same scores on cells."""
     above = {(line.question, line.subject): line.mean for line in lines if line.figure == "above"}
     pairs = [(q, m) for q, m in above if (q, m + CELLS) in above]
-    if pairs:
-        native, cells = (sum(above[q, m + tail] for q, m in pairs) for tail in ("", CELLS))
+    for figure, tail in (("on pixels", ""), ("on cells", CELLS)):
+        yield Line(FINER, ABOVE, figure, sum(above[q, m + tail] for q, m in pairs), float("nan"), len(pairs))
+
+
+def resolution(lines: Sequence[Line]) -> Iterator[str]:
+    """How many explainers were above the truth for being finer."""
+    found = {line.figure: line for line in lines if line.question == FINER}
+    if found:
+        native, cells = found["on pixels"], found["on cells"]
         yield "## How much was resolution"
         yield (
-            f"Over {len(pairs)} pairs of a score and a task, {native:.0f} explainers are significantly above "
-            f"the truth by the score on pixels, and {cells:.0f} by the same score on cells."
+            f"Over {native.count} pairs of a score and a task, {native.mean:.0f} explainers are significantly above "
+            f"the truth by the score on pixels, and {cells.mean:.0f} by the same score on cells."
         )
 
 
@@ -131,7 +137,10 @@ def order(lines: Sequence[Line]) -> Iterator[str]:
 
 def spread(lines: Sequence[Line]) -> Iterator[str]:
     """How fits and networks scatter."""
-    level, weight = scatter.medians(lines, "freedom"), scatter.medians(lines, "ratio_freedom")
+    medians = [line for line in lines if line.subject == scatter.MEDIAN]
+    level, weight = (
+        {e.question: e.mean for e in medians if e.figure == figure} for figure in ("freedom", "ratio_freedom")
+    )
     if level:
         yield "## How fits and networks scatter"
         yield (

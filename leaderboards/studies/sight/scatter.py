@@ -19,7 +19,7 @@ from mibench.record.panel import Prior
 from mibench.statistics.arrays import Array
 from mibench.statistics.priors import fitted
 
-NETWORKS = 3
+NETWORKS, MEDIAN = 3, "median over metrics"
 ROUNDING = 1e-12  # a share of the scale: what varies less does not draw, but rounds
 Which = Literal["fits", "networks"]
 DEGREES: Mapping[Which, int] = {"fits": NETWORKS, "networks": NETWORKS - 1}  # of freedom, of a row
@@ -124,7 +124,10 @@ def lines(made: Board) -> Iterator[Line]:
             yield Line(f"scatter of {which}: {truth}", metric, figure, value, float("nan"), prior.rows)
 
 
-def medians(lines: Sequence[Line], figure: str) -> dict[str, float]:
-    """The median of a figure over metrics, by question."""
+def medians(lines: Sequence[Line]) -> Iterator[Line]:
+    """The medians of the degrees of freedom over metrics."""
     asked = dict.fromkeys(line.question for line in lines if line.question.startswith("scatter"))
-    return {q: float(np.median([e.mean for e in lines if (e.question, e.figure) == (q, figure)])) for q in asked}
+    for question in asked:
+        for figure in ("freedom", "ratio_freedom"):
+            values = [line.mean for line in lines if (line.question, line.figure) == (question, figure)]
+            yield Line(question, MEDIAN, figure, float(np.median(values)), float("nan"), len(values))

@@ -102,6 +102,7 @@ def measured(made: Board, folder: Path, say: Callable[[str], None]) -> list[Path
     """The verdicts, the table and the page."""
     write_verdicts(every(made), folder / VERDICTS)
     lines = [*verdict_lines(made), *order_lines(made), *scatter.lines(made)]
+    lines += [*page.together(lines), *scatter.medians(lines)]
     return [folder / VERDICTS, *publish(folder, lines, lambda found: page.describe(found, folder), say)]
 
 
