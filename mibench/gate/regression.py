@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -33,8 +34,9 @@ def side(path: Path) -> Side:
     """A run's folder, with every sample's score, or a leaderboard's CSV with the JSON file of the same name."""
     if _is_run(path):
         with Store(path) as store:
-            identity = identity_of(store)
-            return Side(str(path), identity, _read(_table(store), path), placed_scores(store), identity.places or None)
+            table, places = _table(store)
+            identity = identity_of(store, places)
+            return Side(str(path), identity, _read(table, path), placed_scores(store), places or None)
     if path.is_dir():
         raise UsageError(
             f"{path} is not the folder of a run: it has no results.sqlite; pass a run or a leaderboard's CSV"
@@ -88,13 +90,14 @@ def _is_run(folder: Path) -> bool:
     return (folder / "results.sqlite").exists()
 
 
-def _table(store: Store) -> str:
-    """A run's own board where it is what would be made now, or made now."""
-    if overview.current(store):
-        return store.read_text("leaderboard.csv")
+def _table(store: Store) -> tuple[str, Mapping[str, int]]:
+    """A run's own board where it is what would be made now, or made now; and the methods' places."""
+    if known := overview.current(store):
+        return store.read_text("leaderboard.csv"), known.places
     from mibench.leaderboard import reporting, tables
 
-    return tables.to_csv(tables.board(reporting.results_of(store)))
+    made = tables.board(reporting.results_of(store))
+    return tables.to_csv(made), made.order().ranks
 
 
 def _read(text: str, origin: Path) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from mibench.files import writing
@@ -15,13 +16,17 @@ from mibench.record.identity import Identity, MetricIdentity, TaskIdentity
 from mibench.record.store import Store
 
 
-def identity_of(store: Store) -> Identity:
+def identity_of(store: Store, places: Mapping[str, int] | None = None) -> Identity:
     """What a later run must share with this one to be compared, and what excuses a difference.
 
-    `complete` records whether all methods or metrics were requested: then one that is missing later is a loss.
+    `complete` records whether all methods or metrics were requested: then one that is missing later is a loss. The
+    methods' places are those of the run's own board where it is what would be made now, if they are not given.
     """
     about = store.about()
-    seeds, fits, known = _seeds(store), _fits(store), overview.current(store)
+    seeds, fits = _seeds(store), _fits(store)
+    if places is None:
+        known = overview.current(store)
+        places = known.places if known else {}
     words: dict[Literal["methods", "metrics"], tuple[str, ...]] = {"methods": ("all",), "metrics": ("all", "default")}
     return Identity(
         schema_number=2,
@@ -43,7 +48,7 @@ def identity_of(store: Store) -> Identity:
             )
             for name, task in about.tasks.items()
         },
-        places=known.places if known else {},
+        places=dict(places),
     )
 
 

@@ -61,6 +61,11 @@ class Order:
         """Those that have a place."""
         return tuple(each for each in self.places if each.rank is not None)
 
+    @property
+    def ranks(self) -> dict[str, int]:
+        """The place of each method that has one."""
+        return {each.method: each.rank for each in self.places if each.rank is not None}
+
     def leading(self, word: str) -> list[str]:
         """The rows that are "best" or "with the best"."""
         return [each.method for each in self.placed if each.leading == word]

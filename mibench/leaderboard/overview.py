@@ -64,8 +64,7 @@ class Overview(Stored):
 def overview(board: Board, made_from: str) -> Overview:
     """What a board comes to."""
     tasks = tuple(_task(board, task) for task in board.panels)
-    places = {place.method: place.rank for place in board.order().places if place.rank is not None}
-    return Overview(made_from=made_from, tasks=tasks, places=places)
+    return Overview(made_from=made_from, tasks=tasks, places=board.order().ranks)
 
 
 def _task(board: Board, task: Task) -> TaskOverview:

@@ -41,8 +41,8 @@ def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> lis
     written: list[Path] = []
     for run in runs:
         with Store(run) as store:
-            name, identity = store.about().suite.name, identity_of(store)
-            texts, scores = _texts(store), placed_scores(store)
+            texts, places = _texts(store)
+            name, identity, scores = store.about().suite.name, identity_of(store, places), placed_scores(store)
         if not replace and (more := _more(folder, name, texts[".csv"], identity)):
             raise UsageError(f"{folder / name}.csv has {more}; give --output, or --replace")
         for ending, text in texts.items():
@@ -52,14 +52,15 @@ def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> lis
     return [*written, folder / "index.html"]
 
 
-def _texts(store: Store) -> dict[str, str]:
-    """A run's board: its own files where they are what would be made now, or made now."""
-    if overview.current(store):
-        return {ending: store.read_text(f"leaderboard{ending}") for ending in ENDINGS}
+def _texts(store: Store) -> tuple[dict[str, str], Mapping[str, int]]:
+    """A run's board: its own files where they are what would be made now, or made now; and the methods' places."""
+    if known := overview.current(store):
+        return {ending: store.read_text(f"leaderboard{ending}") for ending in ENDINGS}, known.places
     from mibench.leaderboard import make
     from mibench.leaderboard.reporting import results_of
 
-    return make.texts(results_of(store))[1]
+    made, texts = make.texts(results_of(store))
+    return texts, made.order().ranks
 
 
 def shelve(run: Path, folder: Path) -> list[Path]:
