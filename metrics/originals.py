@@ -9,7 +9,7 @@ differs by a stated factor (the length of a curve), Quantus' number is divided b
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -354,7 +354,11 @@ def _random_logit(metric: RandomLogit, scene: Scene, row: Evidence) -> Tensor:
     pearson = library().similarity_func.correlation_pearson
     classes = len(scene.probe.classes)
     settings = {"num_classes": classes, "similarity_func": pearson}
-    return against_second("RandomLogit", scene, row, metric.variant, first=False, **settings)
+    first = row.variants.get(metric.against, row.raw[:0])
+    rest = row.map[len(first) :]  # of which there is no second map
+    largest = first.abs().amax((1, 2), keepdim=True).clamp(min=1e-30)
+    centred = replace(row, map=torch.cat([first / largest, rest]))
+    return against_second("RandomLogit", scene, centred, metric.variant, first=False, **settings)
 
 
 def _mprt(metric: MPRT, scene: Scene, row: Evidence) -> Tensor:

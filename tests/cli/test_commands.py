@@ -167,7 +167,7 @@ def test_a_damaged_map_is_one_line_and_computed_again_by_the_same_run(mibench: C
     for words in (
         ("report", "first", "-o", "boards"),
         ("show", "scoring-3", "--run", "first"),
-        ("score", "first", "--metrics", "random-logit", "--engine", "inline"),  # which drops what is damaged
+        ("score", "first", "--metrics", "class-sensitivity", "--engine", "inline"),  # which drops what is damaged
         ("compare", "whole", "first"),
         ("gate", "first", "--baseline", "whole"),
     ):

@@ -100,7 +100,7 @@ def test_every_name_is_escaped() -> None:
 
 def test_every_value_status_and_reason_is_on_the_page(page: str) -> None:
     text = " ".join(Elements(page).text)
-    for row in board(made_up.whole()).rows:
+    for row in board(made_up.whole(), made_up.panel()).rows:
         assert row.method in text
         if row.status in ("timeout", "crash", "skipped", "gated", "blind"):
             assert row.reason in text

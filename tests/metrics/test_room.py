@@ -66,20 +66,31 @@ def rows_in_order(scene: Scene) -> dict[str, Evidence]:
     generator = torch.Generator().manual_seed(4)
     good = good_maps(scene)
     noise = torch.rand(good.shape, generator=generator)
+    other = scene.x[:, 0] * scene.mask.roll(1, 0)
     right = {
+        "centred": good,
+        "centred-other-class": other,
         "other-class": scene.x[:, 0] * scene.mask.roll(1, 0),
         "random-weights": noise,
         "repeat": good,
         **near(good, good),
     }
     doubtful = {
+        "centred": noise,
+        "centred-other-class": noise.sqrt(),
         "other-class": noise.sqrt(),
         "random-weights": noise.sqrt() + 0.01 * good,
         "repeat": noise + good,
         **near(noise, noise.flip(1)),
     }
     inverted = 1 - good / good.flatten(1).amax(1)[:, None, None]
-    wrong = {"other-class": inverted, "random-weights": inverted, "repeat": good, **near(inverted, noise.flip(2) ** 4)}
+    deaf = {"centred": inverted, "centred-other-class": inverted}
+    wrong = deaf | {
+        "other-class": inverted,
+        "random-weights": inverted,
+        "repeat": good,
+        **near(inverted, noise.flip(2) ** 4),
+    }
     return {
         "good": evidence(good, variants=right),
         "random": evidence(noise, variants=doubtful),
@@ -131,7 +142,7 @@ def test_direction_range_and_words_are_declared(metric: type[Metric]) -> None:
 BLIND_TO_INVERSION = {"sufficiency", "efficient-mprt", "ks-p"}
 AMONG_SAMPLES = {"sufficiency", "ks", "ks-p"}  # these compare, or learn from, the samples by their very definition
 YES_OR_NO = {"average-increase"}  # one bit: what is below random cannot be seen
-GATES = {"random-logit", "mprt", "repeatability", "efficient-mprt"}
+GATES = {"random-logit", "weight-randomisation", "mprt", "repeatability", "efficient-mprt"}
 
 
 @every
@@ -163,8 +174,9 @@ def test_a_map_that_reacts_as_it_must_passes_the_gates_better(name: str) -> None
     scene = two_regions().scene
     good, noise = good_maps(scene), torch.rand(12, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     other = scene.x[:, 0] * scene.mask.roll(1, 0)
-    honest = evidence(good, variants={"other-class": other, "random-weights": noise, "repeat": good})
-    deaf = evidence(good, variants={"other-class": good, "random-weights": good, "repeat": noise})
+    centred = {"centred": good, "centred-other-class": other}
+    honest = evidence(good, variants=centred | {"random-weights": noise, "repeat": good})
+    deaf = evidence(good, variants=centred | {"centred-other-class": good, "random-weights": good, "repeat": noise})
     found = {
         row: float(np.mean(score)) for row, score in scores(metric, scene, {"honest": honest, "deaf": deaf}).items()
     }

@@ -167,7 +167,7 @@ def test_networks_scatter_more_than_fits_and_both_are_found_again() -> None:
     assert np.mean([each.level for each in networks]) == pytest.approx(NETWORK**2 + FIT**2, rel=0.4)
 
 
-def test_the_sides_are_tasks_of_the_suite_and_b_holds_whole_networks_and_variants() -> None:
+def test_sides_are_tasks_of_the_suite_and_b_holds_whole_networks() -> None:
     models = {task.model for task in suites.load("panel").tasks}
     side = study.sides(HOME)
     assert {*side} <= models
