@@ -5,10 +5,14 @@ What the template shows is laid out here and in cells.py as plain data; jinja2 e
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from mibench.leaderboard.agreement import Agreement, flips
 from mibench.leaderboard.cells import Cell, Column, Table, heads, number, order_cells, score_cells, table
@@ -24,6 +28,7 @@ from mibench.statistics.bars import touch
 def to_html(board: Board) -> str:
     """The whole page as text."""
     results, overall = board.results, board.order()
+    script = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
     tasks = [_task(board, task, f"task-{k + 1}") for k, task in enumerate(board.panels)]
     return template("page.html").render(
         title=results.title or results.suite,
@@ -32,6 +37,8 @@ def to_html(board: Board) -> str:
         marks={card.name: card.marks for card in results.methods},
         facts=results.facts,
         published_in=results.published_in,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         order=overall,
         known=overall.known(results.known_good),
         overview=_overview(board, overall),

@@ -108,7 +108,7 @@ def test_every_value_status_and_reason_is_on_the_page(page: str) -> None:
 
 
 def test_the_page_begins_with_what_its_tables_say(page: str) -> None:
-    brief = html.unescape(page.partition('<h2 id="brief">')[2].partition('<h2 id="standings">')[0])
+    brief = html.unescape(page.partition('<h2 id="brief">')[2].partition('<h2 id="task-1">')[0])
     made = board(made_up.whole(), made_up.panel())
     for task in made.panels:
         order = made.order(task)
