@@ -4,11 +4,11 @@
                (score - random) / (top - random)                                                       (1)
 
 with constants of the committed panel: what random maps score there, and what the truth does, or occlusion where the
-truth is not known. Only scores with sight count, by the panel; complexity describes; and where the truth is known
-information alone decides. A method has one vote, however many maps it gives: its first map's. A standing is a mean over
-samples like any score (2), so it has the same intervals, ties and bars, and no other row has a part in it. A method
-that lacks a score that counts has no place; its pairs are judged on the scores that both have. Fewer than METHODS
-methods have no places.
+truth is not known. Only scores with sight count, by the panel, and only where that top is well above its random maps:
+below them it would put the order upside down. Complexity describes; and where the truth is known information alone
+decides. A method has one vote, however many maps it gives: its first map's. A standing is a mean over samples like any
+score (2), so it has the same intervals, ties and bars, and no other row has a part in it. A method that lacks a score
+that counts has no place; its pairs are judged on the scores that both have. Fewer than METHODS methods have no places.
 """
 
 from __future__ import annotations
@@ -127,7 +127,19 @@ def _why_none(panels: Sequence[Panel]) -> str:
     sightless = list(dict.fromkeys(panel.card.name for panel in deciding if panel.sight is False))
     found = [f"the panel lacks {_some(unknown)}"] if unknown else []
     found += [f"no sight: {_some(sightless)}"] if sightless else []
+    found += [
+        f"in the panel {top} is not well above random: {_some(names)}" for top, names in _unscaled(deciding).items()
+    ]
     return "; ".join(found) or "no score is requested that could decide it"
+
+
+def _unscaled(panels: Sequence[Panel]) -> Mapping[str, Sequence[str]]:
+    """The scores with sight that have no scale, by whose score would be its top."""
+    found: dict[str, list[str]] = {}
+    for panel in panels:
+        if panel.sight and panel.entry and not panel.has_scale:
+            found.setdefault(panel.entry.top_is, []).append(panel.card.name)
+    return {top: list(dict.fromkeys(names)) for top, names in found.items()}
 
 
 def _some(names: Sequence[str], shown: int = 3) -> str:

@@ -33,6 +33,7 @@ COMPLETE = 0.9
 METHODS = 3  # with fewer there are no places
 OUTDONE = 3  # rows above what is known that are named
 ALONE = "of this fit alone: one seed, and the panel has no variance of fits for this score"
+SHORT = 0.05  # of a range, about the standard error of the panel's constants (64 hits or misses): no scale to order by
 END = 5e-3  # of a range: means that are so near its end are at it
 
 
@@ -175,7 +176,15 @@ class Panel:
     @property
     def counts(self) -> bool:
         """Whether it has one."""
-        return self.decides and self.sight is True and self.entry is not None and self.entry.top != self.entry.random
+        return self.decides and self.sight is True and self.has_scale
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether the panel's top is well above its random maps: below them it would put the order upside down."""
+        if self.entry is None:
+            return False
+        ahead, width = self.card.sign * (self.entry.top - self.entry.random), self.card.range[1] - self.card.range[0]
+        return ahead > (SHORT * width if np.isfinite(width) else 0)
 
     @property
     def marks(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from mibench.leaderboard.order import Order, Standing
 from mibench.leaderboard.results import Results
 from mibench.leaderboard.tables import Board, board
 from mibench.record.cards import MethodCard
-from mibench.record.panel import Prior
+from mibench.record.panel import Entry, Panel, Prior
 from tests.leaderboard import made_up
 
 PLANTED, MNIST = made_up.TASKS
@@ -91,6 +91,19 @@ def test_without_sight_or_without_constants_a_score_decides_nothing() -> None:
     assert unknown.order(PLANTED).why == "the panel lacks information-error"
     other = made_up.panel(lacking=("auc",))
     assert "auc" not in [panel.card.name for _, panel in board(made_up.whole(), other).order(MNIST).scores]
+
+
+@pytest.mark.parametrize("ahead", [-0.3, 0.0, 0.01])
+def test_a_score_whose_top_is_not_well_above_random_orders_nobody(ahead: float) -> None:
+    def flat(entry: Entry) -> Entry:
+        card = next(card for card in made_up.METRICS if card.name == entry.metric)
+        return entry.model_copy(update={"top": entry.random + card.sign * ahead * np.ptp(np.clip(card.range, -1, 1))})
+
+    known = made_up.panel()
+    made = board(made_up.whole(), Panel(entries=tuple(map(flat, known.entries))))
+    for task in made.panels:
+        assert not made.order(task).scores
+        assert "is not well above random" in made.order(task).why
 
 
 def test_a_network_of_a_kind_that_the_panel_lacks_has_no_order() -> None:
