@@ -85,7 +85,7 @@ def processor() -> str:
 
 def commit() -> str:
     """The commit of the checkout that this package runs from, marked where it has changes; empty outside of one."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
