@@ -278,7 +278,9 @@ def _sample(console: Console, store: Store, task: str, name: str) -> None:
     for sample in reporting.samples_of(store, task, [number]):
         file = store.folder / f"{file_name('sample', task, str(number))}.png"
         try:
-            gallery.sheet(sample.image, sample.maps, f"{task} {name}", file)
+            found = {row: each for row, each in sample.maps.items() if not isinstance(each, str)}
+            assert not isinstance(sample.image, str)  # of a record, nothing is drawn yet
+            gallery.sheet(sample.image, found, f"{task} {name}", file)
         except OSError as error:
             line(console, f"no picture of the maps: {file}: {error.strerror}; copy the run, and show it from there")
         else:

@@ -14,7 +14,8 @@ from mibench.files import writing
 if TYPE_CHECKING:
     import pandas as pd
 
-ENDINGS = (".csv", "-agreement.csv", ".html")
+DATA = "-data.json"  # of a run; in a folder of boards it is data/NAME.json
+ENDINGS = (".csv", "-agreement.csv", ".html", DATA)
 SCORES = ("data", "model", "method", "metric", "seed", "sample", "value", "reason")
 TEXTS = ("data", "model", "method", "metric", "sample", "reason")
 

@@ -18,7 +18,8 @@ from mibench.leaderboard.agreement import Agreement, flips
 from mibench.leaderboard.cells import Cell, Column, Table, heads, number, order_cells, score_cells, table
 from mibench.leaderboard.order import Order
 from mibench.leaderboard.panels import METHODS, Panel, why
-from mibench.leaderboard.pictures import Point, heatmap, picture, tradeoff
+from mibench.leaderboard.pictures import Point, tradeoff
+from mibench.leaderboard.pictures import shown as drawn
 from mibench.leaderboard.results import COSTS, LOST, TaskCard
 from mibench.leaderboard.tables import Board, Task
 from mibench.leaderboard.template import template
@@ -276,8 +277,8 @@ def _gallery(board: Board, task: Task, name: str) -> dict[str, Any]:
     shown = []
     for sample in samples:
         order = [method for method in ranked if method in sample.maps] + sorted({*sample.maps} - {*ranked})
-        maps = [{"name": method, "image": heatmap(sample.maps[method])} for method in order]
-        mask = "" if sample.mask is None else picture(sample.mask.astype(np.float32))
+        maps = [{"name": method, "image": drawn(sample.maps[method], is_map=True)} for method in order]
+        mask = "" if sample.mask is None else drawn(sample.mask)
         words = [
             f"sample {sample.sample}",
             sample.label and f"label {sample.label}",
@@ -287,7 +288,7 @@ def _gallery(board: Board, task: Task, name: str) -> dict[str, Any]:
             {
                 "name": sample.sample,
                 "title": ", ".join(filter(None, words)),
-                "image": picture(sample.image),
+                "image": drawn(sample.image),
                 "mask": mask,
                 "maps": maps,
             }

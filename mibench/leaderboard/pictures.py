@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,13 @@ def heatmap(values: npt.NDArray[np.float32]) -> str:
     image = Image.fromarray(levels, mode="P")
     image.putpalette(_palette(colours))
     return _uri(image)
+
+
+def shown(values: npt.NDArray[Any] | str, *, is_map: bool = False) -> str:
+    """A sample, a mask or a map as a data URI, if it is not drawn yet."""
+    if isinstance(values, str):
+        return values
+    return heatmap(values) if is_map else picture(values.astype(np.float32))
 
 
 def heat(values: Floats, scale: float = 0.0) -> Floats:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from mibench.errors import MibenchError, UsageError, one_line
 from mibench.files.reading import MIB, file_name, read_text
-from mibench.leaderboard import overview
-from mibench.leaderboard.board_files import ENDINGS, packed, put
+from mibench.leaderboard import overview, stored_board
+from mibench.leaderboard.board_files import DATA, ENDINGS, packed, put, unpacked
 from mibench.leaderboard.csv_text import restored
 from mibench.leaderboard.identity import identity_of
 from mibench.leaderboard.placing import placed_scores
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_PAGE = 512 * MIB
+MEND = "make it by `mibench report RUN`"
 MADE = "mibench:"  # how the names of a page's own facts begin
 Rows = list[dict[str, str]]
 
@@ -46,7 +47,7 @@ def publish(runs: Sequence[Path], folder: Path, *, replace: bool = False) -> lis
         if not replace and (more := _more(folder, name, texts[".csv"], identity)):
             raise UsageError(f"{folder / name}.csv has {more}; give --output, or --replace")
         for ending, text in texts.items():
-            put(folder / f"{file_name(name)}{ending}", text)
+            put(_place(folder, name, ending), text)
         written += _beside(folder, name, identity, scores)
     index(folder)
     return [*written, folder / "index.html"]
@@ -68,7 +69,7 @@ def shelve(run: Path, folder: Path) -> list[Path]:
     with Store(run) as store:
         name, identity = store.about().suite.name, identity_of(store)
         for ending in ENDINGS:
-            put(folder / f"{file_name(name)}{ending}", store.read_text(f"leaderboard{ending}"))
+            put(_place(folder, name, ending), store.read_text(f"leaderboard{ending}"))
         files = _beside(folder, name, identity, placed_scores(store))
     index(folder)
     return [*files, folder / "index.html"]
@@ -112,11 +113,37 @@ def _is_score(row: Mapping[str, str]) -> bool:
     return row["family"] != "runtime" and row["status"] != "published"
 
 
+def _place(folder: Path, name: str, ending: str) -> Path:
+    """Where a board's file is in a folder of boards."""
+    return stored_board.file_of(folder, name) if ending == DATA else folder / f"{file_name(name)}{ending}"
+
+
 def _beside(folder: Path, name: str, identity: Identity, scores: pd.DataFrame) -> list[Path]:
     """Write what a later run must share with a board to be compared with it, and its samples; the board's files."""
     put(folder / f"{file_name(name)}.json", identity.written())
     put(folder / f"{file_name(name)}.parquet", packed(scores))
-    return [folder / f"{name}{ending}" for ending in (*ENDINGS, ".json", ".parquet")]
+    return [_place(folder, name, ending) for ending in (*ENDINGS, ".json", ".parquet")]
+
+
+def remake(folder: Path, output: Path) -> list[Path]:
+    """Write tables and pages of the boards of a folder again, from their data alone, and the index."""
+    from mibench.leaderboard import make
+
+    files = sorted((folder / stored_board.FOLDER).glob("*.json"))
+    if not files:
+        raise UsageError(f"{folder} is neither a run's folder nor has boards as data (data/NAME.json): {MEND}")
+    written: list[Path] = []
+    for file in files:
+        scores = unpacked(folder / f"{file.stem}.parquet", MEND)
+        if scores is None:
+            raise UsageError(f"{folder / file.stem}.parquet is missing: {MEND}")
+        _, texts = make.texts(stored_board.results_of(stored_board.read(file), scores))
+        for ending, text in texts.items():
+            if ending != DATA:
+                put(output / f"{file.stem}{ending}", text)
+                written.append(output / f"{file.stem}{ending}")
+    index(output)
+    return [*written, output / "index.html"]
 
 
 def index(folder: Path) -> None:

@@ -53,11 +53,11 @@ class Sample:
     data: str
     model: str
     sample: str  # as in the scores
-    image: npt.NDArray[np.float32]  # (H, W) or (H, W, 3) in [0, 1]
-    maps: Mapping[str, npt.NDArray[np.float32]]  # method -> (H, W)
+    image: npt.NDArray[np.float32] | str  # (H, W) or (H, W, 3) in [0, 1]; or, like mask and maps, drawn already
+    maps: Mapping[str, npt.NDArray[np.float32] | str]  # method -> (H, W)
     label: str = ""
     target: str = ""  # the class that was explained
-    mask: npt.NDArray[np.bool_] | None = None  # (H, W) where the explained class is, if known
+    mask: npt.NDArray[np.bool_] | str | None = None  # (H, W) where the explained class is, if known
 
 
 @dataclass(frozen=True)
