@@ -19,7 +19,7 @@ from mibench.record.stored import Count, Finite, Line, Name, Part, Stored
 if TYPE_CHECKING:
     import pandas as pd
 
-FOLDER = "data"  # beside the tables and pages
+FOLDER = "data"  # in a folder of tables and pages
 MEND = "make it by `mibench report RUN`"
 MAX_BYTES = 256 * MIB
 Drawn = Annotated[str, StringConstraints(pattern=r"^data:image/png;base64,[A-Za-z0-9+/]*=*$")]

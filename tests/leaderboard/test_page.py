@@ -341,6 +341,7 @@ def test_boards_are_written_and_listed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "index.html",
         "made-up-agreement.csv",
+        "made-up-data.json",
         "made-up.csv",
         "made-up.html",
         "speed.csv",

@@ -30,7 +30,7 @@ def test_tables_and_page_are_made_again_to_the_byte(boards: Path, tmp_path_facto
     assert "made-up" in (again / "index.html").read_text()
 
 
-def test_scores_come_back_to_the_bit_and_in_the_same_bytes_whatever_their_order(boards: Path) -> None:
+def test_scores_come_back_to_the_bit_in_the_same_bytes_in_any_order(boards: Path) -> None:
     scores = made_up.whole().scores
     assert packed(scores.sample(frac=1, random_state=1)) == (boards / "made-up.parquet").read_bytes()
     found = unpacked(boards / "made-up.parquet", "mend")
