@@ -131,7 +131,7 @@ def test_a_short_name_and_a_title_replace_spec_and_suite_on_the_page(tmp_path: P
     assert "iris/mlp-1" in said
     assert set(summary.board.panels) == {("iris", "mlp-1")}
     page = (tmp_path / "leaderboard.html").read_text("utf-8")
-    assert "<h1>Mine &lt;b&gt;&amp; yours&lt;/b&gt;</h1>" in page
+    assert "<h1>Mine &lt;b&gt;&amp; yours&lt;/b&gt;: which explainer is right" in page
     assert page.count(network) == 1  # once, among the task's facts: what the name stands for
 
 
