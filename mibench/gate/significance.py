@@ -73,7 +73,7 @@ class Noise:
         at_most = float(errors.max() * stdtrit(min(self.freedom, 1e9), 1 - p))
         if len(errors) == 1 or at_most == 0:
             return at_most
-        return float(brentq(lambda difference: self.p(difference) - p, 0.0, at_most, rtol=1e-4))
+        return float(brentq(lambda difference: self.p(difference) - p, 0.0, 2 * at_most, rtol=1e-4))  # 2: rounding
 
     def visible(self, reach: float, threshold: float) -> float:
         """The smallest loss that would have been seen (2)."""

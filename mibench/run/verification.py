@@ -69,8 +69,8 @@ def verify(folder: Path, samples: int, say: Say = lambda _: None) -> Verified:
         if not tallies:
             raise UsageError(f"{folder} has no score that claims an original of Quantus: there is nothing to verify")
         recorded = _recorded(store)
-        for spec in planning.specs(about.suite):
-            if spec.name in about.tasks:
+        for spec in planning.specs(about.suite, retrain=about.setting.retrain):
+            if spec.name in about.tasks and not spec.network:  # the first seed's
                 say(f"{spec.name}: {len(about.rows)} rows, {len(tallies)} metrics")
                 for row, evidence, scene in _rows(store, about, spec):
                     for name, tally in tallies.items():

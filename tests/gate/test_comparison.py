@@ -530,6 +530,12 @@ def test_no_difference_is_no_evidence_and_a_sure_one_is() -> None:
     assert Noise(0.0, 19).p(0.3) < 1e-4
 
 
+def test_errors_that_are_all_but_equal_have_a_quantile() -> None:
+    for n in range(2, 160):
+        noise = Noise(0.0083, 63, np.full(n, 1e-12), np.full(n, 1 / n))
+        assert noise.quantile(0.01) == pytest.approx(Noise(0.0083, 63).quantile(0.01), rel=1e-3)
+
+
 def test_the_smallest_loss_that_is_printed_is_caught_in_nineteen_of_twenty(effort: Effort) -> None:
     rng, thresholds, caught, seen = np.random.default_rng(21), read_thresholds(), [], []
     for _ in range(effort.of(400)):
