@@ -131,6 +131,8 @@ class Scored:
     @cached_property
     def spread(self) -> float:
         """The standard deviation of the earlier scores over the samples."""
+        if self.common:
+            return float(self.earlier.std())
         was = self.before.samples.get(self.row)
         if was is not None and len(was) > 1:
             return float(was.mean(axis=1).std())
@@ -164,22 +166,28 @@ class Scored:
         """The standard deviations that fits drawn again may add to the difference, and how likely each is."""
         if not self.redrawn:
             return np.zeros(1), np.ones(1)
-        counts = [side.seeds(self.row) for side in (self.before, self.after)]
+        counts = [len(self.seeds) or side.seeds(self.row) for side in (self.before, self.after)]
         squares, freedom = self._between_seeds()
         prior = Prior(self.prior.level * self.scale**2, self.prior.freedom) if self.prior else None
         variance, weight = fits_variance(squares, freedom, prior, self.amount(self.limits.redrawn) ** 2)
         return np.sqrt(variance * sum(1 / count for count in counts)), weight
 
     def _between_seeds(self) -> tuple[float, float]:
-        """The squared deviations of the seeds' mean scores on either side, and their degrees of freedom."""
-        squares = freedom = 0.0
-        for side in (self.before, self.after):
-            scores = side.samples.get(self.row)
-            if scores is not None:
-                means = scores.mean(axis=0).to_numpy(float)
-                squares += float(np.square(means - means.mean()).sum())
-                freedom += len(means) - 1
-        return squares, freedom
+        """The squared deviations of fits' mean scores, and their degrees of freedom.
+
+        Where seeds take several networks in turn, their differences between the sides show fits alone, two in each.
+        """
+        if self.common and self.several_networks:
+            was, now = self.common
+            return _squares((now - was).mean(axis=0), 2), len(self.seeds) - 1.0
+        sides = [one for side in (self.before, self.after) if (one := side.samples.get(self.row)) is not None]
+        return sum(_squares(one.mean(axis=0)) for one in sides), float(sum(len(one.columns) - 1 for one in sides))
+
+    @property
+    def several_networks(self) -> bool:
+        """Whether the seeds of a side are of different networks."""
+        tasks = [side.identity.tasks.get(self.row.task) for side in (self.before, self.after)]
+        return any(len(set(task.networks)) > 1 for task in tasks if task)
 
     def noise(self, spread: float = 0.0) -> Noise:
         """How far the difference scatters where nothing changed; with samples at least as far apart as `spread`."""
@@ -206,6 +214,11 @@ class Scored:
     def visible(self, reach: float) -> float:
         """The smallest loss of the mean that would have been seen, were it spread over samples as the scores are."""
         return self.noise(self.spread).visible(reach, self.threshold)
+
+
+def _squares(means: pd.Series, fits: int = 1) -> float:
+    """The squared deviations from their mean, of one fit where each is a difference of two."""
+    return float(np.square(means - means.mean()).sum()) / fits
 
 
 def _error(row: dict[str, Any]) -> float:
