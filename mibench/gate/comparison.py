@@ -52,7 +52,7 @@ class Change:
     verdict: Verdict = "same"
     reason: str = ""
     visible: float = np.nan  # the smallest loss that would have been seen in 95 % of repetitions
-    scale: float = np.nan  # the metric's range, or its spread
+    scale: float = np.nan  # the metric's range, or its spread; NaN where that is rounding
     how: How | Literal[""] = ""
     ranks: tuple[str, str] = ("", "")  # of the score, before and after
 
@@ -153,7 +153,7 @@ def _score_change(score: Scored, p: float, level: float, reach: float) -> Change
         score.difference,
         p,
         visible=visible,
-        scale=score.scale,
+        scale=score.scale if score.scale > score.rounding else np.nan,
         how=score.how,
         ranks=ranks,
     )

@@ -96,11 +96,13 @@ def _visible(comparison: Comparison) -> Iterator[str]:
         return
     yield from (
         "",
-        "The smallest loss that would have been seen in 95 of 100 such comparisons, in the least sensitive row:",
+        "The smallest loss that would have been seen in 95 of 100 such comparisons, in the least sensitive row by its "
+        "share of the metric's range (of the spread over samples, for metrics without bounds):",
     )
-    yield from ("", "| family | drawn again | scores | loss | in |", "| " + "--- | " * 5)
+    yield from ("", "| family | drawn again | scores | loss | share | in |", "| " + "--- | " * 6)
     for family, how, count, change in found:
-        yield f"| {escaped(family)} | {how} | {count} | {change.visible:.2g} | {escaped(_place(change))} |"
+        share = f"{change.visible_share:.0%}" if change.scale > 0 else ""
+        yield f"| {escaped(family)} | {how} | {count} | {change.visible:.2g} | {share} | {escaped(_place(change))} |"
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:

@@ -22,7 +22,7 @@ from mibench.gate.thresholds import Effects, Scatter, Thresholds
 
 FEWEST = 6  # paired samples; with fewer, intervals are used
 NORMAL = 1.959964  # half a 95 % interval in standard errors
-TINY = 1e-6  # of a score's range: rounding
+TINY = 1e-6  # of a score's scale or of the score itself, whichever is larger: rounding
 
 Priors = Callable[[Row], Prior | None]  # the variance between fits on one network, as a share of the squared scale
 How = Literal["nothing fitted again", "fitted again", "network trained again", "by intervals"]
@@ -98,7 +98,7 @@ class Scored:
             return pd.Series(dtype=float)
         was, now = self.common
         found = (now - was).mean(axis=1).dropna()
-        return found.where(found.abs() > TINY * self.scale, 0.0)
+        return found.where(found.abs() > self.rounding, 0.0)
 
     @property
     def earlier(self) -> pd.Series:
@@ -121,7 +121,7 @@ class Scored:
             return float(self.pairs.mean())
         was, now = self.means
         gap = self.sign * (now - was)
-        return gap if abs(gap) > TINY * self.scale else 0.0
+        return gap if abs(gap) > self.rounding else 0.0
 
     @property
     def differs(self) -> bool:
@@ -144,6 +144,11 @@ class Scored:
         metric = (self.before.identity.metrics | self.after.identity.metrics).get(self.row.metric)
         low, high = metric.range if metric else (-np.inf, np.inf)
         return float(high - low) if np.isfinite(high - low) else self.spread
+
+    @cached_property
+    def rounding(self) -> float:
+        """What another processor may change."""
+        return TINY * max(self.scale, abs(self.means[0]))
 
     @property
     def is_bounded(self) -> bool:
@@ -209,11 +214,11 @@ class Scored:
         if self.how != "nothing fitted again":
             return p
         pairs = self.pairs.to_numpy(float)
-        return min(1.0, 2 * min(p, p_of_few(pairs, TINY * self.scale, self.threshold, self.limits.flips)))
+        return min(1.0, 2 * min(p, p_of_few(pairs, self.rounding, self.threshold, self.limits.flips)))
 
     def visible(self, reach: float) -> float:
         """The smallest loss of the mean that would have been seen, were it spread over samples as the scores are."""
-        return self.noise(self.spread).visible(reach, self.threshold)
+        return max(self.noise(self.spread).visible(reach, self.threshold), self.rounding)
 
 
 def _squares(means: pd.Series, fits: int = 1) -> float:
