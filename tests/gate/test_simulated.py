@@ -87,7 +87,9 @@ def side(name: str, scores: Array, fits: str) -> Side:
             "value": scores.ravel(),
         }
     )
-    learned = {each: tuple(f"{fits}{seed}" for seed in range(len(scores))) for each in LEARNING}
+    learned: dict[str, str | tuple[str, ...]] = {
+        each: tuple(f"{fits}{seed}" for seed in range(len(scores))) for each in LEARNING
+    }
     known = TaskIdentity(
         data_hash="1",
         weights_hash="1",
@@ -263,7 +265,9 @@ def test_other_fits_with_the_very_same_scores_are_no_change_and_their_visible_lo
 
 def test_networks_that_differ_hide_no_loss_of_a_fit() -> None:
     """Networks scatter .08 here and fits .012: the smallest visible loss is that of fits, for networks pair."""
-    rng, priors, apart, alike = np.random.default_rng(36), matched(MEDIAN, WIDTH), [], []
+    rng, priors = np.random.default_rng(36), matched(MEDIAN, WIDTH)
+    apart: list[float] = []
+    alike: list[float] = []
     for _ in range(20):
         here = world(rng, 3)
         first, second = (here.fitted(rng, 3) for _ in "ab")
