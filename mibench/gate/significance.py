@@ -71,7 +71,7 @@ class Noise:
         if not np.isfinite(errors).all():
             return np.inf
         at_most = float(errors.max() * stdtrit(min(self.freedom, 1e9), 1 - p))
-        if self.p(at_most) >= p:  # one error alone, to rounding
+        if len(errors) == 1 or at_most == 0:
             return at_most
         return float(brentq(lambda difference: self.p(difference) - p, 0.0, 2 * at_most, rtol=1e-4))  # 2: rounding
 
