@@ -149,7 +149,7 @@ def test_fits_drawn_again_are_red_in_less_than_one_of_a_hundred_reruns(
     assert effort.within(red, high=0.0099)
 
 
-def test_rounding_on_another_processor_is_red_in_less_than_one_of_a_hundred(effort: Effort) -> None:
+def test_rounding_elsewhere_is_red_in_less_than_one_of_a_hundred(effort: Effort) -> None:
     """The same fits; last digits differ everywhere, and a hit or miss is turned in one of 500 samples."""
     rng, red = np.random.default_rng(32), []
     for _ in range(effort.of(1000)):
@@ -165,7 +165,7 @@ def test_rounding_on_another_processor_is_red_in_less_than_one_of_a_hundred(effo
     assert effort.within(red, high=0.0099)
 
 
-def test_rounding_of_a_score_without_bounds_and_spread_is_no_change_and_is_never_visible() -> None:
+def test_rounding_of_a_score_without_spread_is_no_change_and_never_visible() -> None:
     """A map's complexity may be 4 for every sample; its last digits differ on another processor."""
     rng = np.random.default_rng(39)
     scores = np.full((1, len(METHODS), len(METRICS), SAMPLES), 4.0)
@@ -198,9 +198,7 @@ def six_samples(rng: np.random.Generator, scores: Array) -> None:
 
 
 @pytest.mark.parametrize("lose", [loss_of_a_twentieth, quarter_random, six_samples])
-def test_losses_where_nothing_is_fitted_again_are_caught_in_ninety_five_of_a_hundred(
-    lose: object, effort: Effort
-) -> None:
+def test_losses_without_a_fit_are_caught_in_ninety_five_of_a_hundred(lose: object, effort: Effort) -> None:
     assert callable(lose)
     rng, caught = np.random.default_rng(33), []
     for _ in range(effort.of(400)):
@@ -255,7 +253,7 @@ def test_a_loss_of_a_tenth_is_visible_where_fits_scatter_little(seeds: int, scat
     assert np.median(printed) <= 0.1
 
 
-def test_other_fits_with_the_very_same_scores_are_no_change_and_their_visible_loss_is_known() -> None:
+def test_other_fits_with_the_same_scores_are_no_change_and_hide_little() -> None:
     """All differences between fits are nought, and no prior says otherwise."""
     scores = world(np.random.default_rng(38), 3).scores
     found = judged(side("a", scores, "a"), side("b", scores, "b"))
